@@ -1,0 +1,98 @@
+"""From a specification to tensors and networks: what training and audits both begin with."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+from safetensors.torch import load
+
+from fleet.data import ImageData, load_data
+from fleet.errors import CheckpointError
+from fleet.models import Classifier, build_classifier, load_weights
+from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
+from fleet.rundir import RunDirectory
+from fleet.seeding import derive_seed
+
+
+@lru_cache(maxsize=1)
+def load_images(spec: DataSpec) -> ImageData:
+    """Load a family's images once in each process.
+
+    Raises:
+        DataError: They are absent or unreadable.
+    """
+    return load_data(
+        spec.dataset,
+        spec.root,
+        channels=spec.channels,
+        image_size=spec.image_size,
+        num_classes=spec.num_classes,
+        validation=spec.validation,
+        train_limit=spec.train_limit,
+        split_seed=spec.split_seed,
+    )
+
+
+def new_classifier(
+    device: DeviceSpec, data: DataSpec, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Classifier:
+    """Build a device's untrained network; its weights follow from its seed and its name.
+
+    Args:
+        device: Task, encoding, architecture and seed.
+        data: Image shape and number of classes.
+        mean: Mean of each channel on the [0, 1] scale.
+        std: Standard deviation of each channel on that scale.
+    """
+    model = device.model
+    return build_classifier(
+        architecture=model.architecture,
+        head=model.head,
+        task=device.task,
+        encoding=device.encoding,
+        num_classes=data.num_classes,
+        input_shape=(data.channels, data.image_size, data.image_size),
+        mean=mean,
+        std=std,
+        width=model.width,
+        batch_norm=model.batch_norm,
+        pretrained=model.pretrained,
+        seed=derive_seed(device.training.seed, device.name, "weights"),
+    )
+
+
+def read_family(run: RunDirectory) -> FamilySpec:
+    """Read the resolved profile of a run.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    try:
+        return FamilySpec.from_dict(json.loads(run.profile.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{run.profile} is damaged: {error}", hint="train again with `--resume never`"
+        ) from error
+
+
+def load_trained(run: RunDirectory, device: DeviceSpec, data: DataSpec) -> Classifier:
+    """Load a finished device of a run, in eval mode.
+
+    Raises:
+        CheckpointError: The device is not finished, or its weights are damaged.
+    """
+    path = run.model(device.name)
+    try:
+        state = load(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{device.name} is not trained yet in {run.root}",
+            hint="`fleet train --resume must` finishes the run",
+        ) from error
+    except Exception as error:  # safetensors raises types of its own for each kind of damage
+        raise CheckpointError(f"{path} is damaged: {error}", hint="train the run again") from error
+    channels = data.channels  # the true mean and std are buffers among the weights
+    classifier = new_classifier(device, data, (0.0,) * channels, (1.0,) * channels)
+    load_weights(classifier, state)
+    return classifier.eval()

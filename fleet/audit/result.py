@@ -1,0 +1,297 @@
+"""What an audit found: frozen values, and ``audit.json`` as their only stored form.
+
+``audit.json`` is the source of truth: tables, CSV, HTML and figures are pure functions of a
+:class:`TransferAudit`. Nothing in this module imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fleet.audit.statistics import wilson_interval
+from fleet.errors import AuditError
+from fleet.files import write_json
+
+SCHEMA = "fleet.audit.transfer/1"
+
+Protocol = Literal["paper", "adaptive"]
+Verdict = Literal["pass", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of ``n`` originally correct examples.
+
+    Attributes:
+        n: Examples that the victim decodes correctly without an attack (the denominator).
+        flip: Of these, how many are decoded as a *wrong class*.
+        reject: Of these, how many are decoded as None.
+    """
+
+    n: int
+    flip: int
+    reject: int
+
+    @property
+    def evade(self) -> int:
+        """Flip or reject."""
+        return self.flip + self.reject
+
+    def rate(self, kind: Literal["flip", "reject", "evade"]) -> float | None:
+        """Attack success rate in [0, 1], or None when ``n`` is 0."""
+        return getattr(self, kind) / self.n if self.n else None
+
+    def interval(self, kind: Literal["flip", "reject", "evade"]) -> tuple[float, float]:
+        """Wilson 95 % interval of :meth:`rate`; (0, 1) when ``n`` is 0."""
+        return wilson_interval(getattr(self, kind), self.n)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One surrogate (row) against one victim (column).
+
+    Attributes:
+        surrogate: Device on which the adversarial examples are made.
+        victim: Device on which they are tried.
+        outcome: Over the examples that the victim decodes correctly.
+        joint: Over those that surrogate and victim both decode correctly.
+        given_success: Over those of ``joint`` whose attack evades the surrogate itself.
+    """
+
+    surrogate: str
+    victim: str
+    outcome: Outcome
+    joint: Outcome
+    given_success: Outcome
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All cells of one attack at one eps.
+
+    Attributes:
+        protocol: ``paper`` (ascends Eq. 3) or ``adaptive``.
+        attack: Name of the attack, or ``worst`` for the per-example worst case over the
+            protocol's portfolio.
+        eps: Linf radius in pixel units, [0, 1].
+        cells: Row by row, surrogates then victims in device order.
+    """
+
+    protocol: Protocol
+    attack: str
+    eps: float
+    cells: tuple[Cell, ...]
+
+    def cell(self, surrogate: str, victim: str) -> Cell:
+        """Look up one cell.
+
+        Raises:
+            KeyError: There is no such pair.
+        """
+        for cell in self.cells:
+            if cell.surrogate == surrogate and cell.victim == victim:
+                return cell
+        raise KeyError((surrogate, victim))
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """A victim under random sign noise of one eps: no gradients, no model.
+
+    Attributes:
+        victim: Device name.
+        eps: Linf radius in pixel units.
+        outcome: Worst case per example over ``draws`` independent draws.
+        draws: Number of draws.
+    """
+
+    victim: str
+    eps: float
+    outcome: Outcome
+    draws: int
+
+
+@dataclass(frozen=True)
+class AuditedDevice:
+    """One device as the audit saw it.
+
+    Attributes:
+        name: Device name.
+        task: ``int``, ``tra`` or ``hin``.
+        architecture: Backbone name.
+        head: Head name.
+        encoding: ``IntervalEncoding.to_dict()``, or None for ``tra`` and ``hin``.
+        weights_sha256: SHA-256 of the weights.
+        images: Audited images.
+        correct: How many of them are decoded correctly without an attack.
+        rejected: How many are decoded as None without an attack.
+    """
+
+    name: str
+    task: str
+    architecture: str
+    head: str
+    encoding: dict[str, Any] | None
+    weights_sha256: str
+    images: int
+    correct: int
+    rejected: int
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Share decoded correctly, None counted as wrong."""
+        return self.correct / self.images
+
+    @property
+    def clean_reject_rate(self) -> float:
+        """Share decoded as None."""
+        return self.rejected / self.images
+
+
+@dataclass(frozen=True)
+class Check:
+    """One reliability check (docs/audit-checks.md).
+
+    Attributes:
+        id: ``M1`` ... ``M18``.
+        title: A few words.
+        verdict: ``pass``, ``warn`` or ``fail``.
+        finding: One sentence with the figure that decided.
+        threshold: The rule in words.
+        subject: What was checked, for example a device, a protocol or a cell; may be empty.
+    """
+
+    id: str
+    title: str
+    verdict: Verdict
+    finding: str
+    threshold: str
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class TransferAudit:
+    """Everything that ``fleet audit transfer`` found.
+
+    Attributes:
+        run: Name of the audited run, or a label for in-memory models.
+        created: ISO 8601 UTC time.
+        devices: In matrix order.
+        eps: The radii audited, ascending, pixel units.
+        matrices: One for each protocol, attack and eps, the protocol's ``worst`` included.
+        noise: One for each victim and eps.
+        checks: Reliability checks, in order of id.
+        settings: Attack hyper-parameters, seed, images, decode rule, scoring precision.
+        provenance: Dataset digest, versions, machine, command line.
+    """
+
+    run: str
+    created: str
+    devices: tuple[AuditedDevice, ...]
+    eps: tuple[float, ...]
+    matrices: tuple[Matrix, ...]
+    noise: tuple[NoiseFloor, ...]
+    checks: tuple[Check, ...]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def matrix(self, protocol: Protocol, eps: float, attack: str = "worst") -> Matrix:
+        """Look up one matrix.
+
+        Raises:
+            KeyError: There is no such matrix.
+        """
+        for matrix in self.matrices:
+            if (matrix.protocol, matrix.attack) == (protocol, attack) and matrix.eps == eps:
+                return matrix
+        raise KeyError((protocol, attack, eps))
+
+    def noise_floor(self, victim: str, eps: float) -> NoiseFloor:
+        """Look up one victim's noise floor.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for floor in self.noise:
+            if floor.victim == victim and floor.eps == eps:
+                return floor
+        raise KeyError((victim, eps))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values with the schema's name; :meth:`from_dict` is the inverse."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TransferAudit:
+        """Rebuild an audit from :meth:`to_dict`.
+
+        Raises:
+            AuditError: The schema is not this version's, or a field is missing.
+        """
+        if data.get("schema") != SCHEMA:
+            raise AuditError(
+                f"audit schema is {data.get('schema')!r}, not {SCHEMA!r}",
+                hint="render it with the version of fleet that wrote it, or audit again",
+            )
+        try:
+            return cls(
+                run=data["run"],
+                created=data["created"],
+                devices=tuple(AuditedDevice(**device) for device in data["devices"]),
+                eps=tuple(data["eps"]),
+                matrices=tuple(_matrix(matrix) for matrix in data["matrices"]),
+                noise=tuple(
+                    NoiseFloor(**{**floor, "outcome": Outcome(**floor["outcome"])})
+                    for floor in data["noise"]
+                ),
+                checks=tuple(Check(**check) for check in data["checks"]),
+                settings=data["settings"],
+                provenance=data["provenance"],
+            )
+        except (KeyError, TypeError) as error:
+            raise AuditError(
+                f"audit file is incomplete: {error}", hint="audit again to write a whole one"
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Write ``audit.json``, whole or not at all.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> TransferAudit:
+        """Read ``audit.json``.
+
+        Raises:
+            AuditError: The file is absent, not JSON, or of another schema.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise AuditError(
+                f"cannot read {path}: {error}", hint="`fleet audit transfer` writes it"
+            ) from error
+        if not isinstance(data, dict):
+            raise AuditError(f"{path} is not an audit", hint="`fleet audit transfer` writes one")
+        return cls.from_dict(data)
+
+
+def _matrix(data: dict[str, Any]) -> Matrix:
+    cells = tuple(
+        Cell(
+            surrogate=cell["surrogate"],
+            victim=cell["victim"],
+            outcome=Outcome(**cell["outcome"]),
+            joint=Outcome(**cell["joint"]),
+            given_success=Outcome(**cell["given_success"]),
+        )
+        for cell in data["cells"]
+    )
+    return Matrix(data["protocol"], data["attack"], data["eps"], cells)

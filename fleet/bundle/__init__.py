@@ -1,0 +1,39 @@
+"""Device bundles: one file with the manifest and the weights of one device; no torch here.
+
+docs/bundle-format.md specifies the format and lists what has been tried against it.
+"""
+
+from fleet.bundle.manifest import Manifest
+from fleet.bundle.package import Plan, package_run, plan_run
+from fleet.bundle.reader import Bundle, CheckLine, Verification, read_bundle, verify_bundle
+from fleet.bundle.sections import (
+    AuditRow,
+    AuditSummary,
+    Metrics,
+    ModelSection,
+    Payload,
+    Preprocessing,
+    Provenance,
+)
+from fleet.bundle.writer import BundleInfo, write_bundle
+
+__all__ = [
+    "AuditRow",
+    "AuditSummary",
+    "Bundle",
+    "BundleInfo",
+    "CheckLine",
+    "Manifest",
+    "Metrics",
+    "ModelSection",
+    "Payload",
+    "Plan",
+    "Preprocessing",
+    "Provenance",
+    "Verification",
+    "package_run",
+    "plan_run",
+    "read_bundle",
+    "verify_bundle",
+    "write_bundle",
+]

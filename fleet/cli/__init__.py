@@ -1,0 +1,1 @@
+"""The ``fleet`` command: parse, call, print. Nothing else prints, and nothing here computes."""

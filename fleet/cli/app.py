@@ -1,0 +1,91 @@
+"""The command tree and the one place where errors become messages and exit codes.
+
+Exit codes: 0 done; 1 the check ran and the answer is no; 2 could not do it; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from fleet.cli import options
+from fleet.cli.audit import app as audit_app
+from fleet.cli.bundle import package, predict, verify
+from fleet.cli.doctor import doctor
+from fleet.cli.output import error_console
+from fleet.cli.profiles import app as profiles_app
+from fleet.cli.report import report
+from fleet.cli.train import train
+from fleet.errors import FleetError
+
+EPILOG = (
+    "Exit codes: 0 done; 1 the check ran and the answer is no; 2 could not do it; 130 interrupted."
+)
+
+app = typer.Typer(
+    name="fleet",
+    help="Train, audit and package a family of interval-label image classifiers.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command(rich_help_panel=options.BUILD)(train)
+app.command(rich_help_panel=options.BUILD)(package)
+app.add_typer(audit_app, name="audit", rich_help_panel=options.EVALUATE)
+app.command(rich_help_panel=options.EVALUATE)(report)
+app.command(rich_help_panel=options.ON_DEVICE)(verify)
+app.command(rich_help_panel=options.ON_DEVICE)(predict)
+app.add_typer(profiles_app, name="profiles", rich_help_panel=options.INSPECT)
+app.command(rich_help_panel=options.INSPECT)(doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from fleet.provenance import fleet_version
+
+        typer.echo(f"fleet {fleet_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    try:
+        app()
+    except FleetError as error:
+        _fail(error.message, error.hint, error)
+    except KeyboardInterrupt:
+        error_console().print("interrupted; finished work is kept")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our stdout left, for example `| head`: not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        name = type(error).__name__
+        _fail(f"{name}: {error}", "this is a defect of fleet; FLEET_DEBUG=1 shows more", error)
+
+
+def _fail(message: str, hint: str | None, error: BaseException) -> None:
+    if os.environ.get("FLEET_DEBUG") == "1":
+        raise error
+    console = error_console()
+    console.print(Text("error: ", style="bold red") + Text(message), soft_wrap=True)
+    if hint:
+        console.print(Text("hint:  ", style="bold") + Text(hint), soft_wrap=True)
+    sys.exit(2)

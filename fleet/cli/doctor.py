@@ -1,0 +1,106 @@
+"""``fleet doctor``: is this machine able to do what the other commands ask of it?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from fleet.cli.options import FormatOption
+from fleet.cli.output import Format, Output
+from fleet.provenance import environment, package_version
+
+MEND_TORCH = f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision"
+MEND_TRAIN = 'pip install "interval-fleet[train]"'
+IMPORT_TIMEOUT_S = 120
+ENOUGH_DISK = 2**30  # bytes: a family of ten ResNet-18 with checkpoints
+
+# Imported in a process of its own: a broken pair raises in strange places, or crashes.
+_PROBE = """
+import torch, torchvision
+boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+torchvision.ops.nms(boxes, torch.tensor([1.0]), 0.5)
+print(torch.__version__, torchvision.__version__, torch.get_num_threads())
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+    mend: str = ""
+
+
+def doctor(form: FormatOption = Format.auto) -> None:
+    """Look at this machine, and say how to mend what is broken.
+
+    Exit code 1 when something needs mending.
+    """
+    output = Output(form)
+    findings = [_python(), _torch(), _extras(), _cores(), _disk(Path.cwd())]
+    table = Table(title=f"fleet {environment()['fleet']}")
+    for title in ("", "what", "finding"):
+        table.add_column(title)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else "[bold red]mend[/]"
+        table.add_row(mark, finding.what, finding.detail)
+    value = {"findings": [asdict(f) for f in findings], "environment": environment()}
+    output.data(table, value)
+    broken = [finding for finding in findings if not finding.ok]
+    for finding in broken:
+        output.note(f"mend {finding.what}: {finding.mend}")
+    if broken:
+        raise typer.Exit(1)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
+
+
+def _torch() -> Finding:
+    what = "torch and torchvision"
+    versions = f"torch {package_version('torch')}, torchvision {package_version('torchvision')}"
+    if package_version("torch") is None or package_version("torchvision") is None:
+        return Finding(what, False, f"{versions}: training and audits need both", MEND_TRAIN)
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            timeout=IMPORT_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(what, False, f"{versions}: import hangs", MEND_TORCH)
+    if probe.returncode == 0:
+        return Finding(what, True, f"{versions}: a working pair")
+    lines = probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"]
+    return Finding(what, False, f"{versions} do not fit together: {lines[-1]}", MEND_TORCH)
+
+
+def _extras() -> Finding:
+    missing = [name for name in ("matplotlib", "scikit-learn") if package_version(name) is None]
+    detail = f"missing: {', '.join(missing)}" if missing else "matplotlib, scikit-learn"
+    return Finding("figures", not missing, detail, MEND_TRAIN)
+
+
+def _cores() -> Finding:
+    cores = len(os.sched_getaffinity(0))
+    detail = f"{cores}: {cores} devices train at a time, one thread each"
+    return Finding("cores", True, detail)
+
+
+def _disk(path: Path) -> Finding:
+    free = shutil.disk_usage(path).free
+    detail = f"{free / 2**30:.1f} GiB free at {path}"
+    return Finding("disk", free >= ENOUGH_DISK, detail, "free some space, or work elsewhere")

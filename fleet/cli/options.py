@@ -1,0 +1,58 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.cli.output import Format
+
+BUILD = "Build"
+EVALUATE = "Evaluate"
+ON_DEVICE = "On the device"
+INSPECT = "Inspect"
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="How to write the result to stdout.")
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, help="Worker processes, one thread each. [one a core]"),
+]
+RunArgument = Annotated[
+    Path | None, typer.Argument(metavar="[RUN]", help="A run directory. [the newest under runs/]")
+]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Where runs are kept.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", "-n", help="Say what would be done, and write nothing.")
+]
+DeviceOption = Annotated[
+    list[str] | None,
+    typer.Option("--device", "-d", help="Only this device; repeat for several. [all]"),
+]
+SecretOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--secret",
+        envvar="FLEET_SECRET",
+        help="File that `auto` encodings are drawn from. [PROFILE.secret beside the profile]",
+    ),
+]
+
+
+def parse_eps(text: str) -> float:
+    """Read an eps such as ``0.031`` or ``8/255``.
+
+    Raises:
+        typer.BadParameter: It is no number in (0, 1].
+    """
+    head, slash, tail = text.partition("/")
+    try:
+        value = float(head) / float(tail) if slash else float(head)
+    except (ValueError, ZeroDivisionError) as error:
+        raise typer.BadParameter(f"{text!r} is neither like 0.031 nor like 8/255") from error
+    if not 0 < value <= 1:
+        raise typer.BadParameter(f"{text} is not in (0, 1]; pixels run from 0 to 1")
+    return value

@@ -1,0 +1,58 @@
+"""Progress of jobs: bars on a terminal, one line for each finished job elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from fleet.execution.jobs import Progress as JobProgress
+
+_ALL = "all"
+
+
+class FamilyProgress:
+    """A bar for the whole family and one for each job, on stderr.
+
+    Use it as a context manager and hand :meth:`update` to the executor.
+    """
+
+    def __init__(self, jobs: Sequence[str], console: Console) -> None:
+        self._console = console
+        self._shares = dict.fromkeys(jobs, 0.0)
+        self._bars: dict[str, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> FamilyProgress:
+        self._progress.start()
+        for name in (_ALL, *self._shares):
+            self._bars[name] = self._progress.add_task(name, total=1.0, text="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, event: JobProgress) -> None:
+        """Take one event of :func:`fleet.execution.run_jobs`."""
+        before = self._shares[event.job]
+        self._shares[event.job] = share = event.done / max(1, event.total)
+        self._progress.update(self._bars[event.job], completed=share, text=event.text)
+        mean = sum(self._shares.values()) / len(self._shares)
+        self._progress.update(self._bars[_ALL], completed=mean)
+        if share >= 1.0 > before and not self._console.is_terminal:
+            self._console.print(f"{event.job}: {event.text}", markup=False, soft_wrap=True)

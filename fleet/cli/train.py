@@ -1,0 +1,173 @@
+"""``fleet train``."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fleet.cli.options import (
+    DeviceOption,
+    DryRunOption,
+    FormatOption,
+    JobsOption,
+    RunsOption,
+    SecretOption,
+)
+from fleet.cli.output import Format, Output
+from fleet.cli.progress import FamilyProgress
+
+if TYPE_CHECKING:
+    from fleet.encoding import IntervalEncoding
+    from fleet.rundir import RunDirectory
+    from fleet.training.family import FamilyResult
+    from fleet.training.plan import TrainingPlan
+
+
+class ResumeMode(StrEnum):
+    """What to do about an unfinished run."""
+
+    auto = "auto"
+    never = "never"
+    must = "must"
+
+
+def train(
+    profiles: Annotated[
+        Path, typer.Option("--profiles", "-p", help="Profile (YAML) of the family.")
+    ] = Path("profiles/devices.yaml"),
+    device: DeviceOption = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run directory. [runs/TIME-NAME]")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    resume: Annotated[
+        ResumeMode,
+        typer.Option(help="Go on with an unfinished run if there is one; never; or demand one."),
+    ] = ResumeMode.auto,
+    jobs: JobsOption = None,
+    secret: SecretOption = None,
+    dry_run: DryRunOption = False,
+    form: FormatOption = Format.auto,
+) -> None:
+    """Train every device of a profile.
+
+    An interrupted training goes on where it was and ends with the same weights, bit for bit.
+
+    Example: fleet train --profiles profiles/devices.yaml
+    """
+    from fleet.profiles import load_profile
+    from fleet.training.plan import plan_training
+
+    output = Output(form)
+    spec = load_profile(profiles, secret=secret)
+    plan = plan_training(spec, parent=runs, run=run, resume=resume.value, devices=device)
+    if dry_run:
+        output.data(_plan_table(plan), _plan_value(plan))
+        return
+    verb = "going on with" if plan.resumed else "training into"
+    output.note(f"{verb} {plan.run.root}: {len(plan.pending)} of {len(plan.states)} devices to do")
+
+    from fleet.training.family import execute_plan
+
+    with FamilyProgress([d.name for d in plan.pending], output.stderr) as progress:
+        result = execute_plan(plan, workers=jobs, on_progress=progress.update)
+    finished = _read_results(plan.run, list(plan.states))
+    output.data(_result_table(plan, finished), {"run": str(plan.run.root), "devices": finished})
+    _report_failures(output, result)
+    output.note(f"wrote {plan.run.root}")
+    output.next_command("fleet audit transfer")
+
+
+def _report_failures(output: Output, result: FamilyResult) -> None:
+    for name, error in result.errors.items():
+        output.note(f"error: {error.message}")
+        if error.hint:
+            output.note(f"hint:  {error.hint}")
+        if os.environ.get("FLEET_DEBUG") == "1" and name in result.traces:
+            output.note(result.traces[name])
+    if result.errors:
+        output.note(f"{len(result.errors)} of the devices failed; the others are kept")
+        raise typer.Exit(2)
+
+
+def _read_results(run: RunDirectory, names: list[str]) -> list[dict[str, Any]]:
+    found = [run.result(name) for name in names]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in found if path.exists()]
+
+
+def _result_table(plan: TrainingPlan, results: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"{plan.spec.name}: clean accuracy, None counted as wrong")
+    for title in ("device", "task", "intervals"):
+        table.add_column(title)
+    for title in ("validation", "test", "None", "epochs", "seconds"):
+        table.add_column(title, justify="right")
+    table.add_column("weights")
+    by_name = {result["device"]: result for result in results}
+    for name in plan.states:
+        device = plan.spec.device(name)
+        result = by_name.get(name, {"status": "not trained"})
+        row = [name, device.task, _intervals(device.encoding)]
+        if result["status"] != "complete":
+            table.add_row(*row, Text(result["status"], style="bold red"))
+            continue
+        validation, test = result["validation"], result["test"]
+        table.add_row(
+            *row,
+            f"{validation['correct'] / validation['n']:.4f}",
+            f"{test['correct'] / test['n']:.4f}",
+            f"{test['rejected'] / test['n']:.2%}",
+            str(result["epochs"]),
+            f"{result['seconds']:.0f}",
+            result["weights_sha256"][:12],
+        )
+    return table
+
+
+def _plan_table(plan: TrainingPlan) -> Table:
+    title = f"{'resume' if plan.resumed else 'new run'} {plan.run.root} (nothing is written)"
+    table = Table(title=title)
+    for name in ("device", "state", "task", "intervals", "order", "model", "head", "training"):
+        table.add_column(name)
+    for name, state in plan.states.items():
+        device = plan.spec.device(name)
+        encoding, training = device.encoding, device.training
+        table.add_row(
+            name,
+            state,
+            device.task,
+            _intervals(encoding),
+            _order(encoding),
+            f"{device.model.architecture} x{device.model.width:g}",
+            device.model.head,
+            f"{training.epochs} epochs of {training.batch_size}, {training.precision}",
+        )
+    return table
+
+
+def _plan_value(plan: TrainingPlan) -> dict[str, Any]:
+    return {
+        "run": str(plan.run.root),
+        "resumed": plan.resumed,
+        "states": plan.states,
+        "profile": plan.spec.to_dict(),
+    }
+
+
+def _order(encoding: IntervalEncoding | None) -> str:
+    if encoding is None:
+        return "-"
+    return "identity" if encoding.order is None else " ".join(map(str, encoding.order))
+
+
+def _intervals(encoding: IntervalEncoding | None) -> str:
+    if encoding is None:
+        return "-"
+    low, high = encoding.span
+    return f"{low:g} .. {high:g}"

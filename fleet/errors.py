@@ -1,0 +1,76 @@
+"""Error families, named for who must act.
+
+Every error says what is wrong, where, and how to mend it. The library raises; only ``fleet.cli``
+prints. A ``FleetError`` ends a command with exit code 2 and without a traceback.
+
+    FleetError
+    ├── ProfileError      the user's YAML
+    ├── DataError         a dataset or an image
+    ├── CheckpointError   a run directory or a checkpoint
+    ├── TrainingError     a training that diverged
+    ├── AuditError        an audit that cannot be made, or a model that cannot be audited
+    ├── BundleError       a device bundle
+    │   └── IntegrityError    its bytes are not those its manifest names
+    ├── StorageError      disk full, no permission
+    └── BackendError      the machine: a missing or broken package, a dead worker process
+"""
+
+from __future__ import annotations
+
+
+class FleetError(Exception):
+    """Base of every error that a user can mend.
+
+    Args:
+        message: What is wrong and where, in one sentence without a final full stop.
+        hint: How to mend it, or None.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with the hint, so that an error crosses a process boundary whole."""
+        return (_rebuild, (type(self), self.message, self.hint))
+
+
+def _rebuild(kind: type[FleetError], message: str, hint: str | None) -> FleetError:
+    return kind(message, hint=hint)
+
+
+class ProfileError(FleetError):
+    """The profile (YAML) cannot be used as written."""
+
+
+class DataError(FleetError):
+    """A dataset or an image is absent, unreadable or not what was promised."""
+
+
+class CheckpointError(FleetError):
+    """A run directory or a checkpoint is absent, damaged, or belongs to another profile."""
+
+
+class TrainingError(FleetError):
+    """A training stopped because its loss or its weights are no longer finite."""
+
+
+class AuditError(FleetError):
+    """An audit cannot be made as asked, or a model cannot be audited."""
+
+
+class BundleError(FleetError):
+    """A bundle is not in the format that its version promises."""
+
+
+class IntegrityError(BundleError):
+    """A bundle's bytes are not those that its manifest names."""
+
+
+class StorageError(FleetError):
+    """A file or a directory cannot be written."""
+
+
+class BackendError(FleetError):
+    """This machine lacks something: a package, a matching pair of packages, a living process."""

@@ -1,0 +1,136 @@
+"""Jobs in local worker processes.
+
+A worker lives for many jobs, because importing torch takes seconds, and talks over one pipe of its
+own, so that a worker killed at any moment cannot hold a lock that the others need. Workers are
+spawned, never forked: a fork beside OpenMP threads can hang.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from fleet.errors import BackendError
+from fleet.execution.jobs import Job, JobOutcome, OnProgress, Progress, out_of_memory, perform
+from fleet.execution.threads import limit_threads
+
+_Message = Progress | JobOutcome
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    job: Job | None = None
+
+
+def run_local(
+    jobs: Sequence[Job], *, workers: int, threads: int, on_progress: OnProgress
+) -> dict[str, JobOutcome]:
+    """See :func:`fleet.execution.run_jobs`."""
+    waiting = deque(jobs)
+    outcomes: dict[str, JobOutcome] = {}
+    crew: list[_Worker] = []
+    try:
+        while len(outcomes) < len(jobs):
+            while waiting and len(crew) < workers:
+                crew.append(_hire(threads))
+            for worker in crew:
+                if worker.job is None and waiting:
+                    worker.job = waiting.popleft()
+                    _send(worker, worker.job)
+            busy = [worker for worker in crew if worker.job is not None]
+            ready = wait([worker.pipe for worker in busy])
+            for worker in busy:
+                if worker.pipe in ready and not _listen(worker, outcomes, on_progress):
+                    crew.remove(worker)
+    finally:
+        _dismiss(crew)
+    return {job.name: outcomes[job.name] for job in jobs}
+
+
+def _hire(threads: int) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, threads), daemon=True)
+    process.start()
+    theirs.close()  # so that a dead worker ends our reads
+    return _Worker(process, ours)
+
+
+def _send(worker: _Worker, job: Job) -> None:
+    try:
+        worker.pipe.send(job)
+    except BrokenPipeError:
+        pass  # the worker died at birth; _listen meets the end of the pipe and says so
+
+
+def _listen(worker: _Worker, outcomes: dict[str, JobOutcome], on_progress: OnProgress) -> bool:
+    """Take one message; False when the worker is dead."""
+    assert worker.job is not None
+    try:
+        message: _Message = worker.pipe.recv()
+    except (EOFError, ConnectionResetError):
+        worker.process.join()
+        outcomes[worker.job.name] = JobOutcome(error=_obituary(worker))
+        return False
+    if isinstance(message, Progress):
+        on_progress(message)
+    else:
+        outcomes[worker.job.name] = message
+        worker.job = None
+    return True
+
+
+def _obituary(worker: _Worker) -> BackendError:
+    assert worker.job is not None
+    code = worker.process.exitcode or 0
+    if code == -signal.SIGKILL:
+        killed = out_of_memory(worker.job.name)
+        return BackendError(
+            f"{worker.job.name}: the worker process was killed (often for memory)",
+            hint=killed.hint,
+        )
+    return BackendError(
+        f"{worker.job.name}: the worker process died with exit code {code}",
+        hint="a script that calls this needs `if __name__ == '__main__':` around its main part; "
+        "otherwise run the command again, finished work is kept",
+    )
+
+
+def _dismiss(crew: list[_Worker]) -> None:
+    for worker in crew:
+        worker.pipe.close()
+        if worker.job is not None:
+            worker.process.terminate()
+    for worker in crew:
+        worker.process.join(timeout=10)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+
+
+def _work(pipe: Connection, threads: int) -> None:
+    """Body of a worker: jobs in, progress and outcomes out, until the pipe ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    limit_threads(threads)
+    try:
+        while True:
+            job: Job = pipe.recv()
+            pipe.send(perform(job, partial(_report, pipe, job.name)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent is done, or gone
+
+
+def _report(pipe: Connection, job: str, done: int, total: int, text: str = "") -> None:
+    try:
+        pipe.send(Progress(job, done, total, text))
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(1)  # an orphan must not go on writing into the run

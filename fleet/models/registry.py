@@ -1,0 +1,137 @@
+"""From names to networks."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import torch
+from torch import nn
+
+from fleet.encoding.interval import IntervalEncoding
+from fleet.errors import ProfileError
+from fleet.models.classifier import Classifier, HeadName, Task
+from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead
+from fleet.models.paper import PaperNN
+
+Architecture = Literal["nn", "alexnet", "resnet18", "densenet121"]
+
+ARCHITECTURES: tuple[Architecture, ...] = ("nn", "alexnet", "resnet18", "densenet121")
+
+
+def build_classifier(
+    *,
+    architecture: Architecture,
+    head: HeadName,
+    task: Task,
+    encoding: IntervalEncoding | None,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    width: float = 1.0,
+    batch_norm: bool = True,
+    pretrained: bool = False,
+    seed: int,
+) -> Classifier:
+    """Build an untrained classifier whose weights follow from ``seed`` alone.
+
+    PyTorch's global random state is the same before and after.
+
+    Args:
+        architecture: ``nn`` (the paper's), ``alexnet``, ``resnet18`` or ``densenet121``.
+        head: ``linear`` or ``ordinal`` for the task ``int``, ``logits`` for the others.
+        task: ``int``, ``tra`` or ``hin``.
+        encoding: Intervals of the task ``int``; None for the others.
+        num_classes: Number of classes, K.
+        input_shape: (C, H, W); C is 1 or 3.
+        mean: Mean of each channel on the [0, 1] scale.
+        std: Standard deviation of each channel on that scale.
+        width: Multiplies the channels of the paper's NN; the others ignore it.
+        batch_norm: BatchNorm in the paper's NN and in AlexNet; the others always have it.
+        pretrained: Start from torchvision's ImageNet weights; colour images of 64 pixels or more.
+        seed: Seed of the initial weights.
+
+    Raises:
+        ProfileError: The parts do not fit each other.
+        BackendError: The pretrained weights cannot be fetched, or are damaged.
+    """
+    _check(architecture, head, task, encoding, num_classes, input_shape, pretrained)
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that one also seeds every accelerator.
+        torch.default_generator.manual_seed(seed)
+        backbone, features = _backbone(architecture, input_shape, width, batch_norm, pretrained)
+        last = _head(head, features, encoding, num_classes)
+    return Classifier(
+        backbone=backbone,
+        head=last,
+        task=task,
+        head_name=head,
+        encoding=encoding,
+        num_classes=num_classes,
+        input_shape=input_shape,
+        mean=mean,
+        std=std,
+    )
+
+
+def _backbone(
+    architecture: Architecture,
+    input_shape: tuple[int, int, int],
+    width: float,
+    batch_norm: bool,
+    pretrained: bool,
+) -> tuple[nn.Module, int]:
+    """Build a backbone and say how many features it gives."""
+    if architecture == "nn":
+        network = PaperNN(input_shape, width=width, batch_norm=batch_norm)
+        return network, PaperNN.features
+    # torchvision takes seconds to import, and the paper's NN needs nothing of it.
+    from fleet.models import vision  # noqa: PLC0415
+
+    return vision.build_backbone(
+        architecture, input_shape, batch_norm=batch_norm, pretrained=pretrained
+    )
+
+
+def _head(name: HeadName, features: int, encoding: IntervalEncoding | None, classes: int) -> Head:
+    if encoding is None:
+        return LogitsHead(features, classes)
+    return LinearHead(features, encoding) if name == "linear" else OrdinalHead(features, encoding)
+
+
+def _check(
+    architecture: str,
+    head: str,
+    task: str,
+    encoding: IntervalEncoding | None,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+    pretrained: bool,
+) -> None:
+    if architecture not in ARCHITECTURES:
+        raise ProfileError(
+            f"unknown architecture {architecture!r}", hint=f"one of {', '.join(ARCHITECTURES)}"
+        )
+    if input_shape[0] not in {1, 3}:
+        raise ProfileError(
+            f"images have {input_shape[0]} channels", hint="use 1 (grey) or 3 (colour)"
+        )
+    if pretrained and architecture == "nn":
+        raise ProfileError(
+            "there are no pretrained weights for architecture 'nn'", hint="set `pretrained: false`"
+        )
+    if (task == "int") != (encoding is not None):
+        raise ProfileError(
+            f"task {task!r} {'needs' if encoding is None else 'takes no'} encoding",
+            hint="the task `int` has an encoding, `tra` and `hin` have none",
+        )
+    if head not in (("linear", "ordinal") if task == "int" else ("logits",)):
+        raise ProfileError(
+            f"task {task!r} cannot have the head {head!r}",
+            hint="`linear` or `ordinal` for `int`, `logits` for `tra` and `hin`",
+        )
+    if encoding is not None and encoding.num_classes != num_classes:
+        raise ProfileError(
+            f"the encoding has {encoding.num_classes} classes, the data {num_classes}",
+            hint="make `encoding.num_classes` and `data.num_classes` equal",
+        )

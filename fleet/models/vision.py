@@ -1,0 +1,124 @@
+"""torchvision's AlexNet, ResNet-18 and DenseNet-121, adapted to small and to grey images.
+
+torchvision's own layers are kept; only the stem (the first layers, which shrink the image) and the
+last fully connected layer are replaced.
+
+============  =============================================  ==========================
+network       28 to 63 pixels                                64 pixels or more
+============  =============================================  ==========================
+alexnet       3x3 convolutions in place of 11x11 and 5x5,    as torchvision
+              fully connected layers of 1024 on 2x2 pixels
+resnet18      3x3 stem of stride 1, no pooling (CIFAR form)  as torchvision
+densenet121   3x3 stem of stride 1, no pooling               as torchvision
+============  =============================================  ==========================
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import nn
+from torchvision.models import AlexNet, DenseNet, ResNet, get_model
+
+from fleet.errors import ProfileError
+from fleet.models.pretrained import pretrained_state
+
+SMALLEST = 28
+LARGE = 64
+"""From this side on torchvision's own stems are used; its AlexNet fails below 63 pixels."""
+
+
+def build_backbone(
+    architecture: str, input_shape: tuple[int, int, int], *, batch_norm: bool, pretrained: bool
+) -> tuple[nn.Module, int]:
+    """Build a backbone from PyTorch's current random state.
+
+    Args:
+        architecture: ``alexnet``, ``resnet18`` or ``densenet121``.
+        input_shape: (C, H, W).
+        batch_norm: Put BatchNorm after AlexNet's convolutions; the others always have it.
+        pretrained: Start from torchvision's ImageNet weights.
+
+    Returns:
+        The network without its last layer, and the number of its features.
+
+    Raises:
+        ProfileError: The images are too small, or not such as the pretrained weights take.
+        BackendError: The pretrained weights cannot be had.
+    """
+    channels, height, width = input_shape
+    side = min(height, width)
+    _check(architecture, channels, side, pretrained)
+    network = get_model(architecture, weights=None)
+    if pretrained:
+        network.load_state_dict(pretrained_state(architecture))
+    small = side < LARGE
+    if isinstance(network, AlexNet):
+        return network, _adapt_alexnet(network, channels, small, batch_norm)
+    if isinstance(network, ResNet):
+        return network, _adapt_resnet(network, channels, small)
+    return network, _adapt_densenet(cast(DenseNet, network), channels, small)
+
+
+def _check(architecture: str, channels: int, side: int, pretrained: bool) -> None:
+    if side < SMALLEST:
+        raise ProfileError(
+            f"architecture {architecture!r} needs images of at least {SMALLEST} pixels, not {side}",
+            hint="raise `data.image_size`, or use architecture `nn`",
+        )
+    if pretrained and (channels != 3 or side < LARGE):
+        raise ProfileError(
+            f"pretrained weights take colour images of {LARGE} pixels or more, not {channels} "
+            f"channel(s) of {side} pixels",
+            hint=f"set `pretrained: false`, or `channels: 3` and `image_size: {LARGE}` or more",
+        )
+
+
+def _adapt_alexnet(network: AlexNet, channels: int, small: bool, batch_norm: bool) -> int:
+    hidden = 4096
+    if small:
+        hidden = 1024
+        network.features[0] = nn.Conv2d(channels, 64, kernel_size=3, padding=1)
+        network.features[3] = nn.Conv2d(64, 192, kernel_size=3, padding=1)
+        network.avgpool = nn.AdaptiveAvgPool2d(2)
+        network.classifier[1] = nn.Linear(256 * 2 * 2, hidden)
+        network.classifier[4] = nn.Linear(hidden, hidden)
+    elif channels != 3:
+        network.features[0] = nn.Conv2d(channels, 64, kernel_size=11, stride=4, padding=2)
+    if batch_norm:
+        network.features = nn.Sequential(*_with_batch_norm(network.features))
+    network.classifier[6] = nn.Identity()
+    return hidden
+
+
+def _with_batch_norm(layers: nn.Sequential) -> list[nn.Module]:
+    """Follow each convolution by a BatchNorm."""
+    widened: list[nn.Module] = []
+    for layer in layers:
+        widened.append(layer)
+        if isinstance(layer, nn.Conv2d):
+            widened.append(nn.BatchNorm2d(layer.out_channels))
+    return widened
+
+
+def _adapt_resnet(network: ResNet, channels: int, small: bool) -> int:
+    features = cast(int, network.fc.in_features)
+    if small:
+        network.conv1 = nn.Conv2d(channels, 64, kernel_size=3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+    elif channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    network.fc = nn.Identity()
+    return features
+
+
+def _adapt_densenet(network: DenseNet, channels: int, small: bool) -> int:
+    features = cast(int, network.classifier.in_features)
+    if small:
+        network.features.conv0 = nn.Conv2d(channels, 64, kernel_size=3, padding=1, bias=False)
+        network.features.pool0 = nn.Identity()
+    elif channels != 3:
+        stem = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        network.features.conv0 = stem
+    network.classifier = nn.Identity()
+    return features

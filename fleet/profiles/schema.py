@@ -1,0 +1,245 @@
+"""The profile language: what may be written, with units, bounds and defaults.
+
+Pydantic models of the file as written. Nothing here crosses two sections; that is the work of
+``data_section``, ``device_section`` and ``family``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from fleet.profiles.spec import Architecture, DatasetName, Head, Task
+
+MAX_DEVICES = 1000
+MAX_CLASSES = 1000
+
+# Names of the branches of a union. Pydantic puts them into the place of an error.
+NUMBER = "=number"
+PER_CLASS = "=per-class"
+SLOTS = "=slots"
+AUTO = "=auto"
+MAPPING = "=mapping"
+
+
+def _number_branch(value: Any) -> str:
+    if isinstance(value, tuple):
+        return PER_CLASS
+    return AUTO if value == "auto" else NUMBER
+
+
+def _order_branch(value: Any) -> str:
+    return AUTO if value == "auto" else SLOTS
+
+
+def _encoding_branch(value: Any) -> str:
+    return AUTO if value == "auto" else MAPPING
+
+
+Auto = Annotated[Literal["auto"], Tag(AUTO)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Gap = Annotated[float, Field(gt=0)]
+Length = Annotated[float, Field(ge=0)]
+Slot = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """Base of every mapping in a profile: unknown keys and silent conversions are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class DataSection(Section):
+    """Which images, and how they are split."""
+
+    dataset: DatasetName = Field(
+        description="`folder` takes one directory of images for each class."
+    )
+    root: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
+        description="Directory that holds the dataset, relative to this profile."
+    )
+    classes: Annotated[int, Field(ge=2, le=MAX_CLASSES)] | None = Field(
+        default=None, description="Number of classes; follows from the dataset except for `folder`."
+    )
+    channels: Annotated[int, Field(ge=1, le=3)] | None = Field(
+        default=None,
+        description="1 (grey) or 3 (colour); follows from the dataset except for `folder`.",
+    )
+    image_size: Annotated[int, Field(ge=16, le=1024)] | None = Field(
+        default=None,
+        description="Height and width in pixels after resizing; null is the dataset's own "
+        "(28, 32 or 224).",
+    )
+    validation: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Images cut from the training set for every choice; null is 5000 for MNIST, "
+        "Fashion-MNIST and CIFAR-10, 500 for the others.",
+    )
+    train_limit: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Train on this many images only; null takes all."
+    )
+    split_seed: Seed = Field(default=0, description="Seed of the validation split.")
+
+
+class EncodingSection(Section):
+    """The intervals of one device (Eq. 1). `auto` draws a value from the family secret."""
+
+    alpha: (
+        Annotated[
+            Auto
+            | Annotated[Gap, Tag(NUMBER)]
+            | Annotated[tuple[Gap, ...], Tag(PER_CLASS), Field(max_length=MAX_CLASSES)],
+            Discriminator(_number_branch),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Gap after a class's interval (paper: α), > 0; one number, a list with one for "
+        "each class, or `auto`.",
+    )
+    beta: (
+        Annotated[
+            Auto
+            | Annotated[Length, Tag(NUMBER)]
+            | Annotated[tuple[Length, ...], Tag(PER_CLASS), Field(max_length=MAX_CLASSES)],
+            Discriminator(_number_branch),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Length of a class's interval (paper: β), >= 0; one number, a list with one "
+        "for each class, or `auto`.",
+    )
+    s0: Annotated[Auto | Annotated[float, Tag(NUMBER)], Discriminator(_number_branch)] = Field(
+        default=0.0, description="Lower edge of slot 0, or `auto`; carries no diversity."
+    )
+    order: (
+        Annotated[
+            Auto | Annotated[tuple[Slot, ...], Tag(SLOTS), Field(max_length=MAX_CLASSES)],
+            Discriminator(_order_branch),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Slot of each class, counted from 0, or `auto`; null is the paper's order "
+        "0, 1, 2, ...",
+    )
+
+
+class ModelSection(Section):
+    """Which network."""
+
+    architecture: Architecture = Field(default="nn", description="`nn` is the paper's own network.")
+    head: Head | None = Field(
+        default=None,
+        description="`linear` (as in the paper) or `ordinal` for task `int`; `logits` for `tra` "
+        "and `hin`. Null is `linear` or `logits`.",
+    )
+    width: Annotated[float, Field(ge=0.0625, le=16)] = Field(
+        default=1.0, description="Multiplies the channels of `nn` (1.0: 32 and 64)."
+    )
+    batch_norm: bool = Field(
+        default=True, description="BatchNorm in `nn` and `alexnet`; the others always have it."
+    )
+    pretrained: bool = Field(
+        default=False,
+        description="Start from torchvision's ImageNet weights; colour images of 64 pixels or "
+        "more.",
+    )
+
+
+class TrainingSection(Section):
+    """How to fit one device."""
+
+    loss: Literal["paper", "scaled"] = Field(
+        default="scaled",
+        description="For task `int`: `paper` is Eq. 3 as printed; `scaled` is Eq. 3 in slot units "
+        "with a Huber tail and an inner margin.",
+    )
+    margin: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        default=0.3, description="Inner margin of the scaled loss, as a share of β on each side."
+    )
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=8, description="Passes over the training set."
+    )
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = Field(
+        default=128, description="Images in a step; an epoch's last partial batch is dropped."
+    )
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(
+        default="adam", description="`sgd` has momentum 0.9."
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=3e-3, description="Peak learning rate."
+    )
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="As the optimiser defines it."
+    )
+    schedule: Literal["one-cycle", "cosine", "constant"] = Field(
+        default="one-cycle", description="Course of the learning rate."
+    )
+    precision: Literal["bf16", "fp32"] = Field(
+        default="bf16",
+        description="`bf16` runs the backbone under autocast; head and loss stay in fp32.",
+    )
+    shift: Annotated[int, Field(ge=0, le=512)] = Field(
+        default=1, description="Augmentation: random translation of up to this many pixels."
+    )
+    mirror: bool = Field(default=False, description="Augmentation: random horizontal flip.")
+    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Largest gradient 2-norm; null does not clip."
+    )
+    seed: Seed = Field(
+        default=0, description="Seed of weights, batches and augmentation, with the device's name."
+    )
+
+
+class DefaultsSection(Section):
+    """What a device has unless it says otherwise."""
+
+    task: Task = Field(
+        default="int",
+        description="`int` (interval labels), `tra` (cross-entropy) or `hin` (multi-class hinge).",
+    )
+    encoding: (
+        Annotated[
+            Auto | Annotated[EncodingSection, Tag(MAPPING)], Discriminator(_encoding_branch)
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Intervals of task `int`; `auto` draws all of them; null for the other tasks.",
+    )
+    model: ModelSection = Field(default=ModelSection(), description="Network.")
+    training: TrainingSection = Field(default=TrainingSection(), description="Recipe.")
+    allow_equivalent: bool = Field(
+        default=False,
+        description="Allow an encoding that is equivalent to another device's, so that the two "
+        "differ in weights alone.",
+    )
+
+
+class DeviceSection(DefaultsSection):
+    """One device."""
+
+    name: Name = Field(
+        description="Unique name, also when letter case is ignored: letters, digits, `.`, `-`, `_`."
+    )
+    extends: str | None = Field(
+        default=None, description="Name of another device whose settings this one starts from."
+    )
+
+
+class ProfileSection(Section):
+    """A whole profile."""
+
+    version: Literal[1] = Field(description="Version of the profile language.")
+    name: Name = Field(description="Name of the family; part of the run directory's name.")
+    data: DataSection = Field(description="Which images, and how they are split.")
+    defaults: DefaultsSection = Field(
+        default=DefaultsSection(), description="What a device has unless it says otherwise."
+    )
+    devices: Annotated[tuple[DeviceSection, ...], Field(min_length=1, max_length=MAX_DEVICES)] = (
+        Field(description="The family, in the order of its audits.")
+    )

@@ -1,0 +1,186 @@
+"""Resolved specifications: what a profile says once every default is filled in.
+
+Frozen values with plain fields; nothing here reads YAML or imports torch. The rest of the product
+takes these and never sees a profile file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fleet.encoding import IntervalEncoding
+
+Task = Literal["int", "tra", "hin"]
+DatasetName = Literal["mnist", "fashion-mnist", "cifar10", "folder", "imagenet10"]
+Architecture = Literal["nn", "alexnet", "resnet18", "densenet121"]
+Head = Literal["linear", "ordinal", "logits"]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which images, and how they are split.
+
+    Attributes:
+        dataset: Dataset name.
+        root: Absolute path of the directory that holds it.
+        num_classes: Number of classes.
+        channels: 1 (grey) or 3 (colour).
+        image_size: Height and width in pixels after resizing.
+        validation: Images cut from the training set for every choice; the test set is only for
+            final figures.
+        train_limit: Train on this many images only (smoke tests), or None for all.
+        split_seed: Seed of the validation split.
+    """
+
+    dataset: DatasetName
+    root: Path
+    num_classes: int
+    channels: int
+    image_size: int
+    validation: int
+    train_limit: int | None
+    split_seed: int
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which network.
+
+    Attributes:
+        architecture: Backbone.
+        head: ``linear`` or ``ordinal`` for task ``int``; ``logits`` for ``tra`` and ``hin``.
+        width: Multiplies the channels of the paper's NN (1.0: 32 and 64); 1.0 elsewhere.
+        batch_norm: BatchNorm in the paper's NN and in AlexNet (the others always have it).
+        pretrained: Start from torchvision's ImageNet weights.
+    """
+
+    architecture: Architecture
+    head: Head
+    width: float
+    batch_norm: bool
+    pretrained: bool
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How to fit one device.
+
+    Attributes:
+        loss: For task ``int``: ``paper`` is Eq. 3 as printed, ``scaled`` is Eq. 3 in slot units
+            with a Huber tail and an inner margin. The other tasks have one loss and ignore it.
+        margin: Inner margin of the scaled loss, as a share of beta on each side, [0, 0.5).
+        epochs: Passes over the training set.
+        batch_size: Images in a step; the last partial batch of an epoch is dropped.
+        optimizer: ``adam``, ``adamw`` or ``sgd`` (momentum 0.9).
+        learning_rate: Peak learning rate.
+        weight_decay: As the optimiser defines it.
+        schedule: ``one-cycle``, ``cosine`` or ``constant``.
+        precision: ``bf16`` runs the backbone under autocast; the head and the loss stay in fp32.
+        shift: Augmentation: random translation of up to this many pixels each way.
+        mirror: Augmentation: random horizontal flip.
+        gradient_clip: Largest gradient 2-norm, or None.
+        seed: Seed of weights, batches and augmentation; mixed with the device's name.
+    """
+
+    loss: Literal["paper", "scaled"]
+    margin: float
+    epochs: int
+    batch_size: int
+    optimizer: Literal["adam", "adamw", "sgd"]
+    learning_rate: float
+    weight_decay: float
+    schedule: Literal["one-cycle", "cosine", "constant"]
+    precision: Literal["bf16", "fp32"]
+    shift: int
+    mirror: bool
+    gradient_clip: float | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """One deployment target.
+
+    Attributes:
+        name: Unique name; letters, digits, ``.``, ``-`` and ``_``.
+        task: ``int`` (interval), ``tra`` (cross-entropy) or ``hin`` (multi-class hinge).
+        encoding: The device's intervals; None for ``tra`` and ``hin``.
+        model: Network.
+        training: Recipe.
+    """
+
+    name: str
+    task: Task
+    encoding: IntervalEncoding | None
+    model: ModelSpec
+    training: TrainingSpec
+
+
+@dataclass(frozen=True)
+class FamilySpec:
+    """A whole profile.
+
+    Attributes:
+        name: Name of the family; part of the run directory's name.
+        data: Images.
+        devices: In the order of the profile.
+    """
+
+    name: str
+    data: DataSpec
+    devices: tuple[DeviceSpec, ...]
+
+    def device(self, name: str) -> DeviceSpec:
+        """Look up a device.
+
+        Raises:
+            KeyError: There is none of this name.
+        """
+        for device in self.devices:
+            if device.name == name:
+                return device
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; :meth:`from_dict` is the inverse."""
+        devices = [
+            {
+                **{f.name: getattr(d, f.name) for f in dataclasses.fields(d)},
+                "encoding": None if d.encoding is None else d.encoding.to_dict(),
+                "model": dataclasses.asdict(d.model),
+                "training": dataclasses.asdict(d.training),
+            }
+            for d in self.devices
+        ]
+        data = {**dataclasses.asdict(self.data), "root": str(self.data.root)}
+        return {"version": 1, "name": self.name, "data": data, "devices": devices}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> FamilySpec:
+        """Rebuild a specification from :meth:`to_dict`."""
+        devices = tuple(
+            DeviceSpec(
+                name=d["name"],
+                task=d["task"],
+                encoding=(
+                    None if d["encoding"] is None else IntervalEncoding.from_dict(d["encoding"])
+                ),
+                model=ModelSpec(**d["model"]),
+                training=TrainingSpec(**d["training"]),
+            )
+            for d in data["devices"]
+        )
+        images = DataSpec(**{**data["data"], "root": Path(data["data"]["root"])})
+        return cls(name=data["name"], data=images, devices=devices)
+
+    def digest(self) -> str:
+        """SHA-256 of :meth:`to_dict` without the data's path, which is no part of the result."""
+        plain = self.to_dict()
+        del plain["data"]["root"]
+        encoded = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("utf-8")
+        return hashlib.sha256(encoded).hexdigest()

@@ -1,0 +1,49 @@
+"""What a figure was made with: versions, machine, command line."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "scikit-learn", "matplotlib")
+
+
+def fleet_version() -> str:
+    """Version of the installed distribution, or ``0+unknown`` from a bare source tree."""
+    return package_version("interval-fleet") or "0+unknown"
+
+
+def package_version(name: str) -> str | None:
+    """Version of an installed distribution without importing it, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def environment() -> dict[str, Any]:
+    """Describe this process and machine in plain JSON values; imports nothing heavy."""
+    return {
+        "fleet": fleet_version(),
+        "python": platform.python_version(),
+        "packages": {name: package_version(name) for name in _PACKAGES},
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or "unknown"
+    for line in text.splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"

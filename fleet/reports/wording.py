@@ -1,0 +1,62 @@
+"""How every report writes a number, a radius and a name."""
+
+from __future__ import annotations
+
+ABSENT = "–"
+"""Stands where there is nothing to divide by."""
+
+
+def visible(text: str) -> str:
+    """Replace what does not print by U+FFFD.
+
+    Names reach a report from a file that anybody may have written. Control characters drive a
+    terminal, bidirectional overrides make one name look like another, and a lone surrogate cannot
+    be written as UTF-8.
+    """
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def format_rate(rate: float | None, digits: int = 3) -> str:
+    """Write a share of [0, 1] so that only an exact 0 reads as 0 and only an exact 1 as 1.
+
+    >>> format_rate(0.0004), format_rate(0.0), format_rate(0.9999), format_rate(None)
+    ('<0.001', '0.000', '>0.999', '–')
+    """
+    if rate is None:
+        return ABSENT
+    smallest = 10**-digits
+    text = f"{rate:.{digits}f}"
+    if rate > 0 and float(text) == 0:
+        return f"<{smallest:.{digits}f}"
+    if rate < 1 and float(text) == 1:
+        return f">{1 - smallest:.{digits}f}"
+    return text
+
+
+def format_interval(interval: tuple[float, float]) -> str:
+    """Write an interval of shares, for example ``0.381–0.443``."""
+    return "–".join(f"{bound:.3f}" for bound in interval)
+
+
+def format_range(bounds: tuple[float, float] | None) -> str:
+    """Write the lowest and the highest of some rates, for example ``0.951 to 0.998``."""
+    if bounds is None:
+        return ABSENT
+    return " to ".join(format_rate(bound) for bound in bounds)
+
+
+def format_lift(lift: float | None) -> str:
+    """Write a difference of two shares with its sign."""
+    return ABSENT if lift is None else f"{lift:+.3f}"
+
+
+def format_eps(eps: float) -> str:
+    """Write a radius as a share of the pixel range and in steps of 8 bits.
+
+    >>> format_eps(8 / 255), format_eps(0.1)
+    ('8/255 (0.0314)', '0.1 (25.5/255)')
+    """
+    steps = eps * 255
+    if abs(steps - round(steps)) < 1e-6:
+        return f"{round(steps)}/255 ({eps:.3g})"
+    return f"{eps:.4g} ({steps:.3g}/255)"

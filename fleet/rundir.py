@@ -1,0 +1,136 @@
+"""Every file name of a run, in one class.
+
+A run directory holds all that one ``fleet train`` made and all that was derived from it::
+
+    runs/20261122-213100-demo/
+      profile.resolved.json   every default filled in; what a resumed training must match
+      environment.json        versions, machine, command line
+      dataset.json            name, digest and sizes of the data
+      devices/NAME/
+        checkpoint.safetensors  weights and optimiser state after the last finished epoch
+        model.safetensors       final weights; present only when the device is finished
+        metrics.jsonl           one JSON line for each finished epoch
+        result.json             status and figures
+      audits/transfer/        audit.json and what is drawn from it
+      bundles/                NAME-RELEASE.fleet
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fleet.errors import CheckpointError
+
+PROFILE_FILE = "profile.resolved.json"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths inside one run; creates nothing by itself."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """Last part of the path, for messages."""
+        return self.root.name
+
+    @property
+    def profile(self) -> Path:
+        """The resolved profile."""
+        return self.root / PROFILE_FILE
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine and command line of the training."""
+        return self.root / "environment.json"
+
+    @property
+    def dataset(self) -> Path:
+        """Provenance of the data."""
+        return self.root / "dataset.json"
+
+    @property
+    def bundles(self) -> Path:
+        """Directory of the packaged bundles."""
+        return self.root / "bundles"
+
+    def checkpoint(self, device: str) -> Path:
+        """State after the last finished epoch, from which a training resumes."""
+        return self.root / "devices" / device / "checkpoint.safetensors"
+
+    def model(self, device: str) -> Path:
+        """Final weights."""
+        return self.root / "devices" / device / "model.safetensors"
+
+    def metrics(self, device: str) -> Path:
+        """One JSON line for each finished epoch."""
+        return self.root / "devices" / device / "metrics.jsonl"
+
+    def result(self, device: str) -> Path:
+        """Status and final figures of one device."""
+        return self.root / "devices" / device / "result.json"
+
+    def audit(self, kind: str) -> Path:
+        """Directory of one kind of audit, for example ``transfer``."""
+        return self.root / "audits" / kind
+
+
+def new_run(parent: Path, name: str, *, now: datetime | None = None) -> RunDirectory:
+    """Name a new run directory under ``parent``; nothing is created.
+
+    Args:
+        parent: Usually ``runs/``.
+        name: The profile's name; characters other than letters, digits, ``-`` and ``_`` become
+            ``-``.
+        now: Time to use; the present by default.
+
+    Returns:
+        A directory ``<UTC time>-<name>`` that does not exist yet.
+    """
+    stamp = (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "run"
+    candidate = parent / f"{stamp}-{slug}"
+    number = 2
+    while candidate.exists():
+        candidate = parent / f"{stamp}-{slug}-{number}"
+        number += 1
+    return RunDirectory(candidate)
+
+
+def list_runs(parent: Path) -> list[RunDirectory]:
+    """Runs under ``parent``, oldest first (their names begin with the time)."""
+    if not parent.is_dir():
+        return []
+    found = [path for path in parent.iterdir() if (path / PROFILE_FILE).is_file()]
+    return [RunDirectory(path) for path in sorted(found, key=lambda path: path.name)]
+
+
+def find_run(run: Path | None, parent: Path = Path("runs")) -> RunDirectory:
+    """Find the run that a command should work on.
+
+    Args:
+        run: A run directory, the bare name of one under ``parent``, or None for the newest.
+        parent: Where runs are kept.
+
+    Raises:
+        CheckpointError: There is no such run; the message lists those that exist.
+    """
+    if run is not None:
+        for candidate in (run, parent / run):
+            if (candidate / PROFILE_FILE).is_file():
+                return RunDirectory(candidate)
+        known = ", ".join(found.name for found in list_runs(parent)[-5:]) or "none"
+        raise CheckpointError(
+            f"no run at {run}", hint=f"runs under {parent}/: {known}; `fleet train` makes one"
+        )
+    runs = list_runs(parent)
+    if not runs:
+        raise CheckpointError(
+            f"no runs under {parent}/",
+            hint="make one with `fleet train --profiles profiles/devices.yaml`",
+        )
+    return runs[-1]

@@ -1,0 +1,1 @@
+"""Fit a family of devices: losses, loop, checkpoints, resume."""

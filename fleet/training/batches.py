@@ -1,0 +1,65 @@
+"""Batches whose content depends only on names and numbers, so that any step can be replayed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fleet.data import Split, to_unit
+from fleet.seeding import derive_seed
+
+
+def epoch_order(images: int, batch_size: int, *keys: int | str) -> Tensor:
+    """Indices of one epoch's batches; the last partial batch is dropped.
+
+    Args:
+        images: Size of the training set.
+        batch_size: Images in a batch; a set smaller than one batch is one batch.
+        keys: Seed, device name and epoch.
+
+    Returns:
+        int64 (steps, batch).
+    """
+    generator = torch.Generator().manual_seed(derive_seed(*keys, "order"))
+    order = torch.randperm(images, generator=generator)
+    batch = min(batch_size, images)
+    return order[: images // batch * batch].reshape(-1, batch)
+
+
+def training_batch(
+    split: Split, indices: Tensor, *keys: int | str, shift: int, mirror: bool
+) -> tuple[Tensor, Tensor]:
+    """Read and augment one batch.
+
+    Args:
+        split: Training images.
+        indices: int64 (B,).
+        keys: Seed, device name, epoch and step.
+        shift: Largest translation in pixels each way; the border is filled with black.
+        mirror: Flip half of the images left to right.
+
+    Returns:
+        Images, float32 (B, C, H, W) in [0, 1], channels last, and labels, int64 (B,).
+    """
+    images = split.images(indices)
+    generator = torch.Generator().manual_seed(derive_seed(*keys, "augment"))
+    if shift:
+        images = _translate(images, shift, generator)
+    if mirror:
+        flip = torch.rand(len(images), generator=generator) < 0.5
+        images = torch.where(flip[:, None, None, None], images.flip(3), images)
+    unit = to_unit(images).contiguous(memory_format=torch.channels_last)
+    return unit, split.labels[indices]
+
+
+def _translate(images: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Move each image by its own whole number of pixels: one gather, no loop."""
+    batch, channels, height, width = images.shape
+    padded = functional.pad(images, (shift, shift, shift, shift))
+    down, right = torch.randint(0, 2 * shift + 1, (2, batch), generator=generator)
+    rows = (down[:, None] + torch.arange(height))[:, None, :, None]
+    columns = (right[:, None] + torch.arange(width))[:, None, None, :]
+    which = torch.arange(batch)[:, None, None, None]
+    plane = torch.arange(channels)[None, :, None, None]
+    return padded[which, plane, rows, columns]

@@ -1,0 +1,119 @@
+"""Train a family: one independent job for each device."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleet.assembly import load_images
+from fleet.errors import CheckpointError, FleetError
+from fleet.execution import Job, JobOutcome, run_jobs
+from fleet.execution.jobs import OnProgress, default_workers
+from fleet.files import make_directory, write_json
+from fleet.profiles.spec import FamilySpec
+from fleet.provenance import environment
+from fleet.rundir import RunDirectory
+from fleet.training.fit import FitJob, fit_device
+from fleet.training.plan import Resume, TrainingPlan, plan_training
+
+
+@dataclass(frozen=True)
+class FamilyResult:
+    """How a training ended.
+
+    Attributes:
+        run: Where everything was written.
+        results: Content of ``result.json`` for each device that finished in this call.
+        errors: Why the others did not.
+        traces: Traceback text of unexpected failures.
+    """
+
+    run: RunDirectory
+    results: dict[str, dict[str, Any]]
+    errors: dict[str, FleetError]
+    traces: dict[str, str]
+
+
+def train_family(
+    profile: FamilySpec,
+    *,
+    parent: Path = Path("runs"),
+    run: Path | None = None,
+    resume: Resume = "auto",
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> FamilyResult:
+    """Train every device of a profile; see :func:`plan_training` for the first arguments.
+
+    Args:
+        profile: Resolved profile, from :func:`fleet.load_profile`.
+        parent: Where runs are kept.
+        run: A run directory of your choice.
+        resume: ``auto``, ``never`` or ``must``.
+        workers: Processes, one thread each; by default one a core. The weights do not depend on
+            it.
+        on_progress: Called in this process whenever a device reports.
+
+    Raises:
+        FleetError: Nothing could be trained at all. A device that fails leaves the others running
+            and stands in :attr:`FamilyResult.errors`.
+    """
+    plan = plan_training(profile, parent=parent, run=run, resume=resume)
+    return execute_plan(plan, workers=workers, on_progress=on_progress)
+
+
+def execute_plan(
+    plan: TrainingPlan, *, workers: int | None = None, on_progress: OnProgress | None = None
+) -> FamilyResult:
+    """Carry out a plan; see :func:`train_family`."""
+    images = load_images(plan.spec.data)  # absent or damaged data stops here, before any file
+    make_directory(plan.run.root)
+    with _locked(plan.run):
+        _write_headers(plan, images.provenance)
+        digest = plan.spec.digest()
+        jobs = [
+            Job(device.name, fit_device, (FitJob(plan.run, device, plan.spec.data, digest),))
+            for device in plan.pending
+        ]
+        count = default_workers(len(jobs)) if workers is None else workers
+        outcomes = run_jobs(jobs, workers=count, on_progress=on_progress) if jobs else {}
+    return _collect(plan.run, outcomes)
+
+
+def _write_headers(plan: TrainingPlan, provenance: dict[str, Any]) -> None:
+    """The profile goes last: a directory is a run once it holds one."""
+    write_json(plan.run.environment, environment())
+    write_json(plan.run.dataset, provenance)
+    if not plan.run.profile.exists():
+        write_json(plan.run.profile, plan.spec.to_dict())
+
+
+def _collect(run: RunDirectory, outcomes: dict[str, JobOutcome]) -> FamilyResult:
+    failed = {name: o.error for name, o in outcomes.items() if o.error is not None}
+    return FamilyResult(
+        run=run,
+        results={name: o.value for name, o in outcomes.items() if o.error is None},
+        errors=failed,
+        traces={name: outcomes[name].trace for name in failed if outcomes[name].trace},
+    )
+
+
+@contextmanager
+def _locked(run: RunDirectory) -> Iterator[None]:
+    """Keep a second training out of the same run; the kernel drops the lock when we die."""
+    descriptor = os.open(run.root, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"another training is writing {run.root}", hint="wait for it, or stop it"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)

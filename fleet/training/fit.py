@@ -1,0 +1,235 @@
+"""Fit one device: a job that can be killed at any moment and resumed to the same weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from fleet.assembly import load_images, new_classifier
+from fleet.data import ImageData
+from fleet.encoding.tensor import encoding_tensors
+from fleet.errors import TrainingError
+from fleet.execution.jobs import ProgressReporter
+from fleet.files import write_bytes, write_json, write_text
+from fleet.models import Classifier, weights_bytes
+from fleet.profiles.spec import DataSpec, DeviceSpec
+from fleet.provenance import fleet_version
+from fleet.rundir import RunDirectory
+from fleet.seeding import derive_seed
+from fleet.training.batches import epoch_order, training_batch
+from fleet.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from fleet.training.evaluation import Tally, evaluate
+from fleet.training.losses import batch_loss
+from fleet.training.optimization import build_optimizer, learning_rate
+
+CHECKPOINT_SECONDS = 30.0
+"""A checkpoint is written after each epoch, and inside a long epoch this often."""
+
+REPORT_STEPS = 20
+"""Progress is reported every so many steps."""
+
+DIVERGED = 10.0
+"""An epoch whose mean loss is this many times the first epoch's has diverged."""
+
+RESULT_SCHEMA = "fleet.result/1"
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """Everything that one training needs.
+
+    Attributes:
+        run: Where to write.
+        device: What to train.
+        data: On which images.
+        profile_digest: Digest of the whole profile, for the record.
+    """
+
+    run: RunDirectory
+    device: DeviceSpec
+    data: DataSpec
+    profile_digest: str
+
+
+def fit_device(job: FitJob, *, progress: ProgressReporter) -> dict[str, Any]:
+    """Train one device, from its checkpoint if there is one, and write its weights and result.
+
+    Every random choice is keyed by seed, device, epoch and step, so that an interrupted training
+    ends with the same bits as an unbroken one on the same machine with the same threads.
+
+    Returns:
+        The content of ``result.json``.
+
+    Raises:
+        TrainingError: The loss is no longer finite, or grew tenfold.
+        CheckpointError: The checkpoint belongs to another training.
+        DataError: The images cannot be read.
+        StorageError: Something cannot be written.
+    """
+    images = load_images(job.data)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            classifier, position = _train(job, images, progress)
+        except TrainingError as error:
+            failure = {"status": "failed", "device": job.device.name, "error": error.message}
+            write_json(job.run.result(job.device.name), {"schema": RESULT_SCHEMA, **failure})
+            raise
+    return _finish(job, images, classifier, position)
+
+
+def _train(
+    job: FitJob, images: ImageData, progress: ProgressReporter
+) -> tuple[Classifier, Position]:
+    device, spec = job.device, job.device.training
+    classifier = new_classifier(device, job.data, images.mean, images.std)
+    classifier.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(spec, classifier.parameters())
+    identity = _identity(job, images)
+    path = job.run.checkpoint(device.name)
+    position = Position()
+    if path.exists():
+        position = load_checkpoint(path, classifier, optimizer, identity=identity)
+
+    saved = time.monotonic()
+    for epoch in range(position.epoch, spec.epochs):
+        order = epoch_order(len(images.train), spec.batch_size, spec.seed, device.name, epoch)
+        total = spec.epochs * len(order)
+        classifier.train()
+        for step in range(position.step, len(order)):
+            started = time.perf_counter()
+            done = epoch * len(order) + step
+            _set_rate(optimizer, learning_rate(spec, done, total))
+            loss = _step(job, classifier, optimizer, images, order[step], epoch, step)
+            position.loss_sum += loss
+            position.step = step + 1
+            position.seconds += time.perf_counter() - started
+            if (done + 1) % REPORT_STEPS == 0:
+                progress(done + 1, total, _words(position, spec.epochs))
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save_checkpoint(path, classifier, optimizer, position, identity=identity)
+                saved = time.monotonic()
+        _end_epoch(job, classifier, images, position, len(order))
+        save_checkpoint(path, classifier, optimizer, position, identity=identity)
+        saved = time.monotonic()
+        progress((epoch + 1) * len(order), total, _words(position, spec.epochs))
+    return classifier, position
+
+
+def _step(
+    job: FitJob,
+    classifier: Classifier,
+    optimizer: torch.optim.Optimizer,
+    images: ImageData,
+    indices: torch.Tensor,
+    epoch: int,
+    step: int,
+) -> float:
+    """One optimiser step; returns the batch's loss."""
+    device, spec = job.device, job.device.training
+    keys = (spec.seed, device.name, epoch, step)
+    torch.manual_seed(derive_seed(*keys, "dropout"))
+    x, y = training_batch(images.train, indices, *keys, shift=spec.shift, mirror=spec.mirror)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
+        raw = classifier.raw(x)
+    tensors = None if device.encoding is None else encoding_tensors(device.encoding)
+    loss = batch_loss(classifier, raw, y, tensors, loss=spec.loss, margin=spec.margin)
+    value = loss.item()
+    if not math.isfinite(value):
+        raise _diverged(device, f"loss is {value} in epoch {epoch + 1}, step {step + 1}")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if spec.gradient_clip is not None:
+        torch.nn.utils.clip_grad_norm_(classifier.parameters(), spec.gradient_clip)
+    optimizer.step()
+    return value
+
+
+def _end_epoch(
+    job: FitJob, classifier: Classifier, images: ImageData, position: Position, steps: int
+) -> None:
+    """Validate, append to the metrics and move ``position`` to the next epoch."""
+    loss = position.loss_sum / steps
+    history = position.history
+    if history and loss > DIVERGED * history[0]["loss"]:
+        raise _diverged(job.device, f"loss grew to {loss:.3g} in epoch {position.epoch + 1}")
+    if not all(bool(value.isfinite().all()) for value in classifier.parameters()):
+        raise _diverged(job.device, f"weights are not finite after epoch {position.epoch + 1}")
+    tally = evaluate(classifier, images.validation)
+    history.append(
+        {
+            "epoch": position.epoch + 1,
+            "loss": loss,
+            "validation": asdict(tally),
+            "images_per_second": round(
+                (position.epoch + 1) * steps * job.device.training.batch_size / position.seconds
+            ),
+        }
+    )
+    position.epoch, position.step, position.loss_sum = position.epoch + 1, 0, 0.0
+    lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in history)
+    write_text(job.run.metrics(job.device.name), lines)
+
+
+def _finish(
+    job: FitJob, images: ImageData, classifier: Classifier, position: Position
+) -> dict[str, Any]:
+    """Score the test set, write the weights and, last of all, the result that says complete."""
+    name = job.device.name
+    weights = weights_bytes(classifier)
+    result = {
+        "schema": RESULT_SCHEMA,
+        "device": name,
+        "status": "complete",
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "weights_bytes": len(weights),
+        "validation": asdict(evaluate(classifier, images.validation)),
+        "test": asdict(evaluate(classifier, images.test)),
+        "epochs": position.epoch,
+        "seconds": round(position.seconds, 3),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "fleet_version": fleet_version(),
+        "torch_version": torch.__version__,
+        "profile_digest": job.profile_digest,
+    }
+    write_bytes(job.run.model(name), weights)
+    write_json(job.run.result(name), result)
+    job.run.checkpoint(name).unlink(missing_ok=True)
+    return result
+
+
+def _identity(job: FitJob, images: ImageData) -> str:
+    """Digest of all that determines the weights, the content of the images included."""
+    spec = {
+        "device": asdict(job.device),
+        "data": {k: v for k, v in asdict(job.data).items() if k != "root"},
+        "images": images.provenance["sha256"],
+    }
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _words(position: Position, epochs: int) -> str:
+    text = f"epoch {min(position.epoch + 1, epochs)}/{epochs}"
+    if position.history:
+        tally = Tally(**position.history[-1]["validation"])
+        text += f"  val {tally.accuracy:.4f}"
+    return text
+
+
+def _diverged(device: DeviceSpec, what: str) -> TrainingError:
+    return TrainingError(
+        f"{device.name}: {what}",
+        hint=f"lower training.learning_rate (now {device.training.learning_rate:g}), "
+        "set training.gradient_clip, or use `loss: scaled`",
+    )

@@ -1,0 +1,145 @@
+"""Decide which run to write and which devices are left to train. No torch here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fleet.errors import CheckpointError, ProfileError
+from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.rundir import RunDirectory, list_runs, new_run
+
+Resume = Literal["auto", "never", "must"]
+State = Literal["new", "resume", "finished"]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a training is about to do.
+
+    Attributes:
+        spec: The whole family.
+        run: Where it is written; does not exist yet if nothing is resumed.
+        resumed: Whether the run exists already.
+        states: For each selected device, in profile order, what is there of it.
+    """
+
+    spec: FamilySpec
+    run: RunDirectory
+    resumed: bool
+    states: dict[str, State]
+
+    @property
+    def pending(self) -> tuple[DeviceSpec, ...]:
+        """Devices that are still to be trained."""
+        return tuple(d for d in self.spec.devices if self.states.get(d.name, "finished") != "finished")
+
+
+def plan_training(
+    spec: FamilySpec,
+    *,
+    parent: Path = Path("runs"),
+    run: Path | None = None,
+    resume: Resume = "auto",
+    devices: Sequence[str] | None = None,
+) -> TrainingPlan:
+    """Plan a training; writes nothing.
+
+    Args:
+        spec: Resolved profile.
+        parent: Where runs are kept.
+        run: A run directory of the user's choice, or None for the newest of this family or a new
+            one.
+        resume: ``auto`` goes on with an unfinished run of this family if there is one, ``must``
+            demands one, ``never`` always begins a new one.
+        devices: Names to train, or None for all.
+
+    Raises:
+        ProfileError: A name in ``devices`` is not in the profile.
+        CheckpointError: There is nothing to resume, or the profile changed since; the message
+            names the fields.
+    """
+    selected = _select(spec, devices)
+    found = None if resume == "never" else _unfinished(spec, parent, run, selected)
+    if resume == "never" and run is not None and RunDirectory(run).profile.exists():
+        raise CheckpointError(
+            f"{run} holds a run already", hint="choose another --run, or use --resume auto"
+        )
+    if found is None:
+        if resume == "must":
+            raise CheckpointError(
+                f"there is no unfinished run of {spec.name!r} under {run or parent}",
+                hint="`--resume auto` begins a new one",
+            )
+        target = RunDirectory(run) if run is not None else new_run(parent, spec.name)
+        return TrainingPlan(spec, target, False, dict.fromkeys(selected, "new"))
+    changed = _changes(json.loads(found.profile.read_text(encoding="utf-8")), spec.to_dict())
+    if changed:
+        raise CheckpointError(
+            f"the profile changed since {found.root} began:\n  " + "\n  ".join(changed),
+            hint="undo the change to go on with that run; `--resume never` begins a new one",
+        )
+    return TrainingPlan(spec, found, True, {name: _state(found, name) for name in selected})
+
+
+def _select(spec: FamilySpec, devices: Sequence[str] | None) -> list[str]:
+    known = [device.name for device in spec.devices]
+    unknown = [name for name in devices or [] if name not in known]
+    if unknown:
+        raise ProfileError(
+            f"no device {unknown[0]!r} in this profile", hint=f"its devices are {', '.join(known)}"
+        )
+    return [name for name in known if devices is None or name in devices]
+
+
+def _unfinished(
+    spec: FamilySpec, parent: Path, run: Path | None, selected: Sequence[str]
+) -> RunDirectory | None:
+    if run is not None:
+        chosen = RunDirectory(run)
+        return chosen if chosen.profile.exists() else None
+    for candidate in reversed(list_runs(parent)):
+        if _family_name(candidate) == spec.name:  # only the newest of this family counts
+            done = all(_state(candidate, name) == "finished" for name in selected)
+            return None if done else candidate
+    return None
+
+
+def _family_name(run: RunDirectory) -> str | None:
+    try:
+        name = json.loads(run.profile.read_text(encoding="utf-8"))["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(name)
+
+
+def _state(run: RunDirectory, device: str) -> State:
+    try:
+        status = json.loads(run.result(device).read_text(encoding="utf-8"))["status"]
+    except (OSError, ValueError, KeyError, TypeError):
+        status = None
+    if status == "complete" and run.model(device).exists():
+        return "finished"
+    return "resume" if run.checkpoint(device).exists() else "new"
+
+
+def _changes(old: Any, new: Any, where: str = "") -> list[str]:
+    """Name every field that differs, as ``devices[cam-01].training.epochs: 8 -> 10``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        ignored = {"root"} if where == "data" else set()
+        keys = [key for key in {**old, **new} if key not in ignored]
+        prefix = f"{where}." if where else ""
+        return [c for key in keys for c in _changes(old.get(key), new.get(key), f"{prefix}{key}")]
+    if where == "devices":
+        before = {device["name"]: device for device in old}
+        after = {device["name"]: device for device in new}
+        names = list({**before, **after})
+        return [c for n in names for c in _changes(before.get(n), after.get(n), f"devices[{n}]")]
+    if old == new:
+        return []
+    if isinstance(old, dict) or isinstance(new, dict):
+        return [f"{where}: {'removed' if new is None else 'added'}"]
+    return [f"{where}: {json.dumps(old)} -> {json.dumps(new)}"]

@@ -1,0 +1,108 @@
+"""The house: a module imports only from rows below its own, and torch stays out of the quick parts."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROWS = [
+    {"errors", "files", "provenance", "rundir", "seeding"},
+    {"encoding"},
+    {"data", "models", "profiles"},
+    {"assembly", "attacks", "bundle"},
+    {"execution", "runtime"},
+    {"audit", "training"},
+    {"reports"},
+    {"cli"},
+]
+ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}
+ROW_ZERO_ORDER = ["errors", "provenance", "seeding", "files", "rundir"]
+WITHOUT_TORCH = {"errors", "files", "provenance", "rundir", "seeding", "profiles", "bundle", "reports"}
+ROOT = Path(__file__).resolve().parents[2] / "fleet"
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, everywhere: bool) -> set[str]:
+    """Dotted names that a module imports, at its top or anywhere; typing-only ones do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = [
+        node for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    skipped = {id(inner) for node in typing_only for inner in ast.walk(node)}
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_imports_only_from_rows_below_its_own(path: Path) -> None:
+    own = package_of(path)
+    if own in {"__init__", "__main__"}:
+        return
+    assert own in ROW, f"{path} belongs to no row of the house"
+    for name in imports(path, everywhere=True):
+        parts = name.split(".")
+        if parts[0] != "fleet" or len(parts) < 2 or parts[1] == own:
+            continue
+        if ROW[own] == 0 == ROW[parts[1]]:
+            assert ROW_ZERO_ORDER.index(parts[1]) < ROW_ZERO_ORDER.index(own), f"{path}: {name}"
+            continue
+        assert ROW[parts[1]] < ROW[own], f"{path} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_torch_stays_out_of_the_parts_that_a_device_or_a_help_text_needs(path: Path) -> None:
+    heavy = {"torch", "torchvision"}
+    if package_of(path) in WITHOUT_TORCH:
+        assert not heavy & {name.split(".")[0] for name in imports(path, everywhere=True)}
+    if package_of(path) in {"cli", "__init__", "__main__", "execution"}:
+        assert not heavy & {name.split(".")[0] for name in imports(path, everywhere=False)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_stay_small_and_only_the_command_line_prints(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 500
+    assert path.stem not in {"utils", "util", "common", "helpers", "misc"}
+    if package_of(path) != "cli":
+        calls = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
+        names = {ast.unparse(call.func) for call in calls}
+        assert not names & {"print", "sys.exit", "exit", "quit"}, f"{path} prints or exits"
+
+
+def test_help_and_the_torch_free_parts_load_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "import fleet, fleet.encoding, fleet.profiles, fleet.bundle, fleet.reports, fleet.cli.app\n"
+        "import fleet.runtime, fleet.training.plan\n"
+        "bad = {'torch', 'torchvision', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {bad}' if bad else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_everything_public_can_be_reached() -> None:
+    import fleet
+
+    for name in fleet.__all__:
+        assert getattr(fleet, name) is not None
+    assert set(fleet.__all__) <= set(dir(fleet))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = fleet.nonsense

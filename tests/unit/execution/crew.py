@@ -1,0 +1,51 @@
+"""Jobs for the tests of execution; a module of its own, because workers import it by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from fleet.errors import DataError
+from fleet.execution.jobs import ProgressReporter
+
+
+def square(value: int, *, progress: ProgressReporter) -> int:
+    progress(1, 2, "half")
+    progress(2, 2, "done")
+    return value * value
+
+
+def threads(*, progress: ProgressReporter) -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def complain(*, progress: ProgressReporter) -> None:
+    raise DataError("no such images", hint="look elsewhere")
+
+
+def stumble(*, progress: ProgressReporter) -> None:
+    raise ZeroDivisionError("a defect")
+
+
+def hunger(*, progress: ProgressReporter) -> None:
+    raise MemoryError
+
+
+def die(how: int, *, progress: ProgressReporter) -> None:
+    os.kill(os.getpid(), how)
+    time.sleep(60)
+
+
+def leave(*, progress: ProgressReporter) -> None:
+    os._exit(7)
+
+
+def tick_for_ever(path: Path, *, progress: ProgressReporter) -> None:
+    path.write_text(str(os.getpid()))
+    while True:
+        progress(0, 1, "tick")
+        time.sleep(0.02)

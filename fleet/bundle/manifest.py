@@ -6,16 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast, get_args
 
+from fleet.bundle.evidence import AuditSummary, Metrics, Provenance
 from fleet.bundle.fields import NAME, UTC_TIME, Fields
-from fleet.bundle.sections import (
-    AuditSummary,
-    Metrics,
-    ModelSection,
-    Payload,
-    Preprocessing,
-    Provenance,
-    Section,
-)
+from fleet.bundle.sections import ModelSection, Payload, Preprocessing, Section
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BundleError
 from fleet.profiles.spec import Head, Task
@@ -113,7 +106,7 @@ class Manifest(Section):
 def _time(fields: Fields) -> str:
     text = fields.text("created", UTC_TIME)
     try:
-        datetime.strptime(text, TIME_FORMAT)  # noqa: DTZ007
+        datetime.strptime(text, TIME_FORMAT)
     except ValueError as error:
         raise fields.error("created", f"is {text!r}, which is no date") from error
     return text

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from fleet.bundle import archive
 from fleet.bundle.canonical import parse_canonical
+from fleet.bundle.fields import SHA256
 from fleet.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest
 from fleet.bundle.sections import Payload
 from fleet.bundle.tensors import tensor_layout
@@ -163,16 +164,14 @@ def _read_version(data: bytes) -> str:
             hint="a newer version of fleet may have made it; upgrade interval-fleet",
         )
     digest = value.get("manifest_sha256")
-    if set(value) != {"format", "version", "manifest_sha256"} or not isinstance(digest, str):
+    if len(value) != 3 or not isinstance(digest, str) or not SHA256.fullmatch(digest):
         raise BundleError("version: it must hold format, version and manifest_sha256 only")
     return digest
 
 
 def _check_payload(model: bytes, payload: Payload) -> str:
     if len(model) != payload.length:
-        raise IntegrityError(
-            f"{payload.name}: expected {payload.length} bytes, got {len(model)}"
-        )
+        raise IntegrityError(f"{payload.name}: expected {payload.length} bytes, got {len(model)}")
     return _check_digest(payload.name, model, payload.sha256)
 
 
@@ -180,7 +179,7 @@ def _check_digest(name: str, data: bytes, expected: str) -> str:
     got = hashlib.sha256(data).hexdigest()
     if got != expected:
         raise IntegrityError(
-            f"{name}: expected sha256 {expected[:64]}, got {got}",
+            f"{name}: expected sha256 {expected}, got {got}",
             hint="copy the bundle again, or make it again with `fleet package`",
         )
     return f"sha256 {got}"

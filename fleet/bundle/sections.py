@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from fleet.bundle.archive import MAX_MODEL_BYTES, MODEL_MEMBER
 from fleet.bundle.fields import SHA256, Fields
 from fleet.profiles.spec import Architecture, Head
 
 UNSEALED = "none"
-RESIZE_RULES = ("stretch-bilinear-antialias",)
-MAX_SEED = 2**63 - 1
+Fit = Literal["squash", "crop"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,7 @@ class ModelSection(Section):
         if not (isinstance(shape, list) and len(shape) == 3 and all(type(n) is int for n in shape)):
             raise fields.error("input_shape", "must be [channels, height, width]")
         return cls(
-            architecture=cast(
-                Architecture, fields.choice("architecture", get_args(Architecture))
-            ),
+            architecture=cast(Architecture, fields.choice("architecture", get_args(Architecture))),
             head=cast(Head, fields.choice("head", get_args(Head))),
             width=fields.number("width", 0.01, 16.0),
             batch_norm=fields.boolean("batch_norm"),
@@ -90,7 +87,8 @@ class Preprocessing(Section):
         channels: 1 (grey) or 3 (RGB).
         image_size: Height and width in pixels, 1 to 1024.
         pixel_range: Always (0.0, 1.0).
-        resize: Rule for images of another size.
+        fit: How pictures of another size are brought to this one: ``squash`` or ``crop``
+            (docs/bundle-format.md).
         mean: Per channel, in pixel units.
         std: Per channel, in pixel units, above 0.
         extra: Unknown fields.
@@ -100,7 +98,7 @@ class Preprocessing(Section):
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    resize: str = RESIZE_RULES[0]
+    fit: Fit
     pixel_range: tuple[float, float] = (0.0, 1.0)
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -120,7 +118,7 @@ class Preprocessing(Section):
             image_size=fields.integer("image_size", 1, 1024),
             mean=fields.numbers("mean", channels),
             std=std,
-            resize=fields.choice("resize", RESIZE_RULES),
+            fit=cast(Fit, fields.choice("fit", get_args(Fit))),
             extra=fields.rest,
         )
 
@@ -151,125 +149,5 @@ class Payload(Section):
             length=fields.integer("length", 0, 8 * MAX_MODEL_BYTES),
             name=fields.choice("name", (MODEL_MEMBER,)),
             seal=fields.choice("seal", (UNSEALED,)),
-            extra=fields.rest,
-        )
-
-
-@dataclass(frozen=True)
-class Metrics(Section):
-    """Clean figures, without any attack.
-
-    Attributes:
-        split: Which images: ``test``.
-        n: Number of images.
-        accuracy: Share decoded correctly, None counted as wrong, [0, 1].
-        reject_rate: Share decoded as None, [0, 1].
-        extra: Unknown fields.
-    """
-
-    split: str
-    n: int
-    accuracy: float
-    reject_rate: float
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, fields: Fields) -> Metrics:
-        """Take the section's fields."""
-        return cls(
-            split=fields.text("split"),
-            n=fields.integer("n", 1, 2**53),
-            accuracy=fields.number("accuracy", 0.0, 1.0),
-            reject_rate=fields.number("reject_rate", 0.0, 1.0),
-            extra=fields.rest,
-        )
-
-
-@dataclass(frozen=True)
-class AuditRow(Section):
-    """The adaptive worst case at one eps, with this device as the victim.
-
-    Attributes:
-        eps: Linf radius in pixel units, (0, 1].
-        white_box_evade: Evade rate when the attacker has this device.
-        transfer_evade: Largest evade rate when the attacker has another device of the family.
-        extra: Unknown fields.
-    """
-
-    eps: float
-    white_box_evade: float
-    transfer_evade: float
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, fields: Fields) -> AuditRow:
-        """Take the row's fields."""
-        return cls(
-            eps=fields.number("eps", 0.0, 1.0),
-            white_box_evade=fields.number("white_box_evade", 0.0, 1.0),
-            transfer_evade=fields.number("transfer_evade", 0.0, 1.0),
-            extra=fields.rest,
-        )
-
-
-@dataclass(frozen=True)
-class AuditSummary(Section):
-    """The transfer audit of these very weights.
-
-    Attributes:
-        sha256: Digest of ``audit.json``.
-        failed_checks: Reliability checks that failed; with any, the rates are lower bounds.
-        rows: One for each eps, ascending.
-        extra: Unknown fields.
-    """
-
-    sha256: str
-    failed_checks: int
-    rows: tuple[AuditRow, ...]
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, fields: Fields) -> AuditSummary:
-        """Take the section's fields."""
-        return cls(
-            sha256=fields.text("sha256", SHA256),
-            failed_checks=fields.integer("failed_checks", 0, 10_000),
-            rows=tuple(AuditRow.read(row) for row in fields.objects("rows")),
-            extra=fields.rest,
-        )
-
-
-@dataclass(frozen=True)
-class Provenance(Section):
-    """Where the weights come from.
-
-    Attributes:
-        dataset: Dataset name.
-        dataset_sha256: Digest of the images.
-        profile_digest: Digest of the resolved profile.
-        seed: Seed of the training.
-        fleet_version: Version that trained.
-        torch_version: Version that trained.
-        extra: Unknown fields.
-    """
-
-    dataset: str
-    dataset_sha256: str
-    profile_digest: str
-    seed: int
-    fleet_version: str
-    torch_version: str
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, fields: Fields) -> Provenance:
-        """Take the section's fields."""
-        return cls(
-            dataset=fields.text("dataset"),
-            dataset_sha256=fields.text("dataset_sha256", SHA256),
-            profile_digest=fields.text("profile_digest", SHA256),
-            seed=fields.integer("seed", 0, MAX_SEED),
-            fleet_version=fields.text("fleet_version"),
-            torch_version=fields.text("torch_version"),
             extra=fields.rest,
         )

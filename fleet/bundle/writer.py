@@ -51,7 +51,7 @@ def bundle_bytes(manifest: Manifest, model: bytes) -> bytes:
             archive.MODEL_MEMBER: model,
         }
     )
-    examine(io.BytesIO(data), [], max_model_bytes=len(model))
+    examine(io.BytesIO(data), [], max_model_bytes=archive.MAX_MODEL_BYTES)
     return data
 
 

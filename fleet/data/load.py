@@ -1,13 +1,29 @@
-"""Load a dataset by name."""
+"""Load a dataset by name: read, split, bring into the frame, measure."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
-from fleet.data.dataset import ImageData
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fleet.data.dataset import ImageData, Split, to_unit
+from fleet.data.folder import read_folder, read_imagenet10
+from fleet.data.mnist import read_fashion_mnist, read_mnist
+from fleet.data.pictures import Frame
+from fleet.data.raw import RawDataset, RawSplit
+from fleet.data.sources import open_images
+from fleet.errors import DataError
+from fleet.seeding import derive_seed
 
 MEMORY_BUDGET = 2 * 1024**3
 """Bytes of uint8 images, all splits together, up to which a dataset is held in memory."""
+
+_SAMPLE = 2048
+"""Training images from which mean and standard deviation are taken."""
 
 
 def load_data(
@@ -22,5 +38,107 @@ def load_data(
     split_seed: int = 0,
     memory_budget: int = MEMORY_BUDGET,
 ) -> ImageData:
-    """Load a dataset."""
-    raise NotImplementedError
+    """Load a dataset.
+
+    The validation split is cut from the training set by a seeded permutation; ``train_limit``
+    keeps the first images of the rest and leaves validation and test as they are.
+
+    Args:
+        dataset: ``mnist``, ``fashion-mnist``, ``cifar10``, ``folder`` or ``imagenet10``.
+        root: Directory that holds it; only written to if a torchvision dataset must be fetched.
+        channels: 1 (grey) or 3 (colour); pictures of the other kind are converted.
+        image_size: Height and width in pixels; pictures of another size are scaled.
+        num_classes: Number of classes that the dataset must have.
+        validation: Images to cut from the training set.
+        train_limit: Largest number of training images, or None for all.
+        split_seed: Seed of the validation split.
+        memory_budget: Bytes of decoded images up to which all are held in memory; a larger dataset
+            is decoded batch by batch, to the same bytes.
+
+    Raises:
+        DataError: The data are absent, unreadable, or not what the arguments say.
+    """
+    raw = _read(dataset, root)
+    if len(raw.class_names) != num_classes:
+        raise DataError(
+            f"{dataset} in {root} has {len(raw.class_names)} classes, not {num_classes}",
+            hint=f"set `data.num_classes` to {len(raw.class_names)}",
+        )
+    fit, held_out = _split_rows(len(raw.train), validation, train_limit, split_seed)
+    parts = [raw.train.select(fit), raw.train.select(held_out), raw.test]
+    frame = Frame(channels, image_size, raw.fit)
+    in_memory = sum(map(len, parts)) * math.prod(frame.shape) <= memory_budget
+    train, kept, test = (_open(part, frame, in_memory) for part in parts)
+    mean, std = _channel_statistics(train)
+    return ImageData(
+        name=dataset,
+        train=train,
+        validation=kept,
+        test=test,
+        class_names=raw.class_names,
+        mean=mean,
+        std=std,
+        provenance={
+            "dataset": dataset,
+            "sha256": raw.sha256,
+            "train": len(train),
+            "validation": len(kept),
+            "test": len(test),
+            "split_seed": split_seed,
+            "fit": raw.fit,
+            "credit": raw.credit,
+        },
+    )
+
+
+def _read(dataset: str, root: Path) -> RawDataset:
+    readers: dict[str, Callable[[Path], RawDataset]] = {
+        "mnist": read_mnist,
+        "fashion-mnist": read_fashion_mnist,
+        "cifar10": _read_cifar10,
+        "folder": read_folder,
+        "imagenet10": read_imagenet10,
+    }
+    if dataset not in readers:
+        raise DataError(f"unknown dataset {dataset!r}", hint=f"one of {', '.join(readers)}")
+    return readers[dataset](root)
+
+
+def _read_cifar10(root: Path) -> RawDataset:
+    # torchvision takes seconds to import; no other dataset needs it.
+    from fleet.data.cifar import read_cifar10  # noqa: PLC0415
+
+    return read_cifar10(root)
+
+
+def _split_rows(
+    count: int, validation: int, train_limit: int | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the rows to fit and the rows to hold out."""
+    if not 0 <= validation < count:
+        raise DataError(
+            f"cannot cut {validation} validation images from {count} training images",
+            hint="lower `data.validation`",
+        )
+    if train_limit is not None and train_limit < 1:
+        raise DataError(f"train_limit is {train_limit}", hint="use 1 or more, or leave it out")
+    generator = torch.Generator().manual_seed(derive_seed(seed, "validation-split"))
+    order = torch.randperm(count, generator=generator).numpy()
+    stop = None if train_limit is None else validation + train_limit
+    return order[validation:stop], order[:validation]
+
+
+def _open(part: RawSplit, frame: Frame, in_memory: bool) -> Split:
+    return Split(torch.from_numpy(part.labels), open_images(part, frame, in_memory=in_memory))
+
+
+def _channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel on [0, 1], from the first images of a split.
+
+    A channel that never varies gets one grey level as its standard deviation, so that dividing by
+    it stays finite.
+    """
+    sample = to_unit(split.images(torch.arange(min(len(split), _SAMPLE)))).double()
+    mean = sample.mean((0, 2, 3))
+    std = sample.std((0, 2, 3), correction=0).clamp_min(1 / 255)
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fleet.encoding.fields import FLOAT32_MAX
+
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
@@ -63,7 +65,7 @@ def make_edges(
         classes: Class at each slot, for messages.
 
     Raises:
-        ValueError: Some edges are not finite in float32, or merge there.
+        ValueError: Some edges are beyond float32's range, or merge there.
     """
     # Sums are exact before they are rounded: for equal lengths this is Eq. 1 as printed, bit by
     # bit, since the rounded sum of p equal numbers is the float64 product with p.
@@ -72,15 +74,15 @@ def make_edges(
     starts = np.array([s0 + float(total) for total in sums])
     ends = starts[:-1] + np.array(betas)
     lower, upper = to_float32(starts), to_float32(ends)
-    _refuse_infinite(lower)
+    _refuse_out_of_range(lower)
     _refuse_merged(lower, upper, betas, classes)
     for array in (starts, ends, lower, upper):
         array.setflags(write=False)
     return Edges(starts[:-1], ends, lower[:-1], upper, float(lower[-1]))
 
 
-def _refuse_infinite(lower: Float32Array) -> None:
-    if not np.isfinite(lower).all():
+def _refuse_out_of_range(lower: Float32Array) -> None:
+    if not (np.abs(lower) < np.float32(FLOAT32_MAX)).all():
         raise ValueError(
             f"with {len(lower) - 1} classes the edges leave float32's range (3.4e38); "
             "make s0, alpha or beta smaller"
@@ -92,8 +94,7 @@ def _refuse_merged(
 ) -> None:
     """Each gap needs a float32 number strictly inside, each interval of length > 0 two edges."""
     spacing = np.spacing(np.maximum(np.abs(lower[:-1]), np.abs(lower[1:])))
-    with np.errstate(over="ignore"):
-        closed = np.nextafter(upper, np.float32(np.inf)) >= lower[1:]
+    closed = np.nextafter(upper, np.float32(np.inf)) >= lower[1:]
     collapsed = (upper == lower[:-1]) & (np.array(betas) > 0)
     for vanished, what, field, smallest in (
         (closed, "the gap after", "alpha", 2 * spacing),

@@ -27,10 +27,10 @@ DecodeMode = Literal["strict", "floor"]
 REJECTED = -1
 """What array forms of decoding give for an output that belongs to no class."""
 
-# Parts of the mean distance in which lengths are compared: a fixed grid, so that equivalence is
-# transitive, and a prime, so that no ratio of small numbers lies half way between two grid points,
-# where the last bit of a float would decide.
-_GRID = 1_000_003
+# Parts of the mean distance in which lengths are compared. A fixed grid makes equivalence
+# transitive. A power of two, so that no ratio of whole numbers below two million lies half way
+# between two grid points, where the last bit of a float would decide.
+_GRID = 2**20
 
 
 class CanonicalEncoding(NamedTuple):
@@ -39,7 +39,7 @@ class CanonicalEncoding(NamedTuple):
     Attributes:
         classes: Classes along the line, in the direction that puts the smaller end class first.
         lengths: interval, gap, interval, ..., interval (2K - 1 values) along the same direction,
-            in whole parts of 1,000,003 of the mean distance between neighbouring interval centres.
+            in 2^-20 parts of the mean distance between neighbouring interval centres, rounded.
     """
 
     classes: tuple[int, ...]

@@ -12,6 +12,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -46,10 +47,10 @@ def run_local(
                 if worker.job is None and waiting:
                     worker.job = waiting.popleft()
                     _send(worker, worker.job)
-            busy = [worker for worker in crew if worker.job is not None]
-            ready = wait([worker.pipe for worker in busy])
-            for worker in busy:
-                if worker.pipe in ready and not _listen(worker, outcomes, on_progress):
+            busy = [(worker, worker.job) for worker in crew if worker.job is not None]
+            ready = wait([worker.pipe for worker, _ in busy])
+            for worker, job in busy:
+                if worker.pipe in ready and not _listen(worker, job, outcomes, on_progress):
                     crew.remove(worker)
     finally:
         _dismiss(crew)
@@ -66,40 +67,37 @@ def _hire(threads: int) -> _Worker:
 
 
 def _send(worker: _Worker, job: Job) -> None:
-    try:
+    # If the worker died at birth, _listen meets the end of the pipe and says so.
+    with suppress(BrokenPipeError):
         worker.pipe.send(job)
-    except BrokenPipeError:
-        pass  # the worker died at birth; _listen meets the end of the pipe and says so
 
 
-def _listen(worker: _Worker, outcomes: dict[str, JobOutcome], on_progress: OnProgress) -> bool:
+def _listen(
+    worker: _Worker, job: Job, outcomes: dict[str, JobOutcome], on_progress: OnProgress
+) -> bool:
     """Take one message; False when the worker is dead."""
-    assert worker.job is not None
     try:
         message: _Message = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         worker.process.join()
-        outcomes[worker.job.name] = JobOutcome(error=_obituary(worker))
+        outcomes[job.name] = JobOutcome(error=_obituary(job, worker.process.exitcode))
         return False
     if isinstance(message, Progress):
         on_progress(message)
     else:
-        outcomes[worker.job.name] = message
+        outcomes[job.name] = message
         worker.job = None
     return True
 
 
-def _obituary(worker: _Worker) -> BackendError:
-    assert worker.job is not None
-    code = worker.process.exitcode or 0
+def _obituary(job: Job, code: int | None) -> BackendError:
     if code == -signal.SIGKILL:
-        killed = out_of_memory(worker.job.name)
         return BackendError(
-            f"{worker.job.name}: the worker process was killed (often for memory)",
-            hint=killed.hint,
+            f"{job.name}: the worker process was killed (often for memory)",
+            hint=out_of_memory(job.name).hint,
         )
     return BackendError(
-        f"{worker.job.name}: the worker process died with exit code {code}",
+        f"{job.name}: the worker process died with exit code {code}",
         hint="a script that calls this needs `if __name__ == '__main__':` around its main part; "
         "otherwise run the command again, finished work is kept",
     )

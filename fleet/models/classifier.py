@@ -7,8 +7,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from fleet.encoding import tensor as intervals
-from fleet.encoding.interval import IntervalEncoding
+from fleet.encoding import REJECTED, DecodeMode, IntervalEncoding
+from fleet.encoding.tensor import decode, encoding_tensors
 from fleet.errors import AuditError, DataError
 from fleet.models.heads import Head, ScalarHead
 
@@ -110,8 +110,8 @@ class Classifier(nn.Module):
             x: Images, float32 (B, C, H, W) in [0, 1].
 
         Returns:
-            float32: (B, 1) for ``linear``, (B, K-1) units before the clip for ``ordinal``, (B, K) for
-            ``logits``.
+            float32: (B, 1) for ``linear``, (B, K-1) units before the clip for ``ordinal``,
+            (B, K) for ``logits``.
         """
         features = self.features(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -125,7 +125,7 @@ class Classifier(nn.Module):
         """Compute ``outputs(raw(x))`` for images, float32 (B, C, H, W) in [0, 1]."""
         return self.outputs(self.raw(x))
 
-    def decode(self, outputs: Tensor, mode: intervals.DecodeMode = "strict") -> Tensor:
+    def decode(self, outputs: Tensor, mode: DecodeMode = "strict") -> Tensor:
         """Turn outputs into classes.
 
         Args:
@@ -136,9 +136,9 @@ class Classifier(nn.Module):
             int64 (B,); -1 where the output is rejected or not finite.
         """
         if self.encoding is not None:
-            return intervals.decode(outputs, intervals.encoding_tensors(self.encoding), mode)
+            return decode(outputs, encoding_tensors(self.encoding, outputs.device), mode)
         finite = outputs.isfinite().all(dim=1)
-        return torch.where(finite, outputs.argmax(dim=1), -1)
+        return torch.where(finite, outputs.argmax(dim=1), REJECTED)
 
 
 class _Column(nn.Module):

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fleet.encoding.interval import IntervalEncoding
+from fleet.encoding import IntervalEncoding
 
 
 def slot_centers(encoding: IntervalEncoding) -> Tensor:
@@ -39,9 +39,8 @@ class LinearHead(Head):
 
     The layer works in slots, not in the encoding's units: ``middle`` and ``pitch`` are fixed. So
     the same learning rate fits every s0, alpha and beta, and two encodings of the same shape train
-    alike. At the start ``b = 0`` and ``w`` is scaled so that outputs have the spread of the classes'
-    intervals, ``K / sqrt(12)`` slots, if the features have a mean square of 1/2, as after a ReLU
-    on unit-variance inputs.
+    alike. At the start ``b = 0`` and ``w`` is scaled so that outputs have the spread of the range,
+    ``K / sqrt(12)`` slots, if the features have a mean square of 1/2, as after BatchNorm and ReLU.
 
     Args:
         features: Number of features, D.
@@ -89,8 +88,9 @@ class OrdinalHead(Head):
     def __init__(self, features: int, encoding: IntervalEncoding) -> None:
         super().__init__()
         centers = slot_centers(encoding)
-        self.register_buffer("start", centers[0].float())
-        self.register_buffer("steps", centers.diff().float())
+        # float64, so that the scalar is rounded once: with beta = 0 only the exact centre decodes.
+        self.register_buffer("start", centers[0])
+        self.register_buffer("steps", centers.diff())
         self.linear = nn.Linear(features, len(centers) - 1)
         nn.init.zeros_(self.linear.bias)
 
@@ -101,7 +101,7 @@ class OrdinalHead(Head):
     def outputs(self, raw: Tensor) -> Tensor:
         """Make the scalar in the encoding's units, float32 (B,)."""
         units = (raw + 0.5).clamp(0.0, 1.0)
-        return self.start + (self.steps * units).sum(1)
+        return (self.start + (self.steps * units).sum(1)).float()
 
 
 class LogitsHead(Head):

@@ -1,4 +1,4 @@
-"""torchvision's published ImageNet weights: fetched once, checked each time, read without pickle."""
+"""torchvision's published ImageNet weights: fetched once, checked each time, never unpickled."""
 
 from __future__ import annotations
 

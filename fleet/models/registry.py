@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import nn
 
-from fleet.encoding.interval import IntervalEncoding
+from fleet.encoding import IntervalEncoding
 from fleet.errors import ProfileError
 from fleet.models.classifier import Classifier, HeadName, Task
 from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead
@@ -55,7 +55,15 @@ def build_classifier(
         ProfileError: The parts do not fit each other.
         BackendError: The pretrained weights cannot be fetched, or are damaged.
     """
-    _check(architecture, head, task, encoding, num_classes, input_shape, pretrained)
+    _check(
+        architecture=architecture,
+        head=head,
+        task=task,
+        encoding=encoding,
+        num_classes=num_classes,
+        input_shape=input_shape,
+        pretrained=pretrained,
+    )
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: that one also seeds every accelerator.
         torch.default_generator.manual_seed(seed)
@@ -100,6 +108,7 @@ def _head(name: HeadName, features: int, encoding: IntervalEncoding | None, clas
 
 
 def _check(
+    *,
     architecture: str,
     head: str,
     task: str,

@@ -17,15 +17,20 @@ MAX_CLASSES = 1000
 
 # Names of the branches of a union. Pydantic puts them into the place of an error.
 NUMBER = "=number"
+LENGTH = "=length"
 PER_CLASS = "=per-class"
 SLOTS = "=slots"
 AUTO = "=auto"
 MAPPING = "=mapping"
 
 
-def _number_branch(value: Any) -> str:
+def _length_branch(value: Any) -> str:
     if isinstance(value, tuple):
         return PER_CLASS
+    return AUTO if value == "auto" else LENGTH
+
+
+def _number_branch(value: Any) -> str:
     return AUTO if value == "auto" else NUMBER
 
 
@@ -52,7 +57,7 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """Which images, and how they are split."""
+    """The images of a family."""
 
     dataset: DatasetName = Field(
         description="`folder` takes one directory of images for each class."
@@ -63,7 +68,7 @@ class DataSection(Section):
     classes: Annotated[int, Field(ge=2, le=MAX_CLASSES)] | None = Field(
         default=None, description="Number of classes; follows from the dataset except for `folder`."
     )
-    channels: Annotated[int, Field(ge=1, le=3)] | None = Field(
+    channels: Literal[1, 3] | None = Field(
         default=None,
         description="1 (grey) or 3 (colour); follows from the dataset except for `folder`.",
     )
@@ -89,9 +94,9 @@ class EncodingSection(Section):
     alpha: (
         Annotated[
             Auto
-            | Annotated[Gap, Tag(NUMBER)]
+            | Annotated[Gap, Tag(LENGTH)]
             | Annotated[tuple[Gap, ...], Tag(PER_CLASS), Field(max_length=MAX_CLASSES)],
-            Discriminator(_number_branch),
+            Discriminator(_length_branch),
         ]
         | None
     ) = Field(
@@ -102,9 +107,9 @@ class EncodingSection(Section):
     beta: (
         Annotated[
             Auto
-            | Annotated[Length, Tag(NUMBER)]
+            | Annotated[Length, Tag(LENGTH)]
             | Annotated[tuple[Length, ...], Tag(PER_CLASS), Field(max_length=MAX_CLASSES)],
-            Discriminator(_number_branch),
+            Discriminator(_length_branch),
         ]
         | None
     ) = Field(
@@ -129,7 +134,7 @@ class EncodingSection(Section):
 
 
 class ModelSection(Section):
-    """Which network."""
+    """The network of a device."""
 
     architecture: Architecture = Field(default="nn", description="`nn` is the paper's own network.")
     head: Head | None = Field(
@@ -196,7 +201,7 @@ class TrainingSection(Section):
 
 
 class DefaultsSection(Section):
-    """What a device has unless it says otherwise."""
+    """Settings of a device."""
 
     task: Task = Field(
         default="int",

@@ -112,6 +112,8 @@ class DeviceSpec:
         encoding: The device's intervals; None for ``tra`` and ``hin``.
         model: Network.
         training: Recipe.
+        drawn: Fields of the encoding that ``auto`` drew from the family secret. They are not to
+            be shown unasked, and no part of :meth:`FamilySpec.digest` beyond their values.
     """
 
     name: str
@@ -119,6 +121,7 @@ class DeviceSpec:
     encoding: IntervalEncoding | None
     model: ModelSpec
     training: TrainingSpec
+    drawn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ class FamilySpec:
                 "encoding": None if d.encoding is None else d.encoding.to_dict(),
                 "model": dataclasses.asdict(d.model),
                 "training": dataclasses.asdict(d.training),
+                "drawn": list(d.drawn),
             }
             for d in self.devices
         ]
@@ -172,6 +176,7 @@ class FamilySpec:
                 ),
                 model=ModelSpec(**d["model"]),
                 training=TrainingSpec(**d["training"]),
+                drawn=tuple(d.get("drawn", ())),
             )
             for d in data["devices"]
         )
@@ -179,8 +184,10 @@ class FamilySpec:
         return cls(name=data["name"], data=images, devices=devices)
 
     def digest(self) -> str:
-        """SHA-256 of :meth:`to_dict` without the data's path, which is no part of the result."""
+        """SHA-256 of all that the result follows from: not the data's path, nor ``drawn``."""
         plain = self.to_dict()
         del plain["data"]["root"]
+        for device in plain["devices"]:
+            del device["drawn"]
         encoded = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("utf-8")
         return hashlib.sha256(encoded).hexdigest()

@@ -15,7 +15,14 @@ from fleet.profiles.tree import Node
 
 SectionT = TypeVar("SectionT", bound=schema.Section)
 
-_BRANCHES = (schema.AUTO, schema.NUMBER, schema.PER_CLASS, schema.SLOTS, schema.MAPPING)
+_BRANCHES = {
+    schema.AUTO: "must be auto",
+    schema.NUMBER: "must be a number or auto",
+    schema.LENGTH: "must be a number, a list with one for each class, or auto",
+    schema.PER_CLASS: "must be a number, a list with one for each class, or auto",
+    schema.SLOTS: "must be a list with one slot for each class, or auto",
+    schema.MAPPING: "must be a mapping or auto",
+}
 _TEXTS = {
     "greater_than_equal": "must be >= {ge:g}",
     "greater_than": "must be > {gt:g}",
@@ -88,8 +95,8 @@ def _problem(section: type[schema.Section], root: Node, detail: ErrorDetails) ->
     text = _TEXTS.get(kind, detail["msg"]).format(**detail.get("ctx", {}))
     if kind == "string_pattern_mismatch":
         text = _NAME_RULE
-    elif kind in {"float_type", "tuple_type"}:
-        text = _numbers(detail, text)
+    elif kind in {"float_type", "tuple_type", "model_type"}:
+        text = _BRANCHES.get(str(detail["loc"][-1:][0] if detail["loc"] else ""), text)
     elif kind == "literal_error":
         text += did_you_mean(node.value, re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
     return Problem(node.mark, f"{node.path or 'a profile'} {text} (got {shown(node)})", _hint(kind, node))
@@ -111,16 +118,6 @@ def _unknown_key(
         hint = "merge keys are not part of YAML 1.2; use `defaults:` or `extends:`"
     text = f"{entry.node.path} is not a known key{did_you_mean(key, known)}"
     return Problem(entry.key, text, hint)
-
-
-def _numbers(detail: ErrorDetails, text: str) -> str:
-    """Name the alternatives of a value that may also be a list or ``auto``."""
-    if detail["loc"][-1] == schema.SLOTS:
-        return "must be a list with one slot for each class, or auto"
-    if detail["loc"][-1] != schema.NUMBER:
-        return text
-    lists = "" if "s0" in detail["loc"] else "one number for each class, "
-    return f"must be a number, {lists}or auto".replace("number, or", "number or")
 
 
 def _hint(kind: str, node: Node) -> str | None:

@@ -67,4 +67,6 @@ def _outcome(prefix: str, outcome: Outcome) -> Row:
 
 def _text(name: str) -> str:
     """Keep a spreadsheet from running a name as a formula (OWASP, "CSV injection")."""
-    return f"'{visible(name)}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else visible(name)
+    return (
+        f"'{visible(name)}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else visible(name)
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,48 +12,28 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from fleet.audit.result import AuditedDevice, Cell, Matrix, Outcome, Protocol, TransferAudit
+from fleet.audit.result import Cell, Matrix, Protocol, TransferAudit
 from fleet.audit.statistics import wilson_interval
 from fleet.encoding import IntervalEncoding
+from fleet.reports import wording
 from fleet.reports.findings import (
     Flag,
+    Kind,
     checks_with,
     find,
     findings,
     flag,
     lift,
-    pair,
     protocols,
     rows,
     verdict,
 )
 from fleet.reports.ramp import ANCHORS, ink_color, ramp_color
-from fleet.reports.wording import (
-    ABSENT,
-    format_eps,
-    format_interval,
-    format_lift,
-    format_range,
-    format_rate,
-    visible,
-)
 
 _STEPS = 100  # of the colour scale; one CSS class each
 
-
-@dataclass(frozen=True)
-class GridCell:
-    """One cell of a matrix as the page shows it.
-
-    Attributes:
-        rate: The rate in words.
-        detail: Its Wilson 95 % interval, or ``k of n``.
-        css: Colour class, and ``white-box`` on the diagonal.
-    """
-
-    rate: str
-    detail: str
-    css: str
+Show = Callable[[Cell], tuple[float | None, str]]
+"""Gives a cell's rate and the small print below it."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +42,17 @@ class Grid:
 
     Attributes:
         title: What the cells count.
-        protocol: Whose figures they are.
-        eps: Radius in words.
+        matrix: Where they come from.
         flag: The protocol's flag, or None.
-        names: Devices in matrix order.
-        rows: Cells, one row for each surrogate.
-        footer: Label and one value for each victim.
+        cells: One row for each surrogate: the cell, its rate and the small print below it.
+        whole: Whether to print the noise floor, the clean rates and n below the matrix.
     """
 
     title: str
-    protocol: Protocol
-    eps: str
+    matrix: Matrix
     flag: Flag | None
-    names: list[str]
-    rows: list[list[GridCell]]
-    footer: list[tuple[str, list[str]]]
+    cells: list[list[tuple[Cell, float | None, str]]]
+    whole: bool
 
 
 def render_html(audit: TransferAudit) -> str:
@@ -84,21 +61,150 @@ def render_html(audit: TransferAudit) -> str:
     The same audit gives the same bytes: the only time in the page is the audit's own.
 
     Returns:
-        An HTML document for UTF-8, with its styles inside, without scripts and without references
-        to anything outside itself; a Content-Security-Policy holds it to that.
+        An HTML document for UTF-8 with its styles inside and without scripts. It refers to nothing
+        outside itself, and a Content-Security-Policy holds it to that.
     """
     level, sentence = verdict(audit)
     return _template().render(
         audit=audit,
         level=level,
         sentence=sentence,
-        flags=[(name, flag(audit, name)) for name in ("adaptive", "paper") if flag(audit, name)],
         raised=checks_with(audit, "fail", "warn"),
         passed=checks_with(audit, "pass"),
         findings=findings(audit),
-        attacks=_attacks(audit),
-        evade=_grids(audit, lambda m: _rate_grid(audit, m, "evade", footer=True)),
-        split=_grids(audit, lambda m: [_rate_grid(audit, m, k)[0] for k in ("flip", "reject")]),
-        given=_grids(audit, lambda m: _given_grids(audit, m)),
-        lines=[line for eps in audit.eps for name in protocols(audit, eps)],
+        panels=[(eps, _panels(audit, eps)) for eps in audit.eps],
+        attacks=[find(audit, m) for m in audit.matrices if m.attack != "worst"],
+        encodings={d.name: _encoding(d.encoding) for d in audit.devices},
+        settings=list(_flatten(audit.settings)),
+        provenance=list(_flatten(audit.provenance)),
+        flag=lambda protocol: flag(audit, protocol),
+        lift=lambda cell, eps: lift(audit, cell, eps),
     )
+
+
+def style_sheet() -> str:
+    """The page's CSS: ``report.css`` and one class for each step of the colour scale."""
+    colors = [ramp_color(step / _STEPS) for step in range(_STEPS + 1)]
+    ramp = (
+        f".r{step}{{background:{color};color:{ink_color(color)}}}"
+        for step, color in enumerate(colors)
+    )
+    return "\n".join([_resource("report.css"), *ramp])
+
+
+def _panels(audit: TransferAudit, eps: float) -> dict[str, list[Grid]]:
+    """Matrices at one eps, by the section of the page that shows them."""
+    kinds: dict[str, list[tuple[str, Show]]] = {
+        "evade": [("evade (flip or reject)", _by_kind("evade"))],
+        "split": [("flip", _by_kind("flip")), ("reject", _by_kind("reject"))],
+        "joint": [
+            ("evade, among images that surrogate and victim both decode correctly", _joint),
+            ("evade, among those whose attack evades the surrogate", _given_success),
+        ],
+    }
+    names = protocols(audit, eps)
+    return {
+        section: [
+            _grid(audit, audit.matrix(name, eps), title, show, whole=section == "evade")
+            for title, show in shown
+            for name in names
+        ]
+        for section, shown in kinds.items()
+    }
+
+
+def _grid(audit: TransferAudit, matrix: Matrix, title: str, show: Show, *, whole: bool) -> Grid:
+    cells = [[(cell, *show(cell)) for cell in row] for row in rows(audit, matrix)]
+    return Grid(title, matrix, flag(audit, matrix.protocol), cells, whole)
+
+
+def _by_kind(kind: Kind) -> Show:
+    def show(cell: Cell) -> tuple[float | None, str]:
+        outcome = cell.outcome
+        return outcome.rate(kind), wording.format_interval(outcome.interval(kind))
+
+    return show
+
+
+def _joint(cell: Cell) -> tuple[float | None, str]:
+    return cell.joint.rate("evade"), f"{cell.joint.evade} of {cell.joint.n}"
+
+
+def _given_success(cell: Cell) -> tuple[float | None, str]:
+    outcome = cell.given_success
+    return outcome.rate("evade"), f"{outcome.evade} of {outcome.n}"
+
+
+def _encoding(plain: dict[str, Any] | None) -> dict[str, str] | None:
+    if plain is None:
+        return None
+    encoding = IntervalEncoding.from_dict(plain)
+    alphas, betas = _per_class(encoding, encoding.alpha), _per_class(encoding, encoding.beta)
+    shares = [beta / (alpha + beta) for alpha, beta in zip(alphas, betas, strict=True)]
+    return {
+        "alpha": _extent(alphas),
+        "beta": _extent(betas),
+        "ratio": _extent([round(share, 4) for share in shares]),
+        "s0": f"{encoding.s0:g}",
+        "classes": " ".join(map(str, encoding.classes)),
+    }
+
+
+def _per_class(encoding: IntervalEncoding, value: float | tuple[float, ...]) -> list[float]:
+    return list(value) if isinstance(value, tuple) else [value] * encoding.num_classes
+
+
+def _extent(values: list[float]) -> str:
+    low, high = f"{min(values):g}", f"{max(values):g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Turn nested settings into rows of a dotted key and a value in words."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list | tuple):
+        yield prefix, ", ".join(text for item in value for _, text in _flatten(item))
+    else:
+        yield prefix, value if isinstance(value, str) else json.dumps(value)
+
+
+def _ramp_class(rate: float | None) -> str:
+    return "none" if rate is None else f"r{round(rate * _STEPS)}"
+
+
+def _legend() -> list[tuple[str, str]]:
+    shares = [step / (len(ANCHORS) - 1) for step in range(len(ANCHORS))]
+    return [(f"{share:.1f}", _ramp_class(share)) for share in shares]
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # Markup is ours; any other text came from the audit file.
+        finalize=lambda value: wording.visible(value) if type(value) is str else value,
+    )
+    environment.filters |= {
+        "rate": wording.format_rate,
+        "interval": wording.format_interval,
+        "range": wording.format_range,
+        "signed": wording.format_lift,
+        "eps": wording.format_eps,
+        "ramp": _ramp_class,
+    }
+    environment.globals |= {
+        "style": Markup(style_sheet()),  # noqa: S704  our own file
+        "legend": _legend(),
+        "wilson": wilson_interval,
+    }
+    return environment.from_string(_resource("report.html.jinja"))
+
+
+def _resource(name: str) -> str:
+    return files("fleet.reports").joinpath(name).read_text(encoding="utf-8")

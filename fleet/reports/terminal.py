@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fleet.audit.result import Cell, Protocol, TransferAudit
+from fleet.audit.result import Cell, Protocol, TransferAudit, Verdict
 from fleet.reports.findings import (
     Kind,
     checks_with,
@@ -58,11 +58,13 @@ def transfer_table(
         name = Text(visible(device.name))
         width = min(len(name), _WIDEST_NAME)
         table.add_column(name, justify="right", min_width=width, overflow="fold")
-    for row in rows(audit, audit.matrix(protocol, eps)):
+    cells = rows(audit, audit.matrix(protocol, eps))
+    for row in cells:
         table.add_row(Text(visible(row[0].surrogate)), *(_rate(cell, kind) for cell in row))
     table.add_section()
     for label, values in _footer(audit, eps, kind):
         table.add_row(Text(label, style="italic"), *values)
+    table.add_row(Text("n", style="italic"), *(str(cell.outcome.n) for cell in cells[0]))
     return table
 
 
@@ -129,12 +131,16 @@ class TransferView:
             )
 
 
-def checks_table(audit: TransferAudit) -> Table:
-    """Reliability checks, the failed first, then those that warn, then those that passed."""
-    table = Table(title="reliability checks", title_justify="left", title_style="bold")
-    for title in ("check", "verdict", "of", "finding"):
+def checks_table(
+    audit: TransferAudit, verdicts: Sequence[Verdict] = ("fail", "warn", "pass")
+) -> Table:
+    """Reliability checks that ended with one of ``verdicts``, in that order."""
+    table = Table(title=Text("reliability checks", style="bold"), title_justify="left")
+    table.add_column("check", overflow="fold")
+    table.add_column("verdict", no_wrap=True)
+    for title in ("of", "finding"):
         table.add_column(title, overflow="fold")
-    for check in checks_with(audit, "fail", "warn", "pass"):
+    for check in checks_with(audit, *verdicts):
         table.add_row(
             Text(visible(f"{check.id} {check.title}")),
             Text(check.verdict.upper(), style=_STYLES[check.verdict]),
@@ -142,6 +148,14 @@ def checks_table(audit: TransferAudit) -> Table:
             Text(visible(check.finding)),
         )
     return table
+
+
+def audit_view(audit: TransferAudit) -> Group:
+    """The whole audit for a terminal: matrices, the checks that did not pass, the summary last."""
+    views: list[RenderableType] = [TransferView(audit, eps) for eps in audit.eps]
+    if checks_with(audit, "fail", "warn"):
+        views.append(checks_table(audit, ("fail", "warn")))
+    return Group(*views, summary_text(audit))
 
 
 def summary_text(audit: TransferAudit) -> Text:
@@ -173,7 +187,6 @@ def _footer(audit: TransferAudit, eps: float, kind: Kind) -> Iterable[tuple[str,
     yield "noise floor", [format_rate(floor.rate(kind)) for floor in floors]
     yield "clean accuracy", [format_rate(device.clean_accuracy) for device in devices]
     yield "clean reject", [format_rate(device.clean_reject_rate) for device in devices]
-    yield "n", [str(floor.n) for floor in floors]
 
 
 def _beside(tables: list[Table]) -> Table:

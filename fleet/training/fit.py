@@ -14,7 +14,7 @@ import torch
 
 from fleet.assembly import load_images, new_classifier
 from fleet.data import ImageData
-from fleet.encoding.tensor import encoding_tensors
+from fleet.encoding.tensor import EncodingTensors, encoding_tensors
 from fleet.errors import TrainingError
 from fleet.execution.jobs import ProgressReporter
 from fleet.files import write_bytes, write_json, write_text
@@ -74,125 +74,133 @@ def fit_device(job: FitJob, *, progress: ProgressReporter) -> dict[str, Any]:
         StorageError: Something cannot be written.
     """
     images = load_images(job.data)
+    fit = _begin(job, images)
     with torch.random.fork_rng(devices=[]):
         try:
-            classifier, position = _train(job, images, progress)
+            _train(fit, progress)
         except TrainingError as error:
             failure = {"status": "failed", "device": job.device.name, "error": error.message}
             write_json(job.run.result(job.device.name), {"schema": RESULT_SCHEMA, **failure})
             raise
-    return _finish(job, images, classifier, position)
+    return _finish(fit)
 
 
-def _train(
-    job: FitJob, images: ImageData, progress: ProgressReporter
-) -> tuple[Classifier, Position]:
-    device, spec = job.device, job.device.training
+@dataclass(frozen=True)
+class _Fit:
+    """One training in progress."""
+
+    job: FitJob
+    images: ImageData
+    classifier: Classifier
+    optimizer: torch.optim.Optimizer
+    tensors: EncodingTensors | None
+    position: Position
+    identity: str
+
+    def save(self) -> None:
+        path = self.job.run.checkpoint(self.job.device.name)
+        save_checkpoint(
+            path, self.classifier, self.optimizer, self.position, identity=self.identity
+        )
+
+
+def _begin(job: FitJob, images: ImageData) -> _Fit:
+    device = job.device
     classifier = new_classifier(device, job.data, images.mean, images.std)
     classifier.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(spec, classifier.parameters())
+    optimizer = build_optimizer(device.training, classifier.parameters())
     identity = _identity(job, images)
     path = job.run.checkpoint(device.name)
     position = Position()
     if path.exists():
         position = load_checkpoint(path, classifier, optimizer, identity=identity)
+    tensors = None if device.encoding is None else encoding_tensors(device.encoding)
+    return _Fit(job, images, classifier, optimizer, tensors, position, identity)
 
+
+def _train(fit: _Fit, progress: ProgressReporter) -> None:
+    device, spec, position = fit.job.device, fit.job.device.training, fit.position
     saved = time.monotonic()
     for epoch in range(position.epoch, spec.epochs):
-        order = epoch_order(len(images.train), spec.batch_size, spec.seed, device.name, epoch)
+        order = epoch_order(len(fit.images.train), spec.batch_size, spec.seed, device.name, epoch)
         total = spec.epochs * len(order)
-        classifier.train()
+        fit.classifier.train()
         for step in range(position.step, len(order)):
             started = time.perf_counter()
             done = epoch * len(order) + step
-            _set_rate(optimizer, learning_rate(spec, done, total))
-            loss = _step(job, classifier, optimizer, images, order[step], epoch, step)
-            position.loss_sum += loss
+            _set_rate(fit.optimizer, learning_rate(spec, done, total))
+            position.loss_sum += _step(fit, order[step], epoch, step)
             position.step = step + 1
             position.seconds += time.perf_counter() - started
             if (done + 1) % REPORT_STEPS == 0:
                 progress(done + 1, total, _words(position, spec.epochs))
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_checkpoint(path, classifier, optimizer, position, identity=identity)
+                fit.save()
                 saved = time.monotonic()
-        _end_epoch(job, classifier, images, position, len(order))
-        save_checkpoint(path, classifier, optimizer, position, identity=identity)
+        _end_epoch(fit, order.numel(), len(order))
+        fit.save()
         saved = time.monotonic()
         progress((epoch + 1) * len(order), total, _words(position, spec.epochs))
-    return classifier, position
 
 
-def _step(
-    job: FitJob,
-    classifier: Classifier,
-    optimizer: torch.optim.Optimizer,
-    images: ImageData,
-    indices: torch.Tensor,
-    epoch: int,
-    step: int,
-) -> float:
+def _step(fit: _Fit, indices: torch.Tensor, epoch: int, step: int) -> float:
     """One optimiser step; returns the batch's loss."""
-    device, spec = job.device, job.device.training
+    device, spec, classifier = fit.job.device, fit.job.device.training, fit.classifier
     keys = (spec.seed, device.name, epoch, step)
     torch.manual_seed(derive_seed(*keys, "dropout"))
-    x, y = training_batch(images.train, indices, *keys, shift=spec.shift, mirror=spec.mirror)
+    x, y = training_batch(fit.images.train, indices, *keys, shift=spec.shift, mirror=spec.mirror)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
         raw = classifier.raw(x)
-    tensors = None if device.encoding is None else encoding_tensors(device.encoding)
-    loss = batch_loss(classifier, raw, y, tensors, loss=spec.loss, margin=spec.margin)
+    loss = batch_loss(classifier, raw, y, fit.tensors, loss=spec.loss, margin=spec.margin)
     value = loss.item()
     if not math.isfinite(value):
         raise _diverged(device, f"loss is {value} in epoch {epoch + 1}, step {step + 1}")
-    optimizer.zero_grad(set_to_none=True)
+    fit.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if spec.gradient_clip is not None:
         torch.nn.utils.clip_grad_norm_(classifier.parameters(), spec.gradient_clip)
-    optimizer.step()
+    fit.optimizer.step()
     return value
 
 
-def _end_epoch(
-    job: FitJob, classifier: Classifier, images: ImageData, position: Position, steps: int
-) -> None:
-    """Validate, append to the metrics and move ``position`` to the next epoch."""
+def _end_epoch(fit: _Fit, images: int, steps: int) -> None:
+    """Validate, append to the metrics and move the position to the next epoch."""
+    device, position = fit.job.device, fit.position
     loss = position.loss_sum / steps
     history = position.history
     if history and loss > DIVERGED * history[0]["loss"]:
-        raise _diverged(job.device, f"loss grew to {loss:.3g} in epoch {position.epoch + 1}")
-    if not all(bool(value.isfinite().all()) for value in classifier.parameters()):
-        raise _diverged(job.device, f"weights are not finite after epoch {position.epoch + 1}")
-    tally = evaluate(classifier, images.validation)
+        raise _diverged(device, f"loss grew to {loss:.3g} in epoch {position.epoch + 1}")
+    if not all(bool(value.isfinite().all()) for value in fit.classifier.parameters()):
+        raise _diverged(device, f"weights are not finite after epoch {position.epoch + 1}")
+    tally = evaluate(fit.classifier, fit.images.validation)
+    trained = (position.epoch + 1) * images
     history.append(
         {
             "epoch": position.epoch + 1,
             "loss": loss,
             "validation": asdict(tally),
-            "images_per_second": round(
-                (position.epoch + 1) * steps * job.device.training.batch_size / position.seconds
-            ),
+            "images_per_second": round(trained / position.seconds),
         }
     )
     position.epoch, position.step, position.loss_sum = position.epoch + 1, 0, 0.0
     lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in history)
-    write_text(job.run.metrics(job.device.name), lines)
+    write_text(fit.job.run.metrics(device.name), lines)
 
 
-def _finish(
-    job: FitJob, images: ImageData, classifier: Classifier, position: Position
-) -> dict[str, Any]:
+def _finish(fit: _Fit) -> dict[str, Any]:
     """Score the test set, write the weights and, last of all, the result that says complete."""
-    name = job.device.name
-    weights = weights_bytes(classifier)
+    job, name = fit.job, fit.job.device.name
+    weights = weights_bytes(fit.classifier)
     result = {
         "schema": RESULT_SCHEMA,
         "device": name,
         "status": "complete",
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "weights_bytes": len(weights),
-        "validation": asdict(evaluate(classifier, images.validation)),
-        "test": asdict(evaluate(classifier, images.test)),
-        "epochs": position.epoch,
-        "seconds": round(position.seconds, 3),
+        "validation": asdict(evaluate(fit.classifier, fit.images.validation)),
+        "test": asdict(evaluate(fit.classifier, fit.images.test)),
+        "epochs": fit.position.epoch,
+        "seconds": round(fit.position.seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "fleet_version": fleet_version(),
         "torch_version": torch.__version__,

@@ -17,7 +17,9 @@ WARM_UP = 0.3
 """Share of the steps in which ``one-cycle`` rises."""
 
 
-def build_optimizer(spec: TrainingSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(
+    spec: TrainingSpec, parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
     """Build the optimiser that ``spec`` names."""
     rate, decay = spec.learning_rate, spec.weight_decay
     if spec.optimizer == "adam":

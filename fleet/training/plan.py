@@ -35,7 +35,9 @@ class TrainingPlan:
     @property
     def pending(self) -> tuple[DeviceSpec, ...]:
         """Devices that are still to be trained."""
-        return tuple(d for d in self.spec.devices if self.states.get(d.name, "finished") != "finished")
+        return tuple(
+            d for d in self.spec.devices if self.states.get(d.name, "finished") != "finished"
+        )
 
 
 def plan_training(

@@ -1,4 +1,4 @@
-"""The house: a module imports only from rows below its own, and torch stays out of the quick parts."""
+"""The house: imports point down, and torch stays out of the quick parts."""
 
 import ast
 import subprocess
@@ -19,7 +19,16 @@ ROWS = [
 ]
 ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}
 ROW_ZERO_ORDER = ["errors", "provenance", "seeding", "files", "rundir"]
-WITHOUT_TORCH = {"errors", "files", "provenance", "rundir", "seeding", "profiles", "bundle", "reports"}
+WITHOUT_TORCH = {
+    "errors",
+    "files",
+    "provenance",
+    "rundir",
+    "seeding",
+    "profiles",
+    "bundle",
+    "reports",
+}
 ROOT = Path(__file__).resolve().parents[2] / "fleet"
 MODULES = sorted(ROOT.rglob("*.py"))
 
@@ -32,7 +41,8 @@ def imports(path: Path, *, everywhere: bool) -> set[str]:
     """Dotted names that a module imports, at its top or anywhere; typing-only ones do not count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     typing_only = [
-        node for node in ast.walk(tree)
+        node
+        for node in ast.walk(tree)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     ]
     skipped = {id(inner) for node in typing_only for inner in ast.walk(node)}

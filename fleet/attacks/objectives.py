@@ -1,0 +1,190 @@
+"""What an attack ascends: one number for each image, larger for more success.
+
+An objective may have several variants, for example up and down; they are folded into one batch of
+``variants * B`` rows, variant by variant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fleet.encoding.tensor import EncodingTensors, encoding_tensors, interval_loss
+from fleet.errors import AuditError
+from fleet.models import Classifier
+
+Value = Callable[[Tensor], Tensor]
+"""Raw head values, float32 (variants * B, R), to what is ascended, float32 (variants * B,)."""
+
+PULL = 0.1
+"""Weight of the next unit before its clip, against the scalar in slots (ordinal heads)."""
+
+
+class Objective(Protocol):
+    """What to ascend."""
+
+    @property
+    def variants(self) -> int:
+        """Adversarial images made for each image."""
+
+    def bind(self, classifier: Classifier, labels: Tensor) -> Value:
+        """Look up, once and before the loop, all that depends on the labels, int64 (B,)."""
+
+
+@dataclass(frozen=True)
+class TaskLoss:
+    """The paper's attack: ascend the loss that the task is trained with.
+
+    Task ``int``: Eq. 3, whose gradient is exactly 0 inside the interval. ``tra``: cross-entropy.
+    ``hin``: multi-class hinge.
+    """
+
+    @property
+    def variants(self) -> int:
+        """One."""
+        return 1
+
+    def bind(self, classifier: Classifier, labels: Tensor) -> Value:
+        """See :class:`Objective`."""
+        if classifier.task == "tra":
+            return CrossEntropy().bind(classifier, labels)
+        if classifier.task == "hin":
+            return lambda raw: functional.multi_margin_loss(raw, labels, reduction="none")
+        tensors = _tensors(classifier, labels)
+        return lambda raw: interval_loss(classifier.outputs(raw), labels, tensors)
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy of the logits (tasks ``tra`` and ``hin``)."""
+
+    @property
+    def variants(self) -> int:
+        """One."""
+        return 1
+
+    def bind(self, classifier: Classifier, labels: Tensor) -> Value:
+        """See :class:`Objective`."""
+        return lambda raw: functional.cross_entropy(raw, labels, reduction="none")
+
+
+@dataclass(frozen=True)
+class OutputValue:
+    """The scalar itself, or the true class's logit: its gradient shows a network's own health."""
+
+    @property
+    def variants(self) -> int:
+        """One."""
+        return 1
+
+    def bind(self, classifier: Classifier, labels: Tensor) -> Value:
+        """See :class:`Objective`."""
+        if classifier.task == "int":
+            return classifier.outputs
+        return lambda raw: raw.gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The best wrong logit minus the true one (tasks ``tra`` and ``hin``)."""
+
+    @property
+    def variants(self) -> int:
+        """One."""
+        return 1
+
+    def bind(self, classifier: Classifier, labels: Tensor) -> Value:
+        """See :class:`Objective`."""
+        true = functional.one_hot(labels, classifier.num_classes).bool()
+
+        def value(raw: Tensor) -> Tensor:
+            best = raw.masked_fill(true, -torch.inf).amax(1)
+            return best - raw.gather(1, labels.unsqueeze(1)).squeeze(1)
+
+        return value
+
+
+@dataclass(frozen=True)
+class Directions:
+    """UP and DOWN: the only two ways out of an interval; alpha, beta and s0 play no part.
+
+    ``linear`` head: ``+o`` and ``-o``. ``ordinal`` head: the clip hides the gradient of saturated
+    units, so the unit to be turned is added before its clip: the next one above the true slot for
+    UP, the true slot's own for DOWN.
+    """
+
+    @property
+    def variants(self) -> int:
+        """Two: up, down."""
+        return 2
+
+    def bind(self, classifier: Classifier, labels: Tensor) -> Value:
+        """See :class:`Objective`."""
+        tensors = _tensors(classifier, labels)
+        sign = torch.tensor([1.0, -1.0], device=labels.device).repeat_interleave(len(labels))
+        if classifier.head_name != "ordinal":
+            return lambda raw: sign * classifier.outputs(raw)
+        slots = tensors.class_slot[labels]
+        last = classifier.num_classes - 2
+        # Unit column j - 1 asks "is the slot at least j?".
+        unit = torch.cat([slots.clamp(max=last), (slots - 1).clamp(min=0)]).unsqueeze(1)
+
+        def value(raw: Tensor) -> Tensor:
+            scalar = classifier.outputs(raw) / tensors.pitch
+            return sign * (scalar + PULL * raw.gather(1, unit).squeeze(1))
+
+        return value
+
+
+@dataclass(frozen=True)
+class Targets:
+    """TARGET: towards the centre of other slots, for a flip where UP and DOWN end in a gap.
+
+    ``linear`` head: minus the distance from the slot's centre, in slots. ``ordinal`` head: minus
+    how far the units before their clip are from where that slot has them.
+
+    Attributes:
+        slots: The same slots for every image, or None for the two slots nearest to the true one
+            (one to each side where there are two sides).
+    """
+
+    slots: tuple[int, ...] | None = None
+
+    @property
+    def variants(self) -> int:
+        """One for each target."""
+        return 2 if self.slots is None else len(self.slots)
+
+    def bind(self, classifier: Classifier, labels: Tensor) -> Value:
+        """See :class:`Objective`."""
+        tensors = _tensors(classifier, labels)
+        target = self._aims(tensors.class_slot[labels], classifier.num_classes)
+        if classifier.head_name != "ordinal":
+            center = tensors.center[tensors.slot_class[target]]
+            return lambda raw: -(classifier.outputs(raw) - center).abs() / tensors.pitch
+        units = torch.arange(1, classifier.num_classes, device=labels.device)
+        wanted = torch.where(target.unsqueeze(1) >= units, 1.0, -1.0)
+        return lambda raw: -functional.relu(0.5 - wanted * raw).sum(1)
+
+    def _aims(self, slots: Tensor, count: int) -> Tensor:
+        """Target slot of every row, int64 (variants * B,)."""
+        if self.slots is not None:
+            return torch.cat([torch.full_like(slots, slot) for slot in self.slots])
+        lower = torch.where(slots > 0, slots - 1, slots + 2)
+        upper = torch.where(slots < count - 1, slots + 1, slots - 2)
+        # Two classes have one other slot, which both variants then aim at.
+        return torch.cat([lower.clamp(max=count - 1), upper.clamp(min=0)])
+
+
+def _tensors(classifier: Classifier, labels: Tensor) -> EncodingTensors:
+    if classifier.encoding is None:
+        raise AuditError(
+            f"a classifier of task {classifier.task!r} has no intervals to leave",
+            hint="use the objectives TaskLoss and Margin for it",
+        )
+    return encoding_tensors(classifier.encoding, labels.device)

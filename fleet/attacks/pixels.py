@@ -1,0 +1,101 @@
+"""The eps ball, and the grid of 8-bit images inside it.
+
+A camera delivers 8-bit images, so an adversarial image counts only after rounding to that grid.
+A ball of radius eps around an 8-bit image holds whole levels only: eps 0.01 is 2 levels of 255.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fleet.errors import AuditError
+
+LEVELS = 255
+"""Steps between black and white in an 8-bit image."""
+
+_ROUNDING = 1e-6
+"""Slack in levels, so that 8/255 written as a float is 8 levels and not 7."""
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """The eps ball cut by [0, 1]: the images that an attack may make.
+
+    Attributes:
+        low: Lowest pixel values, float32 (B, C, H, W).
+        high: Highest pixel values, same shape.
+        eps: Linf radius in pixel units.
+    """
+
+    low: Tensor
+    high: Tensor
+    eps: float
+
+    @classmethod
+    def around(cls, images: Tensor, eps: float) -> Box:
+        """Make the box around ``images``, float32 (B, C, H, W) in [0, 1]."""
+        return cls((images - eps).clamp_(min=0.0), (images + eps).clamp_(max=1.0), eps)
+
+
+def check_eps(eps: float) -> float:
+    """Return ``eps`` if it is a radius that an attack can have.
+
+    Raises:
+        AuditError: It is not in (0, 1].
+    """
+    if not 0 < eps <= 1:
+        raise AuditError(
+            f"eps is {eps!r}, not in (0, 1]",
+            hint="pixels are in [0, 1]: give eps as 0.03 or as 8/255, not as 8",
+        )
+    return eps
+
+
+def radius(eps: float) -> int:
+    """Whole 8-bit levels inside ``eps``, 1 to 255.
+
+    Raises:
+        AuditError: ``eps`` is not in (0, 1], or is smaller than one level.
+    """
+    levels = math.floor(check_eps(eps) * LEVELS + _ROUNDING)
+    if levels == 0:
+        raise AuditError(
+            f"eps is {eps!r}, less than one level of an 8-bit image (1/255 = 0.0039)",
+            hint="no 8-bit image but the original is that near; choose 1/255 or more",
+        )
+    return levels
+
+
+def exact_eps(eps: float) -> float:
+    """The largest radius on the 8-bit grid that is not above ``eps``.
+
+    Raises:
+        AuditError: As for :func:`radius`.
+    """
+    return radius(eps) / LEVELS
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Round images in [0, 1] to 8 bits, half to even; any shape, uint8 out."""
+    return (images * LEVELS).round_().clamp_(0, LEVELS).to(torch.uint8)
+
+
+def reproject(adversarial: Tensor, clean: Tensor, levels: int) -> Tensor:
+    """Move 8-bit images into the ball of ``levels`` around the clean ones.
+
+    Args:
+        adversarial: uint8, broadcastable with ``clean``.
+        clean: uint8.
+        levels: Radius, :func:`radius` of eps.
+
+    Returns:
+        uint8, in the shape of ``adversarial``.
+    """
+    original = clean.to(torch.int16)
+    moved = adversarial.to(torch.int16)
+    inside = torch.minimum(torch.maximum(moved, original - levels), original + levels)
+    return inside.to(torch.uint8)

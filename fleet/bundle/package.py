@@ -1,0 +1,148 @@
+"""Package a finished run: one bundle for each device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fleet.bundle.described import describe_device, read_json
+from fleet.bundle.fields import NAME
+from fleet.bundle.manifest import Manifest
+from fleet.bundle.writer import BundleInfo, bundle_bytes, write_bundle
+from fleet.errors import BundleError, CheckpointError
+from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.rundir import RunDirectory
+
+State = Literal["new", "unchanged", "different"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One bundle that is about to be written.
+
+    Attributes:
+        manifest: Its manifest.
+        weights: Where its weights are.
+        info: Path, digest and size that it will have.
+        state: ``unchanged`` if these very bytes are there already, ``different`` if others are.
+    """
+
+    manifest: Manifest
+    weights: Path
+    info: BundleInfo
+    state: State
+
+
+def package_run(
+    run: RunDirectory,
+    release: str,
+    out: Path | None = None,
+    devices: Sequence[str] | None = None,
+    *,
+    force: bool = False,
+) -> list[BundleInfo]:
+    """Write one bundle for each device; the same run and release give the same bytes.
+
+    Everything is checked before the first file is written. A bundle that is there already with
+    the same bytes is left alone.
+
+    Args:
+        run: A run whose devices are finished.
+        release: Release name: letters, digits, ``.``, ``-`` and ``_``, at most 64.
+        out: Directory to write to, or None for the run's own ``bundles/``.
+        devices: Names, or None for all of the profile.
+        force: Replace bundles of the same name and other content.
+
+    Returns:
+        In the order of the profile.
+
+    Raises:
+        CheckpointError: A device is unknown, unfinished, or its files do not fit each other.
+        BundleError: The release name is bad, or another bundle of this name is there.
+        StorageError: A bundle cannot be written; those already written are whole.
+    """
+    return write_plans(plan_run(run, release, out, devices), force=force)
+
+
+def write_plans(plans: Sequence[Plan], *, force: bool = False) -> list[BundleInfo]:
+    """Carry out what :func:`plan_run` worked out; see :func:`package_run`."""
+    different = [str(plan.info.path) for plan in plans if plan.state == "different"]
+    if different and not force:
+        raise BundleError(
+            f"other bundles of this release are there already: {', '.join(different)}",
+            hint="give the new ones another --release, or replace them with --force",
+        )
+    for plan in plans:
+        if plan.state != "unchanged":
+            write_bundle(plan.info.path, plan.manifest, plan.weights.read_bytes())
+    return [plan.info for plan in plans]
+
+
+def plan_run(
+    run: RunDirectory,
+    release: str,
+    out: Path | None = None,
+    devices: Sequence[str] | None = None,
+) -> list[Plan]:
+    """Work out what :func:`package_run` would write; same arguments and errors, writes nothing."""
+    if not NAME.fullmatch(release):
+        raise BundleError(
+            f"release {release!r} is no release name",
+            hint="use letters, digits, '.', '-' and '_', at most 64, for example 2026.11.1",
+        )
+    spec = _read_spec(run)
+    selected = _select(spec, devices)
+    unfinished = [device.name for device in selected if not _finished(run, device.name)]
+    if unfinished:
+        raise CheckpointError(
+            f"{run.name}: not finished: {', '.join(unfinished)}",
+            hint="finish them with `fleet train`, or choose others with --device",
+        )
+    directory = run.bundles if out is None else out
+    return [_plan(run, spec, device, release, directory) for device in selected]
+
+
+def _plan(
+    run: RunDirectory, spec: FamilySpec, device: DeviceSpec, release: str, directory: Path
+) -> Plan:
+    weights = run.model(device.name)
+    model = weights.read_bytes()
+    manifest = describe_device(run, spec, device, release, model)
+    data = bundle_bytes(manifest, model)
+    path = directory / manifest.file_name
+    state: State = "new"
+    if path.exists():
+        same = path.is_file() and path.read_bytes() == data
+        state = "unchanged" if same else "different"
+    info = BundleInfo(path, hashlib.sha256(data).hexdigest(), len(data))
+    return Plan(manifest, weights, info, state)
+
+
+def _select(spec: FamilySpec, devices: Sequence[str] | None) -> list[DeviceSpec]:
+    known = [device.name for device in spec.devices]
+    unknown = [name for name in devices or () if name not in known]
+    if unknown:
+        raise CheckpointError(
+            f"no device {unknown[0]!r} in this run", hint=f"its devices are {', '.join(known)}"
+        )
+    return [device for device in spec.devices if devices is None or device.name in devices]
+
+
+def _finished(run: RunDirectory, device: str) -> bool:
+    if not (run.result(device).is_file() and run.model(device).is_file()):
+        return False
+    return bool(read_json(run.result(device)).get("status") == "complete")
+
+
+def _read_spec(run: RunDirectory) -> FamilySpec:
+    data = read_json(run.profile)
+    try:
+        return FamilySpec.from_dict(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{run.profile} is no resolved profile: {type(error).__name__}: {error}",
+            hint="another version of fleet may have written it; train again",
+        ) from error

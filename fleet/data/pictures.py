@@ -1,0 +1,118 @@
+"""One picture file or array to 8-bit planes. No torch, so that a device can use it too.
+
+Training and prediction must see the same bytes, hence one module for both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fleet.errors import DataError
+
+Picture = NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+MAX_PIXELS = 64_000_000
+"""Larger pictures are refused before they are decoded (decompression bombs)."""
+
+THREADS = 4
+"""Threads that read files. Pillow and hashlib work outside Python's global lock."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The form that every picture of a dataset is brought into.
+
+    Attributes:
+        channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
+        size: Height and width in pixels.
+        fit: ``squash`` changes the aspect ratio; ``crop`` scales the short side to 256/224 of
+            ``size`` and cuts the centre, as is usual for ImageNet.
+    """
+
+    channels: int
+    size: int
+    fit: Literal["squash", "crop"] = "squash"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (self.channels, self.size, self.size)
+
+
+def read_picture(path: Path, frame: Frame) -> Picture:
+    """Read a picture file.
+
+    The file's content decides its format, not its name. Transparency is dropped, 16 bits are cut
+    to 8, and an EXIF orientation is not applied, as in torchvision.
+
+    Args:
+        path: JPEG, PNG, BMP or WebP.
+        frame: What to bring it into.
+
+    Returns:
+        uint8 (C, H, W).
+
+    Raises:
+        DataError: The file is absent, not a picture, damaged, or larger than :data:`MAX_PIXELS`.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height <= MAX_PIXELS:
+                return fit_picture(image, frame)
+            size = f"{image.width} x {image.height}"
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        size = str(error)
+    except Exception as error:  # Pillow raises many types, one for each kind of damage
+        raise DataError(
+            f"cannot read the image {path}: {error}",
+            hint="repair or remove it; JPEG, PNG, BMP and WebP are read",
+        ) from error
+    raise DataError(
+        f"the image {path} is too large ({size}; limit {MAX_PIXELS} pixels)",
+        hint="scale it down or remove it",
+    )
+
+
+def fit_picture(image: Image.Image, frame: Frame) -> Picture:
+    """Bring a picture into a frame, with Pillow's antialiased bilinear filter.
+
+    Returns:
+        uint8 (C, H, W), contiguous.
+    """
+    plain = _eight_bits(image, "L" if frame.channels == 1 else "RGB")
+    fitted = _cropped(plain, frame.size) if frame.fit == "crop" else _resized(plain, frame.size)
+    planes = np.asarray(fitted, dtype=np.uint8).reshape(frame.size, frame.size, frame.channels)
+    return np.ascontiguousarray(planes.transpose(2, 0, 1))
+
+
+def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip instead of scale
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    elif "transparency" in image.info:  # a palette with transparency makes convert() warn
+        image = image.convert("RGBA")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _resized(image: Image.Image, size: int) -> Image.Image:
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _cropped(image: Image.Image, size: int) -> Image.Image:
+    """Scale the short side to 256/224 of ``size``, then cut the centre (torchvision's rounding)."""
+    short = round(size * 256 / 224)
+    scale = short / min(image.size)
+    width, height = (max(short, int(side * scale)) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    scaled = image.resize((width, height), Image.Resampling.BILINEAR)
+    return scaled.crop((left, top, left + size, top + size))

@@ -1,0 +1,158 @@
+"""A profile file to a :class:`FamilySpec`: every mistake at once, or the whole family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from fleet.encoding.interval import CanonicalEncoding
+from fleet.profiles.data_section import resolve_data
+from fleet.profiles.device_section import device_problems, encoding_section, resolve_device
+from fleet.profiles.draw import drawn_fields
+from fleet.profiles.inherit import inherit
+from fleet.profiles.problems import Problem, Source
+from fleet.profiles.schema import DataSection, DeviceSection, ProfileSection
+from fleet.profiles.secret import (
+    FamilySecret,
+    ephemeral_secret,
+    read_or_create_secret,
+    read_secret,
+    secret_path,
+)
+from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
+from fleet.profiles.tree import Node
+from fleet.profiles.validate import problems_of, value_of
+from fleet.profiles.yaml_text import parse, read_source
+
+
+class _Device(NamedTuple):
+    section: DeviceSection
+    node: Node
+
+
+def load_profile(
+    path: Path,
+    *,
+    secret: Path | None = None,
+    check_data: bool = True,
+    create_secret: bool = True,
+) -> FamilySpec:
+    """Read, check and resolve a profile.
+
+    Args:
+        path: The profile (YAML).
+        secret: The family secret, which ``auto`` values are drawn from; ``<profile>.secret``
+            beside the profile by default. Touched only by a profile that says ``auto``.
+        check_data: Whether the data's directory must exist.
+        create_secret: Make the secret if there is none. Otherwise a secret that is kept nowhere
+            stands in for it, and drawn values are valid but not those of the family.
+
+    Returns:
+        The family, every default filled in. ``DeviceSpec.drawn`` names what came from the secret.
+
+    Raises:
+        ProfileError: Names every mistake with file, line and column.
+        ProfileFileError: The profile or the secret cannot be read.
+        StorageError: A new secret cannot be written.
+    """
+    source, text = read_source(path)
+    root, problems = inherit(parse(source, text))
+    _check_version(source, root)
+    problems += problems_of(ProfileSection, root)
+    data, found = _resolve_data(root, path.parent, check_data=check_data)
+    problems += found
+    devices = []
+    for device in _valid_devices(root):
+        found = device_problems(device.section, device.node, data)
+        problems += found
+        devices += [] if found else [device]
+    if data is None:
+        raise source.error(problems)
+    key = _family_secret(
+        devices, secret or secret_path(path), create=create_secret and not problems
+    )
+    specs, found = _resolve_devices(devices, data, key)
+    problems += found
+    if problems:
+        raise source.error(problems)
+    return FamilySpec(name=root.plain["name"], data=data, devices=specs)
+
+
+def _check_version(source: Source, root: Node) -> None:
+    """Refuse another version alone: its other fields may mean anything."""
+    node = root.find("version")
+    if node is None or (type(node.value) is int and node.value == 1):
+        return
+    text = f"version must be 1 (got {node.value!r:.60})"
+    hint = "a later version of the profile language needs a later fleet"
+    raise source.error([Problem(node.mark, text, hint)])
+
+
+def _resolve_data(
+    root: Node, directory: Path, *, check_data: bool
+) -> tuple[DataSpec | None, list[Problem]]:
+    node = root.find("data")
+    section = value_of(DataSection, node)
+    if node is None or section is None:
+        return None, []
+    return resolve_data(section, node, directory, check_data=check_data)
+
+
+def _valid_devices(root: Node) -> list[_Device]:
+    devices = root.find("devices")
+    nodes = devices.items if devices else ()
+    found = ((value_of(DeviceSection, node), node) for node in nodes)
+    return [_Device(section, node) for section, node in found if section is not None]
+
+
+def _family_secret(devices: list[_Device], path: Path, *, create: bool) -> FamilySecret:
+    sections = (encoding_section(device.section) for device in devices)
+    if not any(section and drawn_fields(section) for section in sections):
+        return ephemeral_secret()  # asked for nothing
+    if create:
+        return read_or_create_secret(path)
+    return read_secret(path) if path.exists() else ephemeral_secret()
+
+
+def _resolve_devices(
+    devices: list[_Device], data: DataSpec, secret: FamilySecret
+) -> tuple[tuple[DeviceSpec, ...], list[Problem]]:
+    specs: list[DeviceSpec] = []
+    problems: list[Problem] = []
+    first: dict[CanonicalEncoding, _Device] = {}
+    for device in devices:
+        try:
+            spec = resolve_device(device.section, data, secret)
+        except ValueError as error:
+            problems.append(_no_encoding(device, error))
+            continue
+        specs.append(spec)
+        if spec.encoding is None or device.section.allow_equivalent:
+            continue
+        other = first.setdefault(spec.encoding.canonical(), device)
+        if other.section.name != spec.name:
+            problems.append(_equivalent(device, other))
+    return tuple(specs), problems
+
+
+def _no_encoding(device: _Device, error: ValueError) -> Problem:
+    written = device.node.nearest(["encoding"])
+    section = encoding_section(device.section)
+    # The error may quote drawn values, which are secret.
+    reason = "drawn values do not fit the written ones" if drawn_fields(section) else str(error)
+    return Problem(written.mark, f"{written.path} of device {device.section.name!r}: {reason}")
+
+
+def _equivalent(device: _Device, other: _Device) -> Problem:
+    written = device.node.nearest(["encoding"])
+    line = other.node.mark.line
+    text = (
+        f"{written.path}: the encoding of device {device.section.name!r} is equivalent to that of "
+        f"{other.section.name!r} (line {line}); s0, a common scale of alpha and beta, and "
+        "reversing the order carry no diversity"
+    )
+    hint = (
+        "change the order or beta/(alpha+beta), or write `allow_equivalent: true` in one of the "
+        "two if only their weights shall differ"
+    )
+    return Problem(written.mark, text, hint)

@@ -1,0 +1,113 @@
+"""The family secret: where ``auto`` values come from.
+
+Every drawn value is HMAC-SHA256 of the device's name and the value's name under a key that lives
+beside the profile and never in it. A draw depends on no other device, so that devices can be
+added, removed and re-ordered; and from one device's values no other's can be computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fleet.files import storage_error, write_text
+from fleet.profiles.problems import ProfileFileError
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class FamilySecret:
+    """The key of one family; its ``repr`` does not show it."""
+
+    key: bytes = field(repr=False)
+
+    def uniform(self, device: str, value: str) -> float:
+        """Draw a number in [0, 1) for one value of one device."""
+        return int.from_bytes(self._digest(device, value)[:8], "big") / 2**64
+
+    def permutation(self, device: str, count: int) -> tuple[int, ...]:
+        """Draw an order of ``count`` slots; every permutation is equally likely."""
+        return tuple(sorted(range(count), key=lambda slot: self._digest(device, f"order/{slot}")))
+
+    def _digest(self, device: str, value: str) -> bytes:
+        message = f"fleet.encoding/1\0{device}\0{value}"
+        return hmac.digest(self.key, message.encode("utf-8"), hashlib.sha256)
+
+
+def secret_path(profile: Path) -> Path:
+    """Where a profile's secret lies unless the user names another file."""
+    return profile.with_suffix(".secret")
+
+
+def ephemeral_secret() -> FamilySecret:
+    """A secret for one look at a profile; kept nowhere."""
+    return FamilySecret(secrets.token_bytes(KEY_BYTES))
+
+
+def read_or_create_secret(path: Path) -> FamilySecret:
+    """Read the family secret; make a random one, mode 0600, where there is no file.
+
+    Raises:
+        ProfileFileError: Others may read the file, or it does not hold a secret.
+        StorageError: It cannot be written.
+    """
+    if not path.exists():
+        _create(path)
+    return read_secret(path)
+
+
+def read_secret(path: Path) -> FamilySecret:
+    """Read the family secret.
+
+    Raises:
+        ProfileFileError: It cannot be read, others may read it too, or it is not a secret.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            text = stream.read(4 * KEY_BYTES) if stat.S_ISREG(mode) else b""
+    except OSError as error:
+        raise ProfileFileError(
+            f"cannot read family secret {path}: {error.strerror}",
+            hint="name the right file with --secret",
+        ) from error
+    if mode & 0o077 and stat.S_ISREG(mode):
+        raise ProfileFileError(
+            f"family secret {path} is open to others (mode {stat.S_IMODE(mode):04o})",
+            hint=f"close it with `chmod 600 {path}`; if others may have seen it, replace it",
+        )
+    return FamilySecret(_key(path, text))
+
+
+def _key(path: Path, text: bytes) -> bytes:
+    try:
+        key = bytes.fromhex(text.decode("ascii").strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ProfileFileError(
+            f"{path} is not a family secret: it must hold {2 * KEY_BYTES} hexadecimal digits",
+            hint="restore it from a copy; a new one draws other encodings for every device",
+        )
+    return key
+
+
+def _create(path: Path) -> None:
+    """Write a new secret unless another process is first: a link never replaces a file."""
+    candidate = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    write_text(candidate, secrets.token_hex(KEY_BYTES) + "\n", mode=0o600)
+    try:
+        path.hardlink_to(candidate)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        candidate.unlink()

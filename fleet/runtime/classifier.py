@@ -1,0 +1,141 @@
+"""The device side: a bundle in, decisions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet.bundle import Manifest, read_bundle
+from fleet.encoding import REJECTED, IntervalEncoding
+from fleet.errors import BackendError
+from fleet.runtime.engine import Engine, EngineName, FloatArray, load_engine
+from fleet.runtime.images import as_batch
+
+BATCH = 256
+"""Images computed at once; bounds the memory, whatever the caller gives."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One decision. The scalar behind it is not given out: it would tell the encoding.
+
+    Attributes:
+        label: Name of the class, or None for rejected.
+        index: Number of the class, or None for rejected.
+        margin: How far the output is from another decision. Task ``int``: in units of the mean
+            slot width, 0 or more inside an interval, below 0 in a gap. Tasks ``tra`` and ``hin``:
+            the largest logit minus the next. -inf where the output is not finite.
+    """
+
+    label: str | None
+    index: int | None
+    margin: float
+
+
+@dataclass(frozen=True)
+class DeviceClassifier:
+    """One device's classifier; make one with :func:`load_bundle`.
+
+    Attributes:
+        manifest: The bundle's manifest.
+        engine: What computes the network.
+    """
+
+    manifest: Manifest
+    engine: Engine
+
+    def predict(self, images: Any) -> list[Prediction]:
+        """Decide about images.
+
+        Args:
+            images: numpy array or torch tensor, uint8 in 0..255 or float32 in [0, 1], of shape
+                (N, C, H, W), or (N, H, W) for grey devices. Not normalised: the model does that.
+
+        Returns:
+            N predictions, in order.
+
+        Raises:
+            DataError: The images have another type, shape or range, or hold NaN.
+        """
+        batch = as_batch(images, self.manifest.model.input_shape)
+        chunks = (batch[start : start + BATCH] for start in range(0, len(batch), BATCH))
+        return [prediction for chunk in chunks for prediction in self._decide(chunk)]
+
+    def predict_files(self, paths: Sequence[Path]) -> list[Prediction]:
+        """Decide about image files, brought into the device's size and colours.
+
+        Args:
+            paths: JPEG, PNG, BMP or WebP files.
+
+        Returns:
+            One prediction for each path, in order.
+
+        Raises:
+            DataError: A file is absent or is no readable image; the message names it.
+            BackendError: Pillow is not installed.
+        """
+        try:
+            from fleet.data.pictures import Frame, read_picture  # noqa: PLC0415
+        except ImportError as error:
+            raise BackendError(
+                f"image files cannot be read here: {error}", hint="pip install pillow"
+            ) from error
+        images = self.manifest.preprocessing
+        frame = Frame(images.channels, images.image_size, images.fit)
+        found: list[Prediction] = []
+        for start in range(0, len(paths), BATCH):
+            pictures = [read_picture(path, frame) for path in paths[start : start + BATCH]]
+            found += self.predict(np.stack(pictures))
+        return found
+
+    def _decide(self, images: FloatArray) -> list[Prediction]:
+        outputs = self.engine.outputs(images)
+        encoding = self.manifest.encoding
+        indices, margins = _slots(encoding, outputs) if encoding is not None else _top(outputs)
+        names = self.manifest.class_names
+        return [
+            Prediction(None, None, margin)
+            if index == REJECTED
+            else Prediction(names[index], index, margin)
+            for index, margin in zip(indices.tolist(), margins.tolist(), strict=True)
+        ]
+
+
+def load_bundle(path: Path | str, *, engine: EngineName = "torch") -> DeviceClassifier:
+    """Load a device from its bundle, after every check of :func:`fleet.bundle.verify_bundle`.
+
+    Example::
+
+        classifier = fleet.load_bundle("cam-01-2026.11.1.fleet")
+        classifier.predict(images)  # [Prediction(label='7', index=7, margin=0.31), ...]
+
+    Args:
+        path: A ``.fleet`` file.
+        engine: What computes the network; ``torch`` is the only one.
+
+    Raises:
+        BundleError: The file is no bundle, is damaged, or its weights do not fit its manifest.
+        BackendError: The engine cannot start on this machine.
+    """
+    bundle = read_bundle(Path(path))
+    return DeviceClassifier(bundle.manifest, load_engine(engine, bundle))
+
+
+def _slots(
+    encoding: IntervalEncoding, outputs: FloatArray
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    return encoding.decode_array(outputs), encoding.margin_array(outputs)
+
+
+def _top(logits: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Class of the largest logit and its lead over the next; rejected where any is not finite."""
+    finite = np.isfinite(logits).all(axis=1)
+    ordered = np.sort(logits.astype(np.float64), axis=1)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity, replaced just below
+        lead = ordered[:, -1] - ordered[:, -2]
+    return np.where(finite, logits.argmax(axis=1), REJECTED), np.where(finite, lead, -np.inf)

@@ -1,0 +1,86 @@
+"""The torch engine; the only module of this package that imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from fleet.bundle import Bundle, Manifest
+from fleet.bundle.tensors import TensorInfo, tensor_layout
+from fleet.errors import BundleError, CheckpointError, ProfileError
+from fleet.models import Classifier, build_classifier, load_weights
+from fleet.runtime.engine import FloatArray
+
+_HINT = "the bundle was put together wrongly; package the device again"
+
+
+class TorchEngine:
+    """Runs a bundle in float32 on the processor.
+
+    Args:
+        bundle: A bundle that was read with all its checks.
+
+    Raises:
+        BundleError: The weights do not fit the manifest.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        try:
+            _check_backbone(bundle.manifest, tensor_layout(bundle.model))
+            self._classifier = _build(bundle.manifest)
+            load_weights(self._classifier, load(bundle.model))
+        except (CheckpointError, ProfileError, SafetensorError) as error:
+            raise BundleError(
+                f"the weights of {bundle.manifest.device!r} do not fit its manifest: {error}",
+                hint=_HINT,
+            ) from error
+        self._classifier.eval()
+
+    def outputs(self, images: FloatArray) -> FloatArray:
+        """Compute what is decoded; see :class:`fleet.runtime.engine.Engine`."""
+        with torch.inference_mode():
+            outputs = self._classifier(torch.tensor(images))
+        return cast(FloatArray, outputs.numpy())
+
+
+def _build(manifest: Manifest, **changes: Any) -> Classifier:
+    """Build the manifest's network with weights that are about to be replaced."""
+    model, images = manifest.model, manifest.preprocessing
+    arguments: dict[str, Any] = {
+        "architecture": model.architecture,
+        "head": model.head,
+        "task": manifest.task,
+        "encoding": manifest.encoding,
+        "num_classes": model.num_classes,
+        "input_shape": model.input_shape,
+        "mean": images.mean,
+        "std": images.std,
+        "width": model.width,
+        "batch_norm": model.batch_norm,
+        "pretrained": False,
+        "seed": 0,
+    }
+    return build_classifier(**{**arguments, **changes})
+
+
+def _check_backbone(manifest: Manifest, layout: Mapping[str, TensorInfo]) -> None:
+    """Compare shapes on the meta device first.
+
+    A manifest of 2 KB can describe a network of terabytes; nothing of that size may be allocated
+    before the weights in the bundle are known to have it. The head is small for any manifest.
+    """
+    with torch.device("meta"):
+        wanted = _build(manifest, head="logits", task="tra", encoding=None).backbone.state_dict()
+    for key, tensor in wanted.items():
+        found = layout.get(f"backbone.{key}")
+        if found is None or found.shape != tuple(tensor.shape):
+            shape = "nothing" if found is None else found.shape
+            raise BundleError(
+                f"the manifest of {manifest.device!r} needs backbone.{key} of shape "
+                f"{tuple(tensor.shape)}; the weights have {shape}",
+                hint=_HINT,
+            )

@@ -1,0 +1,190 @@
+"""One device from images to weights: reproducible, resumable, and stopped when it diverges."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from fleet.assembly import load_trained, read_family
+from fleet.errors import CheckpointError, DataError, TrainingError
+from fleet.profiles.spec import FamilySpec
+from fleet.rundir import RunDirectory
+from fleet.training.family import FamilyResult, execute_plan, train_family
+from fleet.training.plan import plan_training
+
+Family = Callable[..., FamilySpec]
+
+TRAIN_SCRIPT = """
+import json, sys
+from pathlib import Path
+from fleet.profiles.spec import FamilySpec
+from fleet.training import fit
+from fleet.training.family import train_family
+
+fit.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every step, so that a kill meets one
+if __name__ == "__main__":
+    spec = FamilySpec.from_dict(json.loads(Path(sys.argv[1]).read_text()))
+    train_family(spec, run=Path(sys.argv[2]), workers=int(sys.argv[3]))
+"""
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def train(spec: FamilySpec, run: Path, workers: int = 1) -> FamilyResult:
+    return train_family(spec, run=run, workers=workers)
+
+
+def test_a_finished_device_leaves_weights_metrics_and_a_result(
+    family: Family, tmp_path: Path
+) -> None:
+    outcome = train(family("a"), tmp_path / "run")
+    run, result = outcome.run, outcome.results["a"]
+    assert not outcome.errors
+    assert result["weights_sha256"] == digest(run.model("a"))
+    assert result["test"]["n"] == 10_000
+    assert result["validation"]["n"] == 200
+    assert result["test"]["correct"] + result["test"]["rejected"] <= 10_000
+    assert not run.checkpoint("a").exists()
+    lines = [json.loads(line) for line in run.metrics("a").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert json.loads(run.dataset.read_text())["dataset"] == "mnist"
+    assert read_family(run) == family("a")
+    classifier = load_trained(run, family("a").devices[0], family("a").data)
+    assert not classifier.training
+
+
+@pytest.mark.parametrize(
+    ("task", "head", "loss"),
+    [("int", "linear", "paper"), ("int", "ordinal", "scaled"), ("tra", "logits", "scaled"),
+     ("hin", "logits", "scaled")],
+)  # fmt: skip
+def test_every_task_and_head_learns(
+    family: Family, tmp_path: Path, task: str, head: str, loss: str
+) -> None:
+    spec = family("a", task=task, head=head, loss=loss, gradient_clip=5.0, optimizer="adamw")
+    train(spec, tmp_path / "run")
+    metrics = (tmp_path / "run" / "devices" / "a" / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in metrics]
+    assert losses[1] < losses[0]
+
+
+def test_weights_depend_on_seed_and_name_and_not_on_company_or_workers(
+    family: Family, tmp_path: Path
+) -> None:
+    alone = train(family("a"), tmp_path / "1").run
+    torch.manual_seed(99)
+    together = train(family("b", "a"), tmp_path / "2", workers=2).run
+    seeded = train(family("a", seed=1), tmp_path / "3").run
+    assert digest(alone.model("a")) == digest(together.model("a"))
+    assert digest(together.model("a")) != digest(together.model("b"))
+    assert digest(alone.model("a")) != digest(seeded.model("a"))
+
+
+def test_training_leaves_the_callers_random_state_and_threads_alone(
+    family: Family, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    train(family("a"), tmp_path / "run")
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_kill_nine_at_any_moment_and_the_rerun_gives_the_same_bits(
+    family: Family, tmp_path: Path, optimizer: str
+) -> None:
+    spec = family("a", "b", optimizer=optimizer, epochs=3)
+    unbroken = train(spec, tmp_path / "unbroken").run
+    profile, script = tmp_path / "spec.json", tmp_path / "train.py"
+    profile.write_text(json.dumps(spec.to_dict()))
+    script.write_text(TRAIN_SCRIPT)
+    broken = RunDirectory(tmp_path / "broken")
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(profile), str(broken.root), "2"],
+            start_new_session=True,
+        )
+        seen = {path.stat().st_mtime_ns for path in broken.root.rglob("checkpoint*")}
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            fresh = {path.stat().st_mtime_ns for path in broken.root.rglob("checkpoint*")} - seen
+            if len(fresh) == 2:  # both devices have moved on
+                break
+            time.sleep(0.01)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)  # the workers too
+            kills += 1
+        process.wait()
+    assert kills >= 1
+    finished = train(spec, broken.root).run
+    for name in ("a", "b"):
+        assert digest(finished.model(name)) == digest(unbroken.model(name))
+    rubbish = [path for path in broken.root.rglob(".*.tmp") if path.parent.name in ("a", "b")]
+    assert len(rubbish) <= 2 * kills  # a kill may leave a temporary file, never a half final one
+
+
+def test_divergence_stops_that_device_and_the_others_go_on(
+    family: Family, tmp_path: Path
+) -> None:
+    spec = family("wild", "calm")
+    wild = family("wild", loss="paper", optimizer="sgd", learning_rate=1e12, precision="fp32")
+    mixed = FamilySpec("tiny", spec.data, (wild.devices[0], spec.devices[1]))
+    outcome = train(mixed, tmp_path / "run")
+    assert isinstance(outcome.errors["wild"], TrainingError)
+    assert "training.learning_rate" in str(outcome.errors["wild"].hint)
+    assert list(outcome.results) == ["calm"]
+    assert json.loads(outcome.run.result("wild").read_text())["status"] == "failed"
+    assert not outcome.run.model("wild").exists()
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(family: Family, tmp_path: Path) -> None:
+    run = train(family("a"), tmp_path / "run").run
+    run.model("a").unlink()
+    run.result("a").unlink()
+    run.checkpoint("a").write_bytes(b"rubbish")
+    error = train(family("a"), run.root).errors["a"]
+    assert isinstance(error, CheckpointError)
+    assert "is damaged" in error.message
+
+
+def test_missing_images_stop_the_training_before_any_file_is_written(
+    family: Family, tmp_path: Path
+) -> None:
+    data = family("a").to_dict()
+    data["data"]["root"] = str(tmp_path / "nowhere")
+    with pytest.raises(DataError):
+        train_family(FamilySpec.from_dict(data), run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unfinished_device_cannot_be_loaded(family: Family, tmp_path: Path) -> None:
+    spec = family("a")
+    with pytest.raises(CheckpointError, match="a is not trained yet"):
+        load_trained(RunDirectory(tmp_path), spec.devices[0], spec.data)
+
+
+def test_a_second_training_of_the_same_run_is_refused(family: Family, tmp_path: Path) -> None:
+    import fcntl
+
+    plan = plan_training(family("a"), run=tmp_path / "run")
+    plan.run.root.mkdir()
+    descriptor = os.open(plan.run.root, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(CheckpointError, match="another training is writing"):
+            execute_plan(plan)
+    finally:
+        os.close(descriptor)
+    assert list(plan.run.root.iterdir()) == []

@@ -1,0 +1,120 @@
+"""What a training is about to do: begin, go on, or refuse."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.encoding import IntervalEncoding
+from fleet.errors import CheckpointError, ProfileError
+from fleet.files import write_bytes, write_json
+from fleet.profiles.spec import FamilySpec
+from fleet.rundir import RunDirectory
+from fleet.training.plan import plan_training
+
+Family = Callable[..., FamilySpec]
+
+
+def leave_behind(parent: Path, spec: FamilySpec, *finished: str) -> RunDirectory:
+    run = RunDirectory(parent / "20260101-000000-tiny")
+    write_json(run.profile, spec.to_dict())
+    for name in finished:
+        write_json(run.result(name), {"status": "complete"})
+        write_bytes(run.model(name), b"weights")
+    return run
+
+
+def test_without_runs_a_training_begins_and_writes_nothing(family: Family, tmp_path: Path) -> None:
+    plan = plan_training(family("a", "b"), parent=tmp_path)
+    assert not plan.resumed
+    assert plan.states == {"a": "new", "b": "new"}
+    assert [device.name for device in plan.pending] == ["a", "b"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_goes_on_with_an_unfinished_run(family: Family, tmp_path: Path) -> None:
+    run = leave_behind(tmp_path, family("a", "b", "c"), "a")
+    write_bytes(run.checkpoint("b"), b"state")
+    plan = plan_training(family("a", "b", "c"), parent=tmp_path)
+    assert (plan.run, plan.resumed) == (run, True)
+    assert plan.states == {"a": "finished", "b": "resume", "c": "new"}
+    assert [device.name for device in plan.pending] == ["b", "c"]
+
+
+def test_auto_begins_anew_after_a_finished_run(family: Family, tmp_path: Path) -> None:
+    leave_behind(tmp_path, family("a"), "a")
+    assert not plan_training(family("a"), parent=tmp_path).resumed
+
+
+def test_a_result_without_weights_is_not_finished(family: Family, tmp_path: Path) -> None:
+    run = leave_behind(tmp_path, family("a"), "a")
+    run.model("a").unlink()
+    assert plan_training(family("a"), parent=tmp_path).states == {"a": "new"}
+
+
+def test_never_begins_anew_beside_an_unfinished_run(family: Family, tmp_path: Path) -> None:
+    run = leave_behind(tmp_path, family("a"))
+    plan = plan_training(family("a"), parent=tmp_path, resume="never")
+    assert not plan.resumed
+    assert plan.run != run
+    with pytest.raises(CheckpointError, match="holds a run already"):
+        plan_training(family("a"), run=run.root, resume="never")
+
+
+def test_must_demands_an_unfinished_run(family: Family, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no unfinished run of 'tiny'"):
+        plan_training(family("a"), parent=tmp_path, resume="must")
+    leave_behind(tmp_path, family("a"))
+    assert plan_training(family("a"), parent=tmp_path, resume="must").resumed
+
+
+def test_runs_of_another_family_are_left_alone(family: Family, tmp_path: Path) -> None:
+    leave_behind(tmp_path, replace(family("a"), name="other"))
+    assert not plan_training(family("a"), parent=tmp_path).resumed
+
+
+def test_a_changed_profile_is_refused_by_naming_every_changed_field(
+    family: Family, tmp_path: Path
+) -> None:
+    before = family("a", "b")
+    leave_behind(tmp_path, before)
+    changed = family("a", "c", epochs=9)
+    encoding = IntervalEncoding(10, 4.0, 8.0)
+    devices = (replace(changed.devices[0], encoding=encoding), changed.devices[1])
+    data = replace(changed.data, validation=300)
+    with pytest.raises(CheckpointError) as caught:
+        plan_training(replace(changed, devices=devices, data=data), parent=tmp_path)
+    text = caught.value.message
+    assert "devices[a].encoding.beta: 16.0 -> 8.0" in text
+    assert "devices[a].training.epochs: 2 -> 9" in text
+    assert "devices[b]: removed" in text
+    assert "devices[c]: added" in text
+    assert "data.validation: 200 -> 300" in text
+    assert "--resume never" in str(caught.value.hint)
+
+
+def test_data_may_move_between_two_sittings(family: Family, tmp_path: Path) -> None:
+    leave_behind(tmp_path, family("a"))
+    moved = family("a")
+    moved = replace(moved, data=replace(moved.data, root=tmp_path))
+    assert plan_training(moved, parent=tmp_path).resumed
+
+
+def test_a_damaged_result_or_profile_is_not_taken_for_a_finished_run(
+    family: Family, tmp_path: Path
+) -> None:
+    run = leave_behind(tmp_path, family("a"), "a")
+    run.result("a").write_text("{half")
+    assert plan_training(family("a"), parent=tmp_path).states == {"a": "new"}
+    run.profile.write_text(json.dumps([1]))
+    assert not plan_training(family("a"), parent=tmp_path).resumed
+
+
+def test_devices_are_selected_by_name(family: Family, tmp_path: Path) -> None:
+    plan = plan_training(family("a", "b"), parent=tmp_path, devices=["b"])
+    assert [device.name for device in plan.pending] == ["b"]
+    with pytest.raises(ProfileError, match="no device 'z'") as caught:
+        plan_training(family("a", "b"), parent=tmp_path, devices=["z"])
+    assert "a, b" in str(caught.value.hint)

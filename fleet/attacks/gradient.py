@@ -16,7 +16,7 @@ from fleet.attacks.keys import SampleKeys
 from fleet.attacks.objectives import Objective, Value
 from fleet.attacks.pixels import Box, check_eps
 from fleet.attacks.state import attackable
-from fleet.attacks.steps import Move, SignStep, StepRule
+from fleet.attacks.steps import TENTH, Move, SignStep, StepRule
 from fleet.errors import AuditError
 from fleet.models import Classifier
 
@@ -82,7 +82,7 @@ class FGSM:
             value = self.objective.bind(classifier, labels)
             gradient, _ = input_gradient(classifier, start, value, self.precision)
         move = SignStep(1.0).begin(Box.around(start, self.eps), 1)
-        return move(start, gradient, 0).unflatten(0, (self.variants, len(images)))
+        return _unfold(move(start, gradient, 0), self.variants)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class PGD:
     objective: Objective
     eps: float
     steps: int = 40
-    rule: StepRule = SignStep(0.1)
+    rule: StepRule = TENTH
     restarts: int = 1
     random_start: bool = False
     precision: Precision = "fp32"
@@ -138,7 +138,7 @@ class PGD:
                 if restart > 0 or self.random_start:
                     start = self._random(box, keys, restart)
                 self._climb(classifier, start, value, self.rule.begin(box, self.steps), best)
-        return best.images.unflatten(0, (self.variants, len(images)))
+        return _unfold(best.images, self.variants)
 
     def _random(self, box: Box, keys: SampleKeys, restart: int) -> Tensor:
         shape = box.low.shape[1:]
@@ -191,9 +191,7 @@ def input_gradient(
     return gradient, values.detach()
 
 
-def _values(
-    classifier: Classifier, images: Tensor, value: Value, precision: Precision
-) -> Tensor:
+def _values(classifier: Classifier, images: Tensor, value: Value, precision: Precision) -> Tensor:
     kind = images.device.type
     with torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bf16"):
         raw = classifier.raw(images)
@@ -211,3 +209,7 @@ def _fold(images: Tensor, variants: int) -> Tensor:
         )
     folded = images.detach().repeat(variants, 1, 1, 1)
     return folded.contiguous(memory_format=torch.channels_last)
+
+
+def _unfold(rows: Tensor, variants: int) -> Tensor:
+    return rows.reshape(variants, len(rows) // variants, *rows.shape[1:])

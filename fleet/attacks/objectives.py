@@ -55,7 +55,7 @@ class TaskLoss:
             return CrossEntropy().bind(classifier, labels)
         if classifier.task == "hin":
             return lambda raw: functional.multi_margin_loss(raw, labels, reduction="none")
-        tensors = _tensors(classifier, labels)
+        tensors = interval_tensors(classifier, labels.device)
         return lambda raw: interval_loss(classifier.outputs(raw), labels, tensors)
 
 
@@ -70,6 +70,7 @@ class CrossEntropy:
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """See :class:`Objective`."""
+        del classifier
         return lambda raw: functional.cross_entropy(raw, labels, reduction="none")
 
 
@@ -125,7 +126,7 @@ class Directions:
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """See :class:`Objective`."""
-        tensors = _tensors(classifier, labels)
+        tensors = interval_tensors(classifier, labels.device)
         sign = torch.tensor([1.0, -1.0], device=labels.device).repeat_interleave(len(labels))
         if classifier.head_name != "ordinal":
             return lambda raw: sign * classifier.outputs(raw)
@@ -162,7 +163,7 @@ class Targets:
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """See :class:`Objective`."""
-        tensors = _tensors(classifier, labels)
+        tensors = interval_tensors(classifier, labels.device)
         target = self._aims(tensors.class_slot[labels], classifier.num_classes)
         if classifier.head_name != "ordinal":
             center = tensors.center[tensors.slot_class[target]]
@@ -181,10 +182,15 @@ class Targets:
         return torch.cat([lower.clamp(max=count - 1), upper.clamp(min=0)])
 
 
-def _tensors(classifier: Classifier, labels: Tensor) -> EncodingTensors:
+def interval_tensors(classifier: Classifier, device: torch.device) -> EncodingTensors:
+    """Edges of a scalar classifier on ``device``.
+
+    Raises:
+        AuditError: The classifier has logits and no intervals.
+    """
     if classifier.encoding is None:
         raise AuditError(
             f"a classifier of task {classifier.task!r} has no intervals to leave",
             hint="use the objectives TaskLoss and Margin for it",
         )
-    return encoding_tensors(classifier.encoding, labels.device)
+    return encoding_tensors(classifier.encoding, device)

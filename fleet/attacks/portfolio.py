@@ -59,9 +59,7 @@ def portfolio(
         precision: Of forward and backward passes.
     """
     loss = TaskLoss()
-    paper = PGD(
-        loss, eps, steps, SignStep(PATH / max(steps, 4)), restarts, True, precision
-    )
+    paper = PGD(loss, eps, steps, SignStep(PATH / max(steps, 4)), restarts, True, precision)
     entries = [
         Entry("paper", ("fgsm",), FGSM(loss, eps, precision)),
         Entry("paper", ("pgd",), paper),

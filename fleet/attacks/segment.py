@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fleet.attacks.objectives import interval_tensors
 from fleet.attacks.outcomes import FLIP, REJECT, Criterion, decide, flips
 from fleet.attacks.state import attackable
-from fleet.encoding.tensor import encoding_tensors
 from fleet.models import Classifier
 
 
@@ -84,8 +84,7 @@ class SegmentSearch:
         self, classifier: Classifier, clean: Tensor, ends: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Side to which each end went, centre of the next interval there, and if it is passed."""
-        assert classifier.encoding is not None
-        tensors = encoding_tensors(classifier.encoding, clean.device)
+        tensors = interval_tensors(classifier, clean.device)
         outputs = decide(classifier, ends, labels).outputs
         side = (outputs - tensors.center[labels]).sign()
         slot = tensors.class_slot[labels] + side.nan_to_num().long()
@@ -138,8 +137,7 @@ def settle(
     Returns:
         uint8 (B, C, H, W).
     """
-    assert classifier.encoding is not None
-    tensors = encoding_tensors(classifier.encoding, clean.device)
+    tensors = interval_tensors(classifier, clean.device)
     with attackable(classifier):
         decided = [decide(classifier, images, labels) for images in candidates]
         outcomes = torch.stack([decision.outcomes for decision in decided])

@@ -43,3 +43,7 @@ class SignStep:
             return images.add_(gradient.sign_(), alpha=size).clamp_(box.low, box.high)
 
         return move
+
+
+TENTH = SignStep(0.1)
+"""Constant steps of eps/10."""

@@ -6,7 +6,7 @@ attacks is the maximum of its outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 import numpy as np
@@ -27,26 +27,19 @@ def count(outcomes: Outcomes, counted: NDArray[np.bool_]) -> Outcome:
     return Outcome(len(chosen), int((chosen == _FLIP).sum()), int((chosen == _REJECT).sum()))
 
 
-def attack_outcomes(
-    outcomes: Outcomes, names: Sequence[AttackName], protocol: Protocol, attack: str
-) -> Outcomes | None:
-    """Pick one attack, or the worst case, from a surrogate's sets.
+def attack_rows(names: Sequence[AttackName], protocol: Protocol, attack: str) -> list[int]:
+    """Numbers of the sets that make up one attack, or the worst case; empty if there is none.
 
     Args:
-        outcomes: At one eps, (A, N).
-        names: A names.
+        names: A surrogate's sets.
         protocol: ``paper`` or ``adaptive``.
         attack: A name, or ``worst``.
-
-    Returns:
-        Outcomes (N,), or None if this surrogate has no such attack.
     """
-    rows = [
+    return [
         row
         for row, name in enumerate(names)
-        if name.protocol == protocol and attack in (WORST, name.attack)
+        if name.protocol == protocol and attack in {WORST, name.attack}
     ]
-    return np.asarray(outcomes[rows].max(axis=0)) if rows else None
 
 
 def count_matrices(
@@ -62,15 +55,11 @@ def count_matrices(
     for level, radius in enumerate(eps):
         for protocol in get_args(Protocol):
             for attack in (WORST, *_names(attacks, protocol)):
-                cells = tuple(
-                    cell
-                    for surrogate in attacks
-                    for victim in scores
-                    if (
-                        cell := _cell(scores, victim, surrogate, attacks, level, protocol, attack)
-                    )
-                )
-                matrices.append(Matrix(protocol, attack, radius, cells))
+                cells: list[Cell] = []
+                for surrogate, names in attacks.items():
+                    if rows := attack_rows(names, protocol, attack):
+                        cells += _row(scores, surrogate, level, rows)
+                matrices.append(Matrix(protocol, attack, radius, tuple(cells)))
     return tuple(matrices)
 
 
@@ -90,28 +79,20 @@ def _names(attacks: dict[str, tuple[AttackName, ...]], protocol: Protocol) -> tu
     return tuple(dict.fromkeys(name.attack for name in names))
 
 
-def _cell(
-    scores: Sequence[VictimScores],
-    victim: VictimScores,
-    surrogate: str,
-    attacks: dict[str, tuple[AttackName, ...]],
-    level: int,
-    protocol: Protocol,
-    attack: str,
-) -> Cell | None:
-    names = attacks[surrogate]
-    there = attack_outcomes(victim.attacked[surrogate][level], names, protocol, attack)
-    if there is None:
-        return None
+def _row(
+    scores: Sequence[VictimScores], surrogate: str, level: int, rows: list[int]
+) -> Iterator[Cell]:
+    """One surrogate against every victim, worst case over the sets ``rows``."""
     source = next(score for score in scores if score.victim == surrogate)
-    at_home = attack_outcomes(source.attacked[surrogate][level], names, protocol, attack)
-    correct = victim.clean == 0
-    joint = correct & (source.clean == 0)
-    assert at_home is not None
-    return Cell(
-        surrogate=surrogate,
-        victim=victim.victim,
-        outcome=count(there, correct),
-        joint=count(there, joint),
-        given_success=count(there, joint & (at_home > 0)),
-    )
+    at_home = source.attacked[surrogate][level, rows].max(axis=0)
+    for victim in scores:
+        there = victim.attacked[surrogate][level, rows].max(axis=0)
+        correct = victim.clean == 0
+        joint = correct & (source.clean == 0)
+        yield Cell(
+            surrogate=surrogate,
+            victim=victim.victim,
+            outcome=count(there, correct),
+            joint=count(there, joint),
+            given_success=count(there, joint & (at_home > 0)),
+        )

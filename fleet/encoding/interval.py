@@ -123,7 +123,8 @@ class IntervalEncoding:
 
     def center(self, y: int) -> float:
         """Middle of the interval of class ``y``, in float64."""
-        return self.lower(y) + self._by_slot(self.beta)[self.slot(y)] / 2
+        lower = self.lower(y)
+        return lower + (self.beta[y] if isinstance(self.beta, tuple) else self.beta) / 2
 
     @cached_property
     def pitch(self) -> float:
@@ -188,7 +189,7 @@ class IntervalEncoding:
             np.minimum(outputs - edges.lower[near], edges.upper[near] - outputs)
             for near in (np.maximum(slots - 1, 0), np.minimum(slots, self.num_classes - 1))
         ]
-        depth = np.where(np.isfinite(outputs), np.maximum(*depths), -np.inf)
+        depth = np.where(np.isnan(outputs), -np.inf, np.maximum(*depths))
         return np.asarray(depth / self.pitch)
 
     def to_dict(self) -> dict[str, Any]:

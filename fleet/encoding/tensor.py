@@ -99,7 +99,7 @@ def violation(
     is above 0 everywhere else. float64 outputs are not rounded, so that gradients can be checked.
 
     Args:
-        outputs: Scalars (B,); float16 and bfloat16 are computed in float32.
+        outputs: Scalars (B,); the edges widen float16 and bfloat16 to float32.
         labels: Classes, int64 (B,) in [0, K).
         tensors: The encoding, on the same device.
         margin: In units of the output; a number, or one for each example (B,).
@@ -114,10 +114,9 @@ def violation(
         raise ValueError(
             f"outputs {tuple(outputs.shape)} and labels {tuple(labels.shape)} must both be (B,)"
         )
-    o = outputs if outputs.dtype == torch.float64 else outputs.to(torch.float32)
     # gather, unlike indexing, refuses a negative label such as REJECTED
     lower, upper = tensors.lower.gather(0, labels), tensors.upper.gather(0, labels)
-    return functional.relu(lower + margin - o) + functional.relu(o - upper + margin)
+    return functional.relu(lower + margin - outputs) + functional.relu(outputs - upper + margin)
 
 
 def interval_loss(outputs: Tensor, labels: Tensor, tensors: EncodingTensors) -> Tensor:

@@ -39,8 +39,9 @@ class LinearHead(Head):
 
     The layer works in slots, not in the encoding's units: ``middle`` and ``pitch`` are fixed. So
     the same learning rate fits every s0, alpha and beta, and two encodings of the same shape train
-    alike. At the start ``b = 0`` and ``w`` is scaled so that outputs have the spread of the range,
-    ``K / sqrt(12)`` slots, if the features have a mean square of 1/2, as after BatchNorm and ReLU.
+    alike. At the start ``b = 0``, ``w`` sums to 0 (so the features' common mean shifts nothing) and
+    is scaled so that outputs have the spread of the range, ``K / sqrt(12)`` slots, if the features
+    have a mean square of 1/2, as after BatchNorm and ReLU.
 
     Args:
         features: Number of features, D.
@@ -58,7 +59,8 @@ class LinearHead(Head):
         self.register_buffer("middle", torch.tensor((low + high) / 2))
         self.register_buffer("pitch", torch.tensor((high - low) / (classes - 1)))
         self.linear = nn.Linear(features, 1)
-        nn.init.normal_(self.linear.weight, std=classes / math.sqrt(6 * features))
+        weight = torch.randn(1, features) * (classes / math.sqrt(6 * features))
+        self.linear.weight.data = weight - weight.mean()
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: Tensor) -> Tensor:

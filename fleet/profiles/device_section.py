@@ -58,14 +58,19 @@ def resolve_device(device: DeviceSection, data: DataSpec, secret: FamilySecret) 
         encoding=encoding,
         model=ModelSpec(**model),
         training=TrainingSpec(**device.training.model_dump()),
-        drawn=() if section is None else drawn_fields(section),
+        drawn=drawn_fields(section),
     )
 
 
 def _place(node: Node, *keys: str | int) -> tuple[Mark, str]:
-    """Where a device's value was written, and its path there."""
-    written = node.nearest(keys)
-    return written.mark, written.path
+    """Where a device's value was written, and its path there.
+
+    For a value that was left out: the nearest mapping around it, and the path it would have.
+    """
+    written = node.find(*keys)
+    if written is not None:
+        return written.mark, written.path
+    return node.nearest(keys).mark, ".".join([node.path, *map(str, keys)])
 
 
 def _model_problems(device: DeviceSection, node: Node) -> Iterator[Problem]:
@@ -97,7 +102,7 @@ def _encoding_problems(
             yield Problem(mark, text, "write `encoding: null` in that device")
         return
     if section is None:
-        text = f"{node.path}.encoding is missing; task 'int' needs intervals"
+        text = f"{path} is missing; task 'int' needs intervals"
         yield Problem(mark, text, "write alpha and beta, or `encoding: auto`")
         return
     for key in ("alpha", "beta"):
@@ -105,7 +110,7 @@ def _encoding_problems(
             yield Problem(mark, f"{path}.{key} is missing for device {device.name!r}")
     if section.alpha == "auto" and _is_zero(section.beta):
         mark, path = _place(node, "encoding", "alpha")
-        yield Problem(mark, f"{path} cannot be auto beside a beta of 0, from which it has its scale")
+        yield Problem(mark, f"{path} cannot be auto beside a beta of 0, which gives it no scale")
     if data is not None:
         yield from _class_problems(section, node, data.num_classes)
 

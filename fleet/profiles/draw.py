@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from typing import Literal
 
 from fleet.encoding import IntervalEncoding
 from fleet.profiles.schema import EncodingSection
@@ -14,12 +15,16 @@ PITCH = (4.0, 64.0)  # alpha + beta; log-uniform; carries no diversity, but mark
 S0 = (-100.0, 100.0)  # as the pitch
 DIGITS = 4  # significant digits of drawn values, so that JSON stays readable
 
+Lengths = float | tuple[float, ...]
+
 FIELDS = ("alpha", "beta", "s0", "order")
 ALL_AUTO = EncodingSection(alpha="auto", beta="auto", s0="auto", order="auto")
 
 
-def drawn_fields(section: EncodingSection) -> tuple[str, ...]:
+def drawn_fields(section: EncodingSection | None) -> tuple[str, ...]:
     """Names of the fields that ``auto`` leaves to the secret."""
+    if section is None:
+        return ()
     return tuple(name for name in FIELDS if getattr(section, name) == "auto")
 
 
@@ -48,29 +53,33 @@ def build_encoding(
     )
 
 
-def _lengths(section: EncodingSection, device: str, secret: FamilySecret) -> tuple[Any, Any]:
+def _lengths(
+    section: EncodingSection, device: str, secret: FamilySecret
+) -> tuple[Lengths, Lengths]:
     """Alpha and beta. One that is written fixes the scale of one that is drawn."""
-    alpha, beta = section.alpha, section.beta
-    if "auto" not in (alpha, beta):
+    alpha, beta = _written(section.alpha), _written(section.beta)
+    if alpha is not None and beta is not None:
         return alpha, beta
     ratio = _between(secret, device, "ratio", RATIO)
-    if beta != "auto":
+    if beta is not None:
         return _rounded(_mean(beta) * (1 - ratio) / ratio), beta
-    if alpha != "auto":
+    if alpha is not None:
         return alpha, _rounded(_mean(alpha) * ratio / (1 - ratio))
     low, high = map(math.log, PITCH)
     pitch = math.exp(_between(secret, device, "pitch", (low, high)))
     return _rounded(pitch * (1 - ratio)), _rounded(pitch * ratio)
 
 
-def _between(
-    secret: FamilySecret, device: str, value: str, bounds: tuple[float, float]
-) -> float:
+def _written(value: Lengths | Literal["auto"] | None) -> Lengths | None:
+    return None if isinstance(value, str) else value
+
+
+def _between(secret: FamilySecret, device: str, value: str, bounds: tuple[float, float]) -> float:
     low, high = bounds
     return low + (high - low) * secret.uniform(device, value)
 
 
-def _mean(value: float | tuple[float, ...] | None) -> float:
+def _mean(value: Lengths) -> float:
     return statistics.mean(value) if isinstance(value, tuple) else value
 
 

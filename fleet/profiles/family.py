@@ -107,7 +107,7 @@ def _valid_devices(root: Node) -> list[_Device]:
 
 def _family_secret(devices: list[_Device], path: Path, *, create: bool) -> FamilySecret:
     sections = (encoding_section(device.section) for device in devices)
-    if not any(section and drawn_fields(section) for section in sections):
+    if not any(map(drawn_fields, sections)):
         return ephemeral_secret()  # asked for nothing
     if create:
         return read_or_create_secret(path)

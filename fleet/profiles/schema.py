@@ -208,9 +208,7 @@ class DefaultsSection(Section):
         description="`int` (interval labels), `tra` (cross-entropy) or `hin` (multi-class hinge).",
     )
     encoding: (
-        Annotated[
-            Auto | Annotated[EncodingSection, Tag(MAPPING)], Discriminator(_encoding_branch)
-        ]
+        Annotated[Auto | Annotated[EncodingSection, Tag(MAPPING)], Discriminator(_encoding_branch)]
         | None
     ) = Field(
         default=None,
@@ -225,15 +223,17 @@ class DefaultsSection(Section):
     )
 
 
-class DeviceSection(DefaultsSection):
-    """One device."""
-
+class _Identity(Section):
     name: Name = Field(
         description="Unique name, also when letter case is ignored: letters, digits, `.`, `-`, `_`."
     )
     extends: str | None = Field(
         default=None, description="Name of another device whose settings this one starts from."
     )
+
+
+class DeviceSection(DefaultsSection, _Identity):
+    """One device."""
 
 
 class ProfileSection(Section):

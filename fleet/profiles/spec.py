@@ -164,6 +164,14 @@ class FamilySpec:
         data = {**dataclasses.asdict(self.data), "root": str(self.data.root)}
         return {"version": 1, "name": self.name, "data": data, "devices": devices}
 
+    def redacted(self) -> dict[str, Any]:
+        """:meth:`to_dict` with ``auto`` in place of what was drawn from the family secret."""
+        plain = self.to_dict()
+        for device in plain["devices"]:
+            for name in device["drawn"]:
+                device["encoding"][name] = "auto"
+        return plain
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> FamilySpec:
         """Rebuild a specification from :meth:`to_dict`."""

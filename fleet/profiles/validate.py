@@ -40,12 +40,13 @@ _TEXTS = {
     "too_short": "must have at least {min_length} item",
     "too_long": "may have {max_length} items at most",
     "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "must be letters, digits, '.', '-' or '_' (64 at most), "
+    "not beginning with '.' or '-'",
 }
 _HINTS = {
     "bool_type": "YAML 1.2 knows only true and false",
     "string_type": "put it in quotes",
 }
-_NAME_RULE = "must be letters, digits, '.', '-' or '_' (64 at most), not beginning with '.' or '-'"
 
 
 def problems_of(section: type[schema.Section], node: Node) -> list[Problem]:
@@ -53,7 +54,8 @@ def problems_of(section: type[schema.Section], node: Node) -> list[Problem]:
     try:
         section.model_validate(node.plain)
     except ValidationError as error:
-        return [_problem(section, node, detail) for detail in error.errors(include_url=False)]
+        details = error.errors(include_url=False)
+        return [_problem(section, node, detail) for detail in details if _is_true(node, detail)]
     return []
 
 
@@ -83,8 +85,17 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(part)
 
 
+def _is_true(root: Node, detail: ErrorDetails) -> bool:
+    """Pydantic calls a list too short when items of it are wrong; only an empty one is."""
+    return detail["type"] != "too_short" or not root.nearest(_keys(detail)).items
+
+
+def _keys(detail: ErrorDetails) -> list[str | int]:
+    return [key for key in detail["loc"] if key not in _BRANCHES]
+
+
 def _problem(section: type[schema.Section], root: Node, detail: ErrorDetails) -> Problem:
-    keys = [key for key in detail["loc"] if key not in _BRANCHES]
+    keys = _keys(detail)
     kind = detail["type"]
     if kind == "missing":
         parent = root.nearest(keys[:-1])
@@ -92,19 +103,17 @@ def _problem(section: type[schema.Section], root: Node, detail: ErrorDetails) ->
     if kind == "extra_forbidden":
         return _unknown_key(section, root, keys)
     node = root.nearest(keys)
-    text = _TEXTS.get(kind, detail["msg"]).format(**detail.get("ctx", {}))
-    if kind == "string_pattern_mismatch":
-        text = _NAME_RULE
-    elif kind in {"float_type", "tuple_type", "model_type"}:
+    text = _TEXTS[kind].format(**detail.get("ctx", {}))
+    if kind in {"float_type", "tuple_type", "model_type"}:
         text = _BRANCHES.get(str(detail["loc"][-1:][0] if detail["loc"] else ""), text)
     elif kind == "literal_error":
         text += did_you_mean(node.value, re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
-    return Problem(node.mark, f"{node.path or 'a profile'} {text} (got {shown(node)})", _hint(kind, node))
+    return Problem(
+        node.mark, f"{node.path or 'a profile'} {text} (got {shown(node)})", _hint(kind, node)
+    )
 
 
-def _unknown_key(
-    section: type[schema.Section], root: Node, keys: list[str | int]
-) -> Problem:
+def _unknown_key(section: type[schema.Section], root: Node, keys: list[str | int]) -> Problem:
     parent, key = root.nearest(keys[:-1]), str(keys[-1])
     model = section_at(section, keys[:-1])
     known = list(model.model_fields) if model else []

@@ -102,7 +102,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose one node; the parser below recurses, so depth is bounded here."""
         if self.depth > MAX_DEPTH:
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="too deeply nested", problem_mark=mark)
         self.depth += 1
         node = super().compose_node(parent, index)
@@ -112,8 +112,6 @@ class _Loader(yaml.SafeLoader):
 
 for _name, _pattern in _SCALARS.items():
     _Loader.add_implicit_resolver(_CORE + _name, _pattern, None)
-
-
 
 
 class _Converter:

@@ -16,14 +16,14 @@ Row = dict[str, Any]
 def render_csv(audit: TransferAudit) -> str:
     """Write every cell of every matrix as one row.
 
-    Counts are integers, rates and Wilson 95 % bounds are shares of [0, 1] at full precision, and
-    a rate over no examples is empty. ``joint_*`` is over the images that surrogate and victim both
+    Counts are integers; rates and Wilson 95 % bounds are shares of [0, 1] to six decimals, and a
+    rate over no examples is empty. ``joint_*`` is over the images that surrogate and victim both
     decode correctly, ``given_success_*`` over those of them whose attack evades the surrogate.
     ``evade_lift`` is ``evade_rate`` less ``noise_evade_rate``. ``failed_checks`` holds the
     reliability checks that make the row's protocol unfit to be read as safety.
 
     Returns:
-        UTF-8 text with a header row and ``\\n`` line ends.
+        Text with a header row; lines end with a single line feed.
     """
     table = [_row(audit, matrix, cell) for matrix in audit.matrices for cell in matrix.cells]
     stream = io.StringIO()
@@ -49,7 +49,7 @@ def _row(audit: TransferAudit, matrix: Matrix, cell: Cell) -> Row:
         **_outcome("given_success_", cell.given_success),
         **_outcome("noise_", floor.outcome),
         "noise_draws": floor.draws,
-        "evade_lift": lift(audit, cell, matrix.eps),
+        "evade_lift": _decimals(lift(audit, cell, matrix.eps)),
         "failed_checks": " ".join(map(_text, flagged.ids)) if flagged else "",
     }
 
@@ -59,10 +59,14 @@ def _outcome(prefix: str, outcome: Outcome) -> Row:
     for kind in ("flip", "reject", "evade"):
         low, high = outcome.interval(kind)
         row[f"{prefix}{kind}"] = getattr(outcome, kind)
-        row[f"{prefix}{kind}_rate"] = outcome.rate(kind)
-        row[f"{prefix}{kind}_low"] = low
-        row[f"{prefix}{kind}_high"] = high
+        row[f"{prefix}{kind}_rate"] = _decimals(outcome.rate(kind))
+        row[f"{prefix}{kind}_low"] = _decimals(low)
+        row[f"{prefix}{kind}_high"] = _decimals(high)
     return row
+
+
+def _decimals(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
 
 
 def _text(name: str) -> str:

@@ -78,10 +78,10 @@ def rows(audit: TransferAudit, matrix: Matrix) -> list[list[Cell]]:
     return [[found[surrogate, victim] for victim in names] for surrogate in names]
 
 
-def lift(audit: TransferAudit, cell: Cell, eps: float) -> float | None:
-    """Evade rate of a cell less the noise floor of its victim; None where either is undefined."""
-    rate = cell.outcome.rate("evade")
-    noise = _noise(audit, cell, eps, "evade")
+def lift(audit: TransferAudit, cell: Cell, eps: float, kind: Kind = "evade") -> float | None:
+    """Rate of a cell less the noise floor of its victim; None where either is undefined."""
+    rate = cell.outcome.rate(kind)
+    noise = _noise(audit, cell, eps, kind)
     return None if rate is None or noise is None else rate - noise
 
 
@@ -146,7 +146,7 @@ def verdict(audit: TransferAudit) -> tuple[Literal["pass", "warn", "fail"], str]
         words = " and ".join(f"{protocol} protocol ({f.word})" for protocol, f in flagged if f)
         return "fail", (
             f"{failed} of {total} reliability checks failed. "
-            f"Do not read these as safety: the figures of the {words}."
+            f"A low rate of the {words} is no evidence of safety."
         )
     if warned:
         return "warn", f"{warned} of {total} reliability checks warn; none failed."

@@ -33,7 +33,7 @@ _EMPTY, _RED, _EDGE = "#eceef1", "#9c1420", "#e0402f"
 _KINDS = {"flip": "flip (wrong class)", "reject": "reject", "evade": "evade (flip or reject)"}
 _LONGEST_NAME = 20
 _LETTER = 0.082  # inches, the width of a letter of a name
-_HEADER = 0.85  # inches above the first panel
+_HEADER = 1.1  # inches above the first panel
 _BAR_STEPS = 50
 
 
@@ -65,12 +65,29 @@ class Layout:
     @property
     def width(self) -> float:
         """Width of a panel; its title needs some, however few devices there are."""
-        return max(self.left + self.side + 0.35, 4.3)
+        return max(self.left + self.side + 0.35, 3.8)
 
     @property
     def height(self) -> float:
         """Height of a panel, the two rows below the matrix included."""
         return self.top + self.side + 1.1
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What every part of the drawing needs.
+
+    Attributes:
+        page: Axes over the whole figure, in inches from its top left corner.
+        audit: The audit.
+        kind: What counts as success.
+        layout: Sizes of a panel.
+    """
+
+    page: Axes
+    audit: TransferAudit
+    kind: Kind
+    layout: Layout
 
 
 def draw(audit: TransferAudit, kind: Kind, file_format: Literal["png", "svg"]) -> bytes:
@@ -91,20 +108,18 @@ def _figure(audit: TransferAudit, kind: Kind) -> Figure:
     FigureCanvasAgg(figure)
     page = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     page.set_axis_off()
-    title = f"Transfer audit: {_KINDS[kind]}, worst case over the attacks"
-    note = "Rows: surrogate. Columns: victim. Lighter = higher. Outlined: white-box."
-    _write(page, 0.2, 0.28, title, size=12, weight="bold")
-    _write(page, 0.2, 0.56, note, size=9)
+    sheet = Sheet(page, audit, kind, layout)
+    _title(sheet)
     for row, (eps, names) in enumerate(grid):
         for column, protocol in enumerate(names):
             x, y = 0.2 + column * layout.width, _HEADER + row * layout.height
-            _panel(page, x, y, audit, audit.matrix(protocol, eps), kind, layout)
+            _panel(sheet, x, y, audit.matrix(protocol, eps))
     _color_bar(page, bar, _HEADER + layout.top, max(layout.side, 1.6))
     return figure
 
 
 def _layout(names: list[str]) -> Layout:
-    shown = [_drawable(name) for name in names]
+    shown = [_drawable(name, _LONGEST_NAME) for name in names]
     few = len(names) <= 8
     cell = 0.62 if few else 0.46
     longest = max(map(len, shown)) * _LETTER
@@ -114,17 +129,19 @@ def _layout(names: list[str]) -> Layout:
     return Layout(shown, cell, 3 if few else 2, left, top, upright)
 
 
-def _panel(
-    page: Axes,
-    x: float,
-    y: float,
-    audit: TransferAudit,
-    matrix: Matrix,
-    kind: Kind,
-    layout: Layout,
-) -> None:
-    cells = rows(audit, matrix)
-    _panel_title(page, x, y, audit, matrix, [cell.outcome.n for cell in cells[0]])
+def _title(sheet: Sheet) -> None:
+    title = f"Transfer audit: {_KINDS[sheet.kind]}, worst case over the attacks"
+    note = "Rows: surrogate. Columns: victim. Lighter = higher. Outlined: white-box."
+    source = f"Run {_drawable(sheet.audit.run, 40)}, {_drawable(sheet.audit.created, 40)}."
+    _write(sheet.page, 0.2, 0.28, title, size=12, weight="bold")
+    _write(sheet.page, 0.2, 0.56, note, size=9)
+    _write(sheet.page, 0.2, 0.76, source, size=9)
+
+
+def _panel(sheet: Sheet, x: float, y: float, matrix: Matrix) -> None:
+    layout, page = sheet.layout, sheet.page
+    cells = rows(sheet.audit, matrix)
+    _panel_title(sheet, x, y, matrix)
     left, top = x + layout.left, y + layout.top
     for index, name in enumerate(layout.names):
         middle = (index + 0.5) * layout.cell
@@ -133,71 +150,59 @@ def _panel(
         _write(page, left + middle, top - 0.07, name, size=9, ha="center", va="bottom", **turn)
     for i, row in enumerate(cells):
         for j, cell in enumerate(row):
-            corner = (left + j * layout.cell, top + i * layout.cell)
-            _cell(page, corner, cell, kind, layout)
-    _rows_below(page, left, top + layout.side, audit, matrix.eps, kind, layout)
+            _cell(sheet, left + j * layout.cell, top + i * layout.cell, cell)
+    _rows_below(sheet, left, top + layout.side, matrix.eps)
 
 
-def _panel_title(
-    page: Axes, x: float, y: float, audit: TransferAudit, matrix: Matrix, counts: list[int]
-) -> None:
+def _panel_title(sheet: Sheet, x: float, y: float, matrix: Matrix) -> None:
+    counts = {cell.outcome.n for cell in matrix.cells}
     n = " to ".join(map(str, sorted({min(counts), max(counts)})))
-    flagged = flag(audit, matrix.protocol)
-    _write(page, x, y + 0.1, f"{matrix.protocol} protocol", size=11, weight="bold")
-    _write(page, x, y + 0.33, f"eps {format_eps(matrix.eps)}, n {n}", size=9)
+    flagged = flag(sheet.audit, matrix.protocol)
+    _write(sheet.page, x, y + 0.1, f"{matrix.protocol} protocol", size=11, weight="bold")
+    _write(sheet.page, x, y + 0.33, f"eps {format_eps(matrix.eps)}, n {n}", size=9)
     if flagged:
-        words = f"{flagged.word.upper()}: {', '.join(flagged.ids)} failed"
-        _write(page, x, y + 0.54, visible(words), size=9, weight="bold", color=_RED)
+        ids = _drawable(", ".join(flagged.ids), 24)
+        words = f"{flagged.word.upper()}: {ids} failed"
+        _write(sheet.page, x, y + 0.54, words, size=9, weight="bold", color=_RED)
 
 
-def _cell(page: Axes, corner: tuple[float, float], cell: Cell, kind: Kind, layout: Layout) -> None:
+def _cell(sheet: Sheet, x: float, y: float, cell: Cell) -> None:
     white_box = cell.surrogate == cell.victim
+    side = sheet.layout.cell
     weight = "bold" if white_box else "normal"
-    _tile(page, corner, layout.cell, cell.outcome.rate(kind), layout, weight=weight)
+    _tile(sheet, (x, y), side, cell.outcome.rate(sheet.kind), weight=weight)
     if white_box:
-        inset, side = 0.025, layout.cell - 0.05
-        outline = Rectangle(
-            (corner[0] + inset, corner[1] + inset), side, side, fill=False, edgecolor=_EDGE, lw=1.8
-        )
-        page.add_patch(outline)
+        looks: dict[str, Any] = {"fill": False, "edgecolor": _EDGE, "lw": 1.8}
+        sheet.page.add_patch(Rectangle((x + 0.025, y + 0.025), side - 0.05, side - 0.05, **looks))
 
 
-def _rows_below(
-    page: Axes,
-    left: float,
-    bottom: float,
-    audit: TransferAudit,
-    eps: float,
-    kind: Kind,
-    layout: Layout,
-) -> None:
+def _rows_below(sheet: Sheet, left: float, bottom: float, eps: float) -> None:
     noise, clean = bottom + 0.12, bottom + 0.62
-    _write(page, left - 0.08, noise + 0.17, "noise floor", size=9, ha="right", style="italic")
-    _write(page, left - 0.08, clean, "clean accuracy", size=9, ha="right", style="italic")
-    for index, device in enumerate(audit.devices):
-        x = left + index * layout.cell
-        _tile(
-            page, (x, noise), 0.34, audit.noise_floor(device.name, eps).outcome.rate(kind), layout
-        )
-        clean_rate = format_rate(device.clean_accuracy, layout.digits)
-        _write(page, x + layout.cell / 2, clean, clean_rate, size=8.5, ha="center")
+    label: dict[str, Any] = {"size": 9, "ha": "right", "style": "italic"}
+    _write(sheet.page, left - 0.08, noise + 0.17, "noise floor", **label)
+    _write(sheet.page, left - 0.08, clean, "clean accuracy", **label)
+    for index, device in enumerate(sheet.audit.devices):
+        x = left + index * sheet.layout.cell
+        floor = sheet.audit.noise_floor(device.name, eps).outcome
+        _tile(sheet, (x, noise), 0.34, floor.rate(sheet.kind))
+        accuracy = format_rate(device.clean_accuracy, sheet.layout.digits)
+        _write(sheet.page, x + sheet.layout.cell / 2, clean, accuracy, size=8.5, ha="center")
 
 
 def _tile(
-    page: Axes,
+    sheet: Sheet,
     corner: tuple[float, float],
     height: float,
     rate: float | None,
-    layout: Layout,
     *,
     weight: str = "normal",
 ) -> None:
+    width = sheet.layout.cell
     color = _EMPTY if rate is None else ramp_color(rate)
-    tile = Rectangle(corner, layout.cell, height, facecolor=color, edgecolor="white", lw=1)
-    page.add_patch(tile)
-    x, y = corner[0] + layout.cell / 2, corner[1] + height / 2
-    text = format_rate(rate, layout.digits)
-    _write(page, x, y, text, size=8.5, ha="center", color=ink_color(color), weight=weight)
+    sheet.page.add_patch(Rectangle(corner, width, height, facecolor=color, edgecolor="white", lw=1))
+    looks = {"size": 8.5, "ha": "center", "color": ink_color(color), "weight": weight}
+    x, y = corner[0] + width / 2, corner[1] + height / 2
+    _write(sheet.page, x, y, format_rate(rate, sheet.layout.digits), **looks)
 
 
 def _color_bar(page: Axes, x: float, y: float, height: float) -> None:
@@ -211,15 +216,13 @@ def _color_bar(page: Axes, x: float, y: float, height: float) -> None:
     _write(page, x, y - 0.15, "rate", size=9)
 
 
-def _write(
-    page: Axes, x: float, y: float, text: str, *, ha: str = "left", va: str = "center", **looks: Any
-) -> None:
+def _write(page: Axes, x: float, y: float, text: str, **looks: Any) -> None:
     # A name with two dollar signs is a name, not mathematics.
-    page.text(x, y, text, ha=ha, va=va, parse_math=False, **looks)
+    page.text(x, y, text, parse_math=False, **{"ha": "left", "va": "center", **looks})
 
 
-def _drawable(name: str) -> str:
-    """A device's name cut to :data:`_LONGEST_NAME` letters, all of which the font has."""
+def _drawable(text: str, longest: int) -> str:
+    """Cut a text to ``longest`` letters, all of which the font has."""
     font = font_manager.get_font(font_manager.findfont(_FONT))
-    text = "".join(c if font.get_char_index(ord(c)) else "\ufffd" for c in visible(name))
-    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
+    known = "".join(c if font.get_char_index(ord(c)) else "\ufffd" for c in visible(text))
+    return known if len(known) <= longest else known[: longest - 1] + "…"

@@ -12,11 +12,12 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from fleet.audit.result import Cell, Matrix, Protocol, TransferAudit
+from fleet.audit.result import Cell, Matrix, Outcome, TransferAudit
 from fleet.audit.statistics import wilson_interval
 from fleet.encoding import IntervalEncoding
 from fleet.reports import wording
 from fleet.reports.findings import (
+    PROTOCOLS,
     Flag,
     Kind,
     checks_with,
@@ -32,8 +33,10 @@ from fleet.reports.ramp import ANCHORS, ink_color, ramp_color
 
 _STEPS = 100  # of the colour scale; one CSS class each
 
-Show = Callable[[Cell], tuple[float | None, str]]
-"""Gives a cell's rate and the small print below it."""
+Shown = tuple[float | None, list[str]]
+"""A cell's rate and the lines of small print below it."""
+
+Show = Callable[[Cell], Shown]
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,14 @@ class Grid:
         title: What the cells count.
         matrix: Where they come from.
         flag: The protocol's flag, or None.
-        cells: One row for each surrogate: the cell, its rate and the small print below it.
+        cells: One row for each surrogate: each cell and what the page shows of it.
         whole: Whether to print the noise floor, the clean rates and n below the matrix.
     """
 
     title: str
     matrix: Matrix
     flag: Flag | None
-    cells: list[list[tuple[Cell, float | None, str]]]
+    cells: list[list[tuple[Cell, Shown]]]
     whole: bool
 
 
@@ -73,7 +76,7 @@ def render_html(audit: TransferAudit) -> str:
         passed=checks_with(audit, "pass"),
         findings=findings(audit),
         panels=[(eps, _panels(audit, eps)) for eps in audit.eps],
-        attacks=[find(audit, m) for m in audit.matrices if m.attack != "worst"],
+        attacks=[find(audit, matrix) for matrix in _single_attacks(audit)],
         encodings={d.name: _encoding(d.encoding) for d in audit.devices},
         settings=list(_flatten(audit.settings)),
         provenance=list(_flatten(audit.provenance)),
@@ -92,14 +95,25 @@ def style_sheet() -> str:
     return "\n".join([_resource("report.css"), *ramp])
 
 
+def _single_attacks(audit: TransferAudit) -> list[Matrix]:
+    found = [matrix for matrix in audit.matrices if matrix.attack != "worst"]
+    return sorted(found, key=lambda matrix: PROTOCOLS.index(matrix.protocol))
+
+
 def _panels(audit: TransferAudit, eps: float) -> dict[str, list[Grid]]:
     """Matrices at one eps, by the section of the page that shows them."""
     kinds: dict[str, list[tuple[str, Show]]] = {
         "evade": [("evade (flip or reject)", _by_kind("evade"))],
         "split": [("flip", _by_kind("flip")), ("reject", _by_kind("reject"))],
         "joint": [
-            ("evade, among images that surrogate and victim both decode correctly", _joint),
-            ("evade, among those whose attack evades the surrogate", _given_success),
+            (
+                "evade, among images that surrogate and victim both decode correctly",
+                lambda cell: _counted(cell.joint),
+            ),
+            (
+                "evade, among those whose attack evades the surrogate",
+                lambda cell: _counted(cell.given_success),
+            ),
         ],
     }
     names = protocols(audit, eps)
@@ -114,25 +128,22 @@ def _panels(audit: TransferAudit, eps: float) -> dict[str, list[Grid]]:
 
 
 def _grid(audit: TransferAudit, matrix: Matrix, title: str, show: Show, *, whole: bool) -> Grid:
-    cells = [[(cell, *show(cell)) for cell in row] for row in rows(audit, matrix)]
+    cells = [[(cell, show(cell)) for cell in row] for row in rows(audit, matrix)]
     return Grid(title, matrix, flag(audit, matrix.protocol), cells, whole)
 
 
 def _by_kind(kind: Kind) -> Show:
-    def show(cell: Cell) -> tuple[float | None, str]:
+    def show(cell: Cell) -> Shown:
         outcome = cell.outcome
-        return outcome.rate(kind), wording.format_interval(outcome.interval(kind))
+        return outcome.rate(kind), [wording.format_interval(outcome.interval(kind))]
 
     return show
 
 
-def _joint(cell: Cell) -> tuple[float | None, str]:
-    return cell.joint.rate("evade"), f"{cell.joint.evade} of {cell.joint.n}"
-
-
-def _given_success(cell: Cell) -> tuple[float | None, str]:
-    outcome = cell.given_success
-    return outcome.rate("evade"), f"{outcome.evade} of {outcome.n}"
+def _counted(outcome: Outcome) -> Shown:
+    """Here n differs from cell to cell, and a rate over few images says little."""
+    interval = wording.format_interval(outcome.interval("evade"))
+    return outcome.rate("evade"), [f"{outcome.evade} of {outcome.n}", interval]
 
 
 def _encoding(plain: dict[str, Any] | None) -> dict[str, str] | None:

@@ -53,7 +53,7 @@ def transfer_table(
         KeyError: The audit holds no such matrix.
     """
     table = _titled(audit, protocol, f"{_title(protocol, eps)}: {kind}, surrogate × victim")
-    table.add_column("surrogate", overflow="fold")
+    table.add_column("surrogate", overflow="fold", min_width=len("clean accuracy"))
     for device in audit.devices:
         name = Text(visible(device.name))
         width = min(len(name), _WIDEST_NAME)
@@ -79,9 +79,9 @@ def worst_pairs_table(
     pairs = worst_pairs(audit.matrix(protocol, eps), kind, top)
     table = _titled(audit, protocol, f"{_title(protocol, eps)}: {kind}, {len(pairs)} worst pairs")
     for title in ("surrogate", "victim"):
-        table.add_column(title, overflow="fold")
-    for title in (kind, "95 %", "n", "evade − noise"):
-        table.add_column(title, justify="right")
+        table.add_column(title, overflow="fold", min_width=len(title))
+    for title in (kind, "95 %", "n", "lift"):
+        table.add_column(title, justify="right", no_wrap=True)
     for cell in pairs:
         table.add_row(
             Text(visible(cell.surrogate)),
@@ -89,7 +89,7 @@ def worst_pairs_table(
             format_rate(cell.outcome.rate(kind)),
             format_interval(cell.outcome.interval(kind)),
             str(cell.outcome.n),
-            format_lift(lift(audit, cell, eps)),
+            format_lift(lift(audit, cell, eps, kind)),
         )
     return table
 

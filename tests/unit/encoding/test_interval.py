@@ -48,6 +48,7 @@ def test_lengths_by_class_follow_their_class_along_the_slots() -> None:
     assert PER_CLASS.decode_array([16, 17, 18, 20, 22, 30, 30.5]).tolist() == [
         *(1, -1, 2, -1, 0, 0, -1)
     ]
+    assert [PER_CLASS.center(y) for y in (1, 2, 0)] == [8.0, 18.0, 26.0]
     assert PER_CLASS.pitch == (18 + 4) / 2
     assert PER_CLASS.span == (0.0, 30.0)
 

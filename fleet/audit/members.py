@@ -1,0 +1,168 @@
+"""What is audited: devices in memory, and how thoroughly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fleet.assembly import load_trained
+from fleet.attacks import Precision, TargetChoice, radius, to_bytes
+from fleet.errors import AuditError
+from fleet.models import Classifier, weights_digest
+from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.rundir import RunDirectory
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One device of an audit.
+
+    Attributes:
+        name: Unique in the audit.
+        classifier: Attacked as surrogate, tried as victim; left exactly as it was.
+        weights_sha256: Digest of the weights, for the record.
+        architecture: Backbone name, for the record.
+        head: Head name, for the record.
+    """
+
+    name: str
+    classifier: Classifier
+    weights_sha256: str = ""
+    architecture: str = ""
+    head: str = ""
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """How thoroughly to attack.
+
+    Attributes:
+        eps: Linf radii in pixel units, (0, 1], at least one 8-bit level each; kept ascending.
+        steps: Steps of each iterative run.
+        restarts: Runs of each iterative attack.
+        batch_size: Images attacked at once; changes the time and the memory, not the result.
+        seed: Seed of random starts and of the noise.
+        noise_draws: Draws of the noise floor; 5 is as many tries as the default adaptive
+            portfolio has images.
+        targets: Slots at which TARGET aims.
+        precision: Of forward and backward passes inside attacks; scoring is always fp32.
+
+    Raises:
+        AuditError: A value is out of range.
+    """
+
+    eps: tuple[float, ...]
+    steps: int = 20
+    restarts: int = 1
+    batch_size: int = 250
+    seed: int = 0
+    noise_draws: int = 5
+    targets: TargetChoice = "neighbours"
+    precision: Precision = "bf16"
+
+    def __post_init__(self) -> None:
+        if not self.eps:
+            raise AuditError("no eps to audit", hint="give one or more, for example 0.1 or 8/255")
+        object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
+        for eps in self.eps:
+            radius(eps)
+        for name in ("steps", "restarts", "batch_size", "noise_draws"):
+            if getattr(self, name) < 1:
+                raise AuditError(
+                    f"{name} is {getattr(self, name)}", hint=f"{name} must be 1 or more"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "eps": list(self.eps)}
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The audited images.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        labels: True classes, int64 (N,).
+        indices: Number of each image in its dataset, int64 (N,); names its random numbers.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor) -> Sample:
+        """Number images from 0, and round them to 8 bits if they are floats in [0, 1].
+
+        Raises:
+            AuditError: There are no images, they leave [0, 1], or do not match ``labels``.
+        """
+        if images.dim() != 4 or labels.dim() != 1 or not 0 < len(images) == len(labels):
+            raise AuditError(
+                f"images have shape {tuple(images.shape)} and labels {tuple(labels.shape)}",
+                hint="give (N, C, H, W) and (N,) with N of 1 or more",
+            )
+        if images.dtype != torch.uint8:
+            if not (images.amin() >= 0 and images.amax() <= 1):
+                raise AuditError(
+                    "float images are not within [0, 1]",
+                    hint="give uint8 images, or images / 255; normalisation belongs in the model",
+                )
+            images = to_bytes(images)
+        return cls(images, labels.long(), torch.arange(len(images)))
+
+
+def check_members(members: Sequence[Member], sample: Sample) -> None:
+    """Refuse devices that cannot be compared on these images.
+
+    Raises:
+        AuditError: No devices, a name twice, another class count, or another image shape.
+    """
+    names = [member.name for member in members]
+    if not names:
+        raise AuditError("no devices to audit", hint="give one or more")
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise AuditError(f"device names repeat: {', '.join(twice)}", hint="rename one of them")
+    classes = members[0].classifier.num_classes
+    shape = tuple(sample.images.shape[1:])
+    for member in members:
+        if member.classifier.num_classes != classes:
+            raise AuditError(
+                f"{member.name} has {member.classifier.num_classes} classes, "
+                f"{members[0].name} has {classes}",
+                hint="audit devices of the same task together",
+            )
+        if tuple(member.classifier.input_shape) != shape:
+            raise AuditError(
+                f"{member.name} takes images of shape {tuple(member.classifier.input_shape)}, "
+                f"these have {shape}",
+                hint="audit devices and images of the same size together",
+            )
+    low, high = int(sample.labels.amin()), int(sample.labels.amax())
+    if low < 0 or high >= classes:
+        raise AuditError(
+            f"labels reach from {low} to {high}, the devices know 0 to {classes - 1}",
+            hint="audit with the classes that the devices were trained on",
+        )
+
+
+def load_member(run: RunDirectory, family: FamilySpec, device: DeviceSpec) -> Member:
+    """Load one finished device of a run.
+
+    Raises:
+        CheckpointError: It is not finished, or its weights are damaged.
+    """
+    classifier = load_trained(run, device, family.data)
+    return Member(
+        name=device.name,
+        classifier=classifier,
+        weights_sha256=weights_digest(classifier),
+        architecture=device.model.architecture,
+        head=device.model.head,
+    )

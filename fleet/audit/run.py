@@ -1,0 +1,224 @@
+"""The transfer audit of a run: the same steps as in memory, as independent jobs that resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from fleet.assembly import load_images, read_family
+from fleet.audit.evidence import AttackName, GradientHealth, Reach, VictimScores
+from fleet.audit.members import Member, Sample, TransferSettings, check_members, load_member
+from fleet.audit.result import AuditedDevice, TransferAudit
+from fleet.audit.scoring import measure_reach, score_victim
+from fleet.audit.sets import AdversarialSets, load_sets, read_sets, save_sets
+from fleet.audit.transfer import assemble, attack_surrogate, attack_values, audited_device
+from fleet.data import ImageData
+from fleet.errors import AuditError
+from fleet.execution import Job, Progress, run_jobs
+from fleet.execution.jobs import ProgressReporter
+from fleet.profiles.spec import FamilySpec
+from fleet.provenance import environment, fleet_version
+from fleet.rundir import RunDirectory
+from fleet.seeding import derive_seed
+
+SplitName = Literal["test", "validation"]
+
+
+@dataclass(frozen=True)
+class AuditJob:
+    """Everything that one job of an audit needs.
+
+    Attributes:
+        run: What is audited.
+        device: Name of the surrogate to attack, or of the victim to score.
+        settings: How thoroughly to attack.
+        images: How many images of the split; all of them if it has fewer.
+        split: ``test``, or ``validation`` for choices.
+    """
+
+    run: RunDirectory
+    device: str
+    settings: TransferSettings
+    images: int
+    split: SplitName
+
+
+@dataclass(frozen=True, eq=False)
+class RowResult:
+    """What attacking one surrogate gives, beside the images that it leaves on disk."""
+
+    attacks: tuple[AttackName, ...]
+    health: GradientHealth
+    values: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnResult:
+    """What scoring one victim gives."""
+
+    device: AuditedDevice
+    scores: VictimScores
+    reaches: tuple[Reach, ...]
+
+
+def audit_run_transfer(
+    run: RunDirectory,
+    settings: TransferSettings,
+    *,
+    images: int,
+    workers: int,
+    split: SplitName = "test",
+    on_event: Callable[[Progress], None] | None = None,
+) -> TransferAudit:
+    """Audit every device of a run on a seeded sample of its images.
+
+    Adversarial sets are kept under ``audits/transfer/sets`` and used again where everything that
+    they were made from is unchanged, so an interrupted audit goes on where it stopped.
+
+    Args:
+        run: A finished training.
+        settings: How thoroughly to attack.
+        images: Images to audit; all of the split if it has fewer.
+        workers: Processes, one thread each; 0 or 1 works in this process.
+        split: Which images.
+        on_event: Called with the progress of each job, ``attack NAME`` or ``score NAME``.
+
+    Raises:
+        AuditError: Fewer than one image is asked for, or a device cannot be audited.
+        CheckpointError: A device is not finished.
+        DataError: The images cannot be read.
+    """
+    if images < 1:
+        raise AuditError(f"{images} images to audit", hint="audit at least one image")
+    family = read_family(run)
+    jobs = [AuditJob(run, device.name, settings, images, split) for device in family.devices]
+    rows: list[RowResult] = _run("attack", attack_row, jobs, workers, on_event)
+    columns: list[ColumnResult] = _run("score", score_column, jobs, workers, on_event)
+    names = [job.device for job in jobs]
+    sample = take_sample(load_images(family.data), jobs[0])
+    return assemble(
+        devices=[column.device for column in columns],
+        attacks={name: row.attacks for name, row in zip(names, rows, strict=True)},
+        health=[row.health for row in rows],
+        reaches=[reach for column in columns for reach in column.reaches],
+        scores=[column.scores for column in columns],
+        settings=settings,
+        label=run.name,
+        details={
+            "split": split,
+            "images_sha256": _images_digest(sample),
+            "attack_values": {name: text for row in rows for name, text in row.values.items()},
+        },
+        provenance=_provenance(run, family),
+    )
+
+
+def attack_row(job: AuditJob, *, progress: ProgressReporter) -> RowResult:
+    """Attack one surrogate and store the images, unless they are there already."""
+    family = read_family(job.run)
+    member = load_member(job.run, family, family.device(job.device))
+    sample = take_sample(load_images(family.data), job)
+    check_members([member], sample)
+    origin = _origin(job, member, sample)
+    sets = load_sets(_sets_path(job.run, job.device), origin)
+    if sets is None:
+        sets = attack_surrogate(member, sample, job.settings, progress)
+        save_sets(sets, _sets_path(job.run, job.device), origin)
+    else:
+        progress(1, 1, "kept from an earlier audit")
+    return RowResult(sets.attacks, sets.health, attack_values([member], job.settings))
+
+
+def score_column(job: AuditJob, *, progress: ProgressReporter) -> ColumnResult:
+    """Decide the images of every surrogate on one victim."""
+    family = read_family(job.run)
+    member = load_member(job.run, family, family.device(job.device))
+    sample = take_sample(load_images(family.data), job)
+    reaches: list[Reach] = []
+
+    def stored() -> Iterator[AdversarialSets]:
+        for done, device in enumerate(family.devices):
+            progress(done, len(family.devices), f"images of {device.name}")
+            sets = read_sets(_sets_path(job.run, device.name))
+            if device.name == job.device:
+                reaches.extend(measure_reach(sets, sample))
+            yield sets
+        progress(len(family.devices), len(family.devices), "scored")
+
+    scores = score_victim(member, sample, stored(), job.settings)
+    return ColumnResult(audited_device(member, scores), scores, tuple(reaches))
+
+
+def take_sample(data: ImageData, job: AuditJob) -> Sample:
+    """Draw the audited images: a sample without replacement that the seed and the split fix."""
+    split = data.test if job.split == "test" else data.validation
+    if len(split) == 0:
+        raise AuditError(
+            f"the {job.split} split has no images", hint="audit the test split instead"
+        )
+    generator = torch.Generator().manual_seed(derive_seed(job.settings.seed, "images", job.split))
+    chosen = torch.randperm(len(split), generator=generator)[: job.images]
+    indices = chosen.sort().values
+    return Sample(split.images(indices), split.labels[indices], indices)
+
+
+def _run(
+    verb: str,
+    function: Callable[..., Any],
+    jobs: Sequence[AuditJob],
+    workers: int,
+    on_event: Callable[[Progress], None] | None,
+) -> list[Any]:
+    """Run one job for each device; a failed one stops the audit after the others are done."""
+    work = [Job(f"{verb} {job.device}", function, (job,)) for job in jobs]
+    outcomes = run_jobs(work, workers=workers, on_progress=on_event).values()
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return [outcome.value for outcome in outcomes]
+
+
+def _sets_path(run: RunDirectory, device: str) -> Path:
+    return run.audit("transfer") / "sets" / f"{device}.safetensors"
+
+
+def _origin(job: AuditJob, member: Member, sample: Sample) -> dict[str, Any]:
+    """All that determines a surrogate's images."""
+    settings = job.settings.to_dict()
+    del settings["noise_draws"]
+    return {
+        "settings": settings,
+        "weights_sha256": member.weights_sha256,
+        "encoding": None
+        if member.classifier.encoding is None
+        else member.classifier.encoding.to_dict(),
+        "images_sha256": _images_digest(sample),
+        "fleet": fleet_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _images_digest(sample: Sample) -> str:
+    """SHA-256 of the audited pixels, labels and indices."""
+    digest = hashlib.sha256()
+    for part in (sample.images, sample.labels, sample.indices):
+        digest.update(part.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _provenance(run: RunDirectory, family: FamilySpec) -> dict[str, Any]:
+    try:
+        dataset = json.loads(run.dataset.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        dataset = None
+    return {
+        "dataset": dataset,
+        "profile_sha256": family.digest(),
+        "environment": environment(),
+    }

@@ -1,0 +1,199 @@
+"""``fleet audit``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleet.cli.options import (
+    DryRunOption,
+    FormatOption,
+    JobsOption,
+    RunArgument,
+    RunsOption,
+    parse_eps,
+)
+from fleet.cli.output import Format, Output
+from fleet.cli.progress import FamilyProgress
+
+if TYPE_CHECKING:
+    from fleet.audit.members import TransferSettings
+    from fleet.audit.result import TransferAudit
+    from fleet.profiles.spec import FamilySpec
+    from fleet.rundir import RunDirectory
+
+app = typer.Typer(help="Find out what breaking a device is worth.", no_args_is_help=True)
+
+
+class SplitChoice(StrEnum):
+    """Which images are attacked."""
+
+    test = "test"
+    validation = "validation"
+
+
+class FailOn(StrEnum):
+    """What makes an audit end with exit code 1."""
+
+    masked = "masked"
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command()
+def transfer(
+    run: RunArgument = None,
+    runs: RunsOption = Path("runs"),
+    eps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--eps",
+            help="Linf radius like 0.1 or 8/255; repeat it. [0.1 0.2 grey, 4/255 8/255 colour]",
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Images to attack.")] = 500,
+    split: Annotated[
+        SplitChoice, typer.Option(help="Choose on validation; the test set is for final figures.")
+    ] = SplitChoice.test,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each iterative attack.")] = 20,
+    restarts: Annotated[int, typer.Option(min=1, help="Random starts of each attack.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of images, starts and noise.")] = 0,
+    jobs: JobsOption = None,
+    max_asr: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Exit code 1 if any adaptive evade rate between two devices is above this.",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option(help="masked: exit code 1 if the adaptive figures fail a reliability check."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    form: FormatOption = Format.auto,
+) -> None:
+    """Attack each device, and try the images on all others (the paper's Figure 3).
+
+    Two protocols stand side by side: the paper's, which ascends its own loss, and an adaptive one,
+    which ascends the output itself. Reliability checks say which of the figures mean anything.
+
+    Example: fleet audit transfer --eps 0.1 --eps 8/255
+    """
+    from fleet.audit.members import TransferSettings
+    from fleet.rundir import find_run
+
+    output = Output(form)
+    found = find_run(run, runs)
+    family = _family(found)
+    settings = TransferSettings(
+        eps=tuple(map(parse_eps, eps)) if eps else _default_eps(family),
+        steps=steps,
+        restarts=restarts,
+        seed=seed,
+    )
+    output.note(
+        f"auditing {found.root}: {len(family.devices)} devices, {images} {split.value} images, "
+        f"eps {', '.join(f'{value:.4g}' for value in settings.eps)}"
+    )
+    if dry_run:
+        value = {"run": str(found.root), "images": images, "settings": settings.to_dict()}
+        output.data("nothing is attacked and nothing is written", value)
+        return
+    audit = _run(found, family, settings, images, split, jobs, output)
+    _report(found, audit, output)
+    _judge(audit, max_asr, fail_on, output)
+
+
+def _run(
+    run: RunDirectory,
+    family: FamilySpec,
+    settings: TransferSettings,
+    images: int,
+    split: SplitChoice,
+    jobs: int | None,
+    output: Output,
+) -> TransferAudit:
+    from fleet.audit.run import audit_run_transfer
+    from fleet.execution.jobs import default_workers
+
+    names = [device.name for device in family.devices]
+    work = [f"{verb} {name}" for verb in ("attack", "score") for name in names]
+    with FamilyProgress(work, output.stderr) as progress:
+        return audit_run_transfer(
+            run,
+            settings,
+            images=images,
+            workers=default_workers(len(names)) if jobs is None else jobs,
+            split=split.value,
+            on_event=progress.update,
+        )
+
+
+def _report(run: RunDirectory, audit: TransferAudit, output: Output) -> None:
+    from fleet.reports import write_reports
+    from fleet.reports.terminal import audit_view
+
+    directory = run.audit("transfer")
+    audit.save(directory / "audit.json")
+    written = write_reports(audit, directory)
+    output.data(audit_view(audit), audit.to_dict())
+    for path in (directory / "audit.json", *written):
+        output.note(f"wrote {path}")
+    output.next_command("fleet package")
+
+
+def _judge(
+    audit: TransferAudit, max_asr: float | None, fail_on: FailOn | None, output: Output
+) -> None:
+    from fleet.audit.checks import masked
+
+    reasons = []
+    if fail_on is FailOn.masked and masked(audit):
+        reasons.append("the adaptive figures fail a reliability check")
+    if max_asr is not None:
+        reasons += _above(audit, max_asr)
+    for reason in reasons:
+        output.note(f"gate: {reason}")
+    if reasons:
+        raise typer.Exit(1)
+
+
+def _above(audit: TransferAudit, limit: float) -> list[str]:
+    """Name the worst transfer of each eps that is above ``limit``."""
+    found = []
+    for eps in audit.eps:
+        cells = audit.matrix("adaptive", eps).cells
+        between = [(c.outcome.rate("evade") or 0.0, c) for c in cells if c.surrogate != c.victim]
+        rate, cell = max(between, key=lambda pair: pair[0], default=(0.0, None))
+        if cell is not None and rate > limit:
+            found.append(
+                f"evade {rate:.3f} from {cell.surrogate} to {cell.victim} at eps {eps:.4g} "
+                f"is above {limit:g}"
+            )
+    return found
+
+
+def _family(run: RunDirectory) -> FamilySpec:
+    import json
+
+    from fleet.errors import CheckpointError
+    from fleet.profiles.spec import FamilySpec
+
+    try:
+        return FamilySpec.from_dict(json.loads(run.profile.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{run.profile} is damaged: {error}", hint="train again with `--resume never`"
+        ) from error
+
+
+def _default_eps(family: FamilySpec) -> tuple[float, ...]:
+    return (0.1, 0.2) if family.data.channels == 1 else (4 / 255, 8 / 255)

@@ -1,0 +1,198 @@
+"""``fleet profiles``: check, show, schema, new."""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fleet.cli.options import FormatOption, SecretOption
+from fleet.cli.output import Format, Output
+from fleet.errors import ProfileError
+from fleet.files import canonical_json, write_text
+
+if TYPE_CHECKING:
+    from fleet.profiles import DeviceSpec, FamilySpec
+
+HIDDEN = "auto"
+
+app = typer.Typer(help="Check, show and start profiles (YAML).", no_args_is_help=True)
+
+ProfileArgument = Annotated[Path, typer.Argument(metavar="[PROFILE]", help="The profile (YAML).")]
+
+
+class Dataset(StrEnum):
+    """Datasets that a starter profile can name."""
+
+    mnist = "mnist"
+    fashion_mnist = "fashion-mnist"
+    cifar10 = "cifar10"
+    imagenet10 = "imagenet10"
+    folder = "folder"
+
+
+class SchemaFormat(StrEnum):
+    """How to write the profile language down."""
+
+    json = "json"
+    markdown = "markdown"
+
+
+@app.command()
+def check(
+    profile: ProfileArgument = Path("profiles/devices.yaml"),
+    no_data: Annotated[
+        bool, typer.Option("--no-data", help="Do not ask whether the data is there.")
+    ] = False,
+    secret: SecretOption = None,
+) -> None:
+    """Say whether a profile can be used; name every mistake.
+
+    Exit codes: 0 it can; 1 it cannot; 2 it cannot be read.
+
+    Example: fleet profiles check profiles/devices.yaml
+    """
+    from fleet.profiles import ProfileFileError, load_profile
+
+    output = Output()
+    try:
+        family = load_profile(profile, secret=secret, check_data=not no_data, create_secret=False)
+    except ProfileFileError:
+        raise
+    except ProfileError as error:
+        output.note(f"error: {error.message}")
+        if error.hint:
+            output.note(f"hint:  {error.hint}")
+        raise typer.Exit(1) from error
+    count = len(family.devices)
+    output.note(f"ok: {profile}: {count} device{'s' if count > 1 else ''}, {family.data.dataset}")
+    output.next_command(f"fleet train --profiles {profile}")
+
+
+@app.command()
+def show(
+    profile: ProfileArgument = Path("profiles/devices.yaml"),
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show values drawn from the family secret too.")
+    ] = False,
+    secret: SecretOption = None,
+    form: FormatOption = Format.auto,
+) -> None:
+    """Show a profile with every default filled in.
+
+    Values that `auto` draws from the family secret stay hidden without --reveal.
+
+    Example: fleet profiles show profiles/devices.yaml --format json
+    """
+    from fleet.profiles import load_profile
+
+    family = load_profile(profile, secret=secret, check_data=False, create_secret=reveal)
+    Output(form).data(_table(family, reveal), family.to_dict() if reveal else family.redacted())
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", help="File to write. [stdout]")] = None,
+    form: Annotated[
+        SchemaFormat, typer.Option("--format", help="JSON Schema, or tables for readers.")
+    ] = SchemaFormat.json,
+) -> None:
+    """Write the JSON Schema of the profile language, for editors.
+
+    Example: fleet profiles schema --out profiles/devices.schema.json
+    """
+    from fleet.profiles import field_tables, json_schema
+
+    text = field_tables() if form is SchemaFormat.markdown else canonical_json(json_schema())
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    write_text(out, text)
+    Output().note(f"wrote {out}")
+
+
+@app.command()
+def new(
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="File to write.")] = Path(
+        "profiles/devices.yaml"
+    ),
+    devices: Annotated[int, typer.Option(min=1, max=1000, help="How many devices to list.")] = 4,
+    dataset: Annotated[Dataset, typer.Option(help="Dataset to train on.")] = Dataset.mnist,
+    root: Annotated[Path, typer.Option(help="Directory that holds the dataset.")] = Path("data"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented profile to start from.
+
+    Example: fleet profiles new profiles/cameras.yaml --devices 8
+    """
+    from fleet.profiles import template
+
+    if path.exists() and not force:
+        raise ProfileError(f"{path} exists", hint="choose another name, or replace it with --force")
+    relative = os.path.relpath(root, path.parent)
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:64] or "family"
+    text = template(name, dataset=dataset.value, devices=devices, root=relative)
+    write_text(path, text)
+    output = Output()
+    output.note(f"wrote {path}: {devices} devices on {dataset.value} in {root}")
+    output.next_command(f"fleet profiles check {path}")
+
+
+def _table(family: FamilySpec, reveal: bool) -> Table:
+    data = family.data
+    title = f"{family.name}: {data.dataset}, {data.num_classes} classes of {data.image_size} pixels"
+    table = Table(title=title, caption=_caption(family, reveal))
+    for column in ("device", "task", "outputs", "β/(α+β)", "classes along the line"):
+        table.add_column(column)
+    for column in ("model", "epochs"):
+        table.add_column(column, justify="right" if column == "epochs" else "left")
+    for device in family.devices:
+        table.add_row(*map(Text, _row(device, reveal)))
+    return table
+
+
+def _caption(family: FamilySpec, reveal: bool) -> str | None:
+    hidden = not reveal and any(device.drawn for device in family.devices)
+    return "auto: drawn from the family secret; --reveal shows it" if hidden else None
+
+
+def _row(device: DeviceSpec, reveal: bool) -> list[str]:
+    model = device.model
+    width = "" if model.width == 1.0 else f" x{model.width:g}"
+    network = f"{model.architecture}{width}, {model.head}"
+    cells = [device.name, device.task, *_encoding_cells(device, reveal)]
+    return [*cells, network, str(device.training.epochs)]
+
+
+def _encoding_cells(device: DeviceSpec, reveal: bool) -> tuple[str, str, str]:
+    """Outputs, ratio and order; what follows from a hidden value is hidden with it."""
+    encoding = device.encoding
+    if encoding is None:
+        return "-", "-", "-"
+    hidden = set() if reveal else set(device.drawn)
+    low, high = encoding.span
+    ratio = _ratio(encoding.alpha, encoding.beta)
+    classes = encoding.classes
+    order = " ".join(map(str, classes[:20])) + (" ..." if len(classes) > 20 else "")
+    return (
+        HIDDEN if hidden & {"alpha", "beta", "s0"} else f"{low:g} .. {high:g}",
+        HIDDEN if hidden & {"alpha", "beta"} else ratio,
+        HIDDEN if "order" in hidden else order,
+    )
+
+
+def _ratio(alpha: float | tuple[float, ...], beta: float | tuple[float, ...]) -> str:
+    """beta/(alpha+beta), or the range that it has over the classes."""
+    alphas = alpha if isinstance(alpha, tuple) else (alpha,)
+    betas = beta if isinstance(beta, tuple) else (beta,)
+    count = max(len(alphas), len(betas))
+    pairs = zip(alphas * (count // len(alphas)), betas * (count // len(betas)), strict=True)
+    ratios = [b / (a + b) for a, b in pairs]
+    low, high = min(ratios), max(ratios)
+    return f"{low:.3f}" if low == high else f"{low:.3f} .. {high:.3f}"

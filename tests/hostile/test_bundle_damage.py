@@ -1,0 +1,148 @@
+"""Accidents: any flipped bit, any missing or added byte, anywhere in the file."""
+
+import io
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from fleet.bundle import read_bundle, verify_bundle
+from fleet.bundle.archive import MAX_MODEL_BYTES
+from fleet.bundle.reader import Bundle, examine
+from fleet.errors import BundleError, IntegrityError
+
+
+def load(data: bytes | bytearray) -> Bundle:
+    return examine(io.BytesIO(data), [], max_model_bytes=MAX_MODEL_BYTES)
+
+
+@pytest.fixture(scope="module")
+def small(samples: ModuleType) -> bytes:
+    data: bytes = samples.tiny_bundle()
+    assert len(data) < 6000
+    return data
+
+
+def test_every_single_bit_counts(small: bytes) -> None:
+    load(small)
+    survivors = []
+    data = bytearray(small)
+    for position in range(len(data)):
+        for bit in range(8):
+            data[position] ^= 1 << bit
+            try:
+                load(data)
+                survivors.append((position, bit))
+            except BundleError:
+                pass
+            data[position] ^= 1 << bit
+    assert survivors == []
+
+
+def test_truncation_at_every_offset_is_found(small: bytes) -> None:
+    for length in range(len(small)):
+        with pytest.raises(BundleError):
+            load(small[:length])
+
+
+@pytest.mark.parametrize("surplus", [b"\0", b"\0" * 512, b"\0" * 10240, b"x", b"\n"])
+def test_trailing_bytes_are_refused(small: bytes, surplus: bytes) -> None:
+    with pytest.raises(BundleError, match=f"{len(surplus)} surplus bytes after the end"):
+        load(small + surplus)
+
+
+def test_bytes_in_front_are_refused(small: bytes) -> None:
+    for surplus in (b"\0", b"\0" * 512, small):
+        with pytest.raises(BundleError):
+            load(surplus + small)
+
+
+@given(
+    position=st.floats(0, 1, exclude_max=True),
+    change=st.one_of(
+        st.integers(0, 7).map(lambda bit: ("flip", bit)),
+        st.binary(min_size=1, max_size=40).map(lambda new: ("insert", new)),
+        st.integers(1, 2000).map(lambda count: ("delete", count)),
+        st.tuples(st.just("swap"), st.integers(1, 600)),
+    ),
+)
+@settings(deadline=None, max_examples=300)
+def test_a_larger_bundle_survives_no_change(
+    samples: ModuleType, position: float, change: tuple[str, int | bytes]
+) -> None:
+    data = larger(samples)
+    at = int(position * len(data))
+    kind, value = change
+    if kind == "flip":
+        assert isinstance(value, int)
+        changed = data[:at] + bytes([data[at] ^ 1 << value]) + data[at + 1 :]
+    elif kind == "insert":
+        assert isinstance(value, bytes)
+        changed = data[:at] + value + data[at:]
+    else:
+        assert isinstance(value, int)
+        gone = data[at : at + value]
+        changed = data[:at] + (gone[::-1] if kind == "swap" else b"") + data[at + value :]
+    if changed != data:
+        with pytest.raises(BundleError):
+            load(changed)
+
+
+def larger(samples: ModuleType, cache: list[bytes] = []) -> bytes:  # noqa: B006
+    if not cache:
+        buffer = bytes(i * i % 251 for i in range(40_000))
+        header = {
+            "__metadata__": {"format": "pt"},
+            "w": samples.tensor([100, 100], 0, 40_000),
+        }
+        model = samples.safetensors(header, buffer)
+        cache.append(samples.bundle_bytes(samples.manifest(model), model))
+    return cache[0]
+
+
+@given(st.binary(max_size=3000))
+@settings(deadline=None, max_examples=200)
+def test_noise_is_never_a_bundle_and_never_crashes(noise: bytes) -> None:
+    with pytest.raises(BundleError):
+        load(noise)
+
+
+def test_manifest_and_weights_of_two_bundles_do_not_mix(samples: ModuleType) -> None:
+    value = samples.manifest(samples.tiny_model(0)).to_dict()
+    with pytest.raises(IntegrityError, match=r"model\.safetensors: expected sha256"):
+        load(samples.assemble(value, samples.tiny_model(1)))
+
+
+def test_damage_in_each_part_makes_the_command_exit_with_1(
+    tmp_path: Path, small: bytes, app: object
+) -> None:
+    runner = CliRunner()
+    path = tmp_path / "cam-01-2026.11.1.fleet"
+    path.write_bytes(small)
+    assert runner.invoke(app, ["verify", str(path)]).exit_code == 0  # type: ignore[arg-type]
+    for position in [*range(0, len(small), 509), len(small) - 1]:
+        damaged = bytearray(small)
+        damaged[position] ^= 0x10
+        path.write_bytes(damaged)
+        done = runner.invoke(app, ["verify", str(path)])  # type: ignore[arg-type]
+        assert done.exit_code == 1, f"byte {position}: {done.output}"
+        assert "NOT VERIFIED" in done.stdout
+        assert ": verified" not in done.stdout
+        with pytest.raises(BundleError):
+            read_bundle(path)
+        assert not verify_bundle(path).ok
+
+
+@pytest.fixture
+def app() -> object:
+    import typer
+
+    from fleet.cli.bundle import package, predict, verify
+
+    found = typer.Typer()
+    for command in (package, predict, verify):
+        found.command()(command)
+    return found

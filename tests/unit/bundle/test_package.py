@@ -1,0 +1,295 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fleet.bundle import AuditRow, package_run, plan_run, read_bundle, write_plans
+from fleet.bundle.evidence import AuditSummary
+from fleet.errors import BundleError, CheckpointError
+from fleet.files import write_bytes, write_json
+from fleet.rundir import RunDirectory
+
+DEVICES = ("cam-01", "cam-02")
+
+
+@pytest.fixture(autouse=True)
+def no_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+
+
+@pytest.fixture
+def run(tmp_path: Path, samples: ModuleType) -> RunDirectory:
+    found: RunDirectory = samples.finished_run(tmp_path / "20261122-213100-demo", *DEVICES)
+    return found
+
+
+def change(path: Path, **fields: Any) -> None:
+    write_json(path, {**json.loads(path.read_text()), **fields})
+
+
+def audit(run: RunDirectory, **changes: Any) -> Path:
+    """An audit.json of two devices, with what the summary needs."""
+
+    def cell(surrogate: str, victim: str, flip: int, reject: int, n: int = 100) -> dict[str, Any]:
+        outcome = {"n": n, "flip": flip, "reject": reject}
+        return {"surrogate": surrogate, "victim": victim, "outcome": outcome}
+
+    def matrix(protocol: str, attack: str, eps: float, *cells: dict[str, Any]) -> dict[str, Any]:
+        return {"protocol": protocol, "attack": attack, "eps": eps, "cells": cells}
+
+    value = {
+        "schema": "fleet.audit.transfer/1",
+        "devices": [
+            {
+                "name": name,
+                "weights_sha256": json.loads(run.result(name).read_text())["weights_sha256"],
+            }
+            for name in DEVICES
+        ],
+        "matrices": [
+            matrix("paper", "worst", 0.1, cell("cam-01", "cam-01", 0, 0)),
+            matrix(
+                "adaptive",
+                "worst",
+                0.2,
+                cell("cam-01", "cam-01", 90, 10),
+                cell("cam-02", "cam-01", 40, 15),
+            ),
+            matrix(
+                "adaptive",
+                "worst",
+                0.1,
+                cell("cam-01", "cam-01", 70, 10),
+                cell("cam-02", "cam-01", 20, 5),
+                cell("cam-02", "cam-02", 0, 0, n=0),
+            ),
+            matrix("adaptive", "pgd", 0.1, cell("cam-01", "cam-01", 1, 1)),
+        ],
+        "checks": [{"verdict": "fail"}, {"verdict": "pass"}],
+        **changes,
+    }
+    path = run.audit("transfer") / "audit.json"
+    write_json(path, value)
+    return path
+
+
+def test_every_device_gets_a_bundle_that_says_what_it_is(
+    run: RunDirectory, samples: ModuleType
+) -> None:
+    infos = package_run(run, "2026.11.1")
+    assert [info.path for info in infos] == [
+        run.bundles / "cam-01-2026.11.1.fleet",
+        run.bundles / "cam-02-2026.11.1.fleet",
+    ]
+    bundle = read_bundle(infos[1].path)
+    spec = samples.family(*DEVICES)
+    assert bundle.model == samples.tiny_model(1)
+    assert bundle.manifest.encoding == spec.devices[1].encoding
+    assert bundle.manifest.model.width == 0.25
+    assert bundle.manifest.class_names == samples.NAMES
+    assert bundle.manifest.created == "2026-11-22T21:31:00Z"
+    assert bundle.manifest.metrics.accuracy == 0.97
+    assert bundle.manifest.metrics.reject_rate == 0.012
+    assert bundle.manifest.provenance.profile_digest == spec.digest()
+    assert bundle.manifest.provenance.seed == 7
+    assert bundle.manifest.preprocessing.fit == "squash"
+    assert bundle.manifest.audit is None
+
+
+def test_packaging_again_changes_nothing(run: RunDirectory) -> None:
+    first = package_run(run, "r1")
+    before = [info.path.stat().st_mtime_ns for info in first]
+    assert [plan.state for plan in plan_run(run, "r1")] == ["unchanged", "unchanged"]
+    assert package_run(run, "r1") == first
+    assert [info.path.stat().st_mtime_ns for info in first] == before
+
+
+def test_a_plan_writes_nothing(run: RunDirectory, tmp_path: Path) -> None:
+    plans = plan_run(run, "r1", tmp_path / "out")
+    assert [plan.state for plan in plans] == ["new", "new"]
+    assert not (tmp_path / "out").exists()
+    assert write_plans(plans) == [plan.info for plan in plans]
+
+
+def test_another_bundle_of_the_same_name_is_kept_unless_forced(run: RunDirectory) -> None:
+    infos = package_run(run, "r1")
+    infos[0].path.write_bytes(b"another")
+    infos[1].path.unlink()
+    with pytest.raises(BundleError, match=r"other bundles .*cam-01-r1\.fleet") as caught:
+        package_run(run, "r1")
+    assert "--force" in str(caught.value.hint)
+    assert infos[0].path.read_bytes() == b"another"
+    assert not infos[1].path.exists(), "everything is checked before the first file is written"
+    assert package_run(run, "r1", force=True) == infos
+    assert read_bundle(infos[0].path)
+
+
+def test_devices_can_be_chosen(run: RunDirectory, tmp_path: Path) -> None:
+    infos = package_run(run, "r1", tmp_path / "out", ["cam-02"])
+    assert [info.path.name for info in infos] == ["cam-02-r1.fleet"]
+    with pytest.raises(CheckpointError, match="no device 'cam-03'") as caught:
+        package_run(run, "r1", devices=["cam-03"])
+    assert caught.value.hint == "its devices are cam-01, cam-02"
+
+
+@pytest.mark.parametrize("release", ["", "a b", "../x", "-r", ".r", "x" * 65, "r\n", "é"])
+def test_a_bad_release_name_is_refused(run: RunDirectory, release: str) -> None:
+    with pytest.raises(BundleError, match="is no release name"):
+        package_run(run, release)
+
+
+def test_unfinished_devices_are_all_named(run: RunDirectory) -> None:
+    run.result("cam-01").unlink()
+    change(run.result("cam-02"), status="failed")
+    with pytest.raises(CheckpointError, match="not finished: cam-01, cam-02"):
+        package_run(run, "r1")
+    assert not run.bundles.exists()
+
+
+def test_a_device_without_weights_is_unfinished(run: RunDirectory) -> None:
+    run.model("cam-02").unlink()
+    with pytest.raises(CheckpointError, match="not finished: cam-02"):
+        package_run(run, "r1")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("weights_sha256", "0" * 64), ("weights_bytes", 3), ("device", "cam-02")]
+)
+def test_a_result_of_other_weights_is_refused(run: RunDirectory, key: str, value: Any) -> None:
+    change(run.result("cam-01"), **{key: value})
+    with pytest.raises(CheckpointError, match=f"does not belong .*{key}"):
+        package_run(run, "r1")
+
+
+def test_exchanged_weights_are_refused(run: RunDirectory, samples: ModuleType) -> None:
+    write_bytes(run.model("cam-01"), samples.tiny_model(1))
+    with pytest.raises(CheckpointError, match="weights_sha256"):
+        package_run(run, "r1")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("result", {"test": {"n": 0, "correct": 0, "rejected": 0}}),
+        ("result", {"finished": "yesterday"}),
+        ("result", {"test": None}),
+        ("dataset", {"mean": "none"}),
+        ("dataset", {"class_names": None}),
+    ],
+)
+def test_incomplete_results_are_one_clear_error(
+    run: RunDirectory, name: str, fields: dict[str, Any]
+) -> None:
+    change(run.dataset if name == "dataset" else run.result("cam-01"), **fields)
+    with pytest.raises(CheckpointError, match=r"results of 'cam-01' in .* are incomplete"):
+        package_run(run, "r1")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "\udcff"])
+def test_damaged_run_files_are_one_clear_error(run: RunDirectory, text: str) -> None:
+    for path in (run.dataset, run.result("cam-01"), run.profile):
+        before = path.read_bytes()
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(CheckpointError, match=path.name.replace(".", r"\.")):
+            package_run(run, "r1")
+        path.write_bytes(before)
+    write_json(run.profile, {"version": 1})
+    with pytest.raises(CheckpointError, match="is no resolved profile"):
+        package_run(run, "r1")
+
+
+def test_class_names_that_would_reach_a_terminal_are_refused(run: RunDirectory) -> None:
+    change(run.dataset, class_names=["cat", "dog", "\x1b[31m"])
+    with pytest.raises(BundleError, match="class_names must hold different, printable"):
+        package_run(run, "r1")
+
+
+def test_the_summary_of_the_audit_goes_along(run: RunDirectory) -> None:
+    path = audit(run)
+    first, second = package_run(run, "r1")
+    summary = read_bundle(first.path).manifest.audit
+    assert isinstance(summary, AuditSummary)
+    assert summary.failed_checks == 1
+    assert summary.rows == (AuditRow(0.1, 0.8, 0.25), AuditRow(0.2, 1.0, 0.55))
+    nothing = read_bundle(second.path).manifest.audit
+    assert nothing is not None
+    assert nothing.rows == (), "no originally correct example, hence no rate"
+    path.unlink()
+    assert [plan.state for plan in plan_run(run, "r1")] == ["different", "different"]
+
+
+def test_an_audit_of_other_weights_is_refused(run: RunDirectory) -> None:
+    audit(run, devices=[{"name": "cam-01", "weights_sha256": "0" * 64}])
+    with pytest.raises(CheckpointError, match="about other weights of 'cam-01'"):
+        package_run(run, "r1")
+
+
+def test_an_audit_that_left_a_device_out_or_has_another_schema_is_not_quoted(
+    run: RunDirectory,
+) -> None:
+    audit(run, devices=[])
+    assert plan_run(run, "r1")[0].manifest.audit is None
+    audit(run, schema="fleet.audit.transfer/2")
+    assert plan_run(run, "r1")[0].manifest.audit is None
+
+
+@pytest.mark.parametrize("fields", [{"matrices": [{}]}, {"devices": 3}, {"checks": [3]}])
+def test_a_damaged_audit_is_refused(run: RunDirectory, fields: dict[str, Any]) -> None:
+    audit(run, **fields)
+    with pytest.raises(CheckpointError, match=r"audit\.json is damaged"):
+        package_run(run, "r1")
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from fleet.bundle import package_run
+from fleet.rundir import RunDirectory
+for info in package_run(RunDirectory(Path(sys.argv[1])), "r1", Path(sys.argv[2])):
+    print(info.sha256)
+"""
+
+
+def test_two_processes_make_the_same_bytes(run: RunDirectory, tmp_path: Path) -> None:
+    digests = []
+    for number, zone in enumerate(["UTC", "Asia/Tokyo"]):
+        env = {**os.environ, "PYTHONHASHSEED": str(number), "TZ": zone}
+        command = [sys.executable, "-c", SCRIPT, str(run.root), str(tmp_path / zone)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        digests.append(done.stdout)
+    assert digests[0] == digests[1]
+    assert len(digests[0].split()) == 2
+    for name in ("cam-01-r1.fleet", "cam-02-r1.fleet"):
+        paths = [tmp_path / "UTC" / name, tmp_path / "Asia" / "Tokyo" / name]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_trainings_at_other_times_agree_under_source_date_epoch(
+    tmp_path: Path, samples: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = ("2026-11-22T21:31:00+00:00", "2027-01-01T03:00:00+02:00")
+    runs = [
+        samples.finished_run(tmp_path / f"r{n}", *DEVICES, finished=time)
+        for n, time in enumerate(times)
+    ]
+    apart = [package_run(run, "r1", tmp_path / f"apart{n}") for n, run in enumerate(runs)]
+    assert apart[0][0].sha256 != apart[1][0].sha256
+    assert read_bundle(apart[1][0].path).manifest.created == "2027-01-01T01:00:00Z"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795383060")
+    alike = [package_run(run, "r1", tmp_path / f"alike{n}") for n, run in enumerate(runs)]
+    assert [info.sha256 for info in alike[0]] == [info.sha256 for info in alike[1]]
+    assert read_bundle(alike[0][0].path).manifest.created == "2026-11-22T21:31:00Z"
+
+
+@pytest.mark.parametrize("epoch", ["", "soon", "-1", "1e9", "9" * 30, "²"])
+def test_a_senseless_source_date_epoch_is_refused(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, epoch: str
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    with pytest.raises(BundleError, match="SOURCE_DATE_EPOCH is"):
+        package_run(run, "r1")

@@ -1,0 +1,143 @@
+import hashlib
+import struct
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from fleet.errors import BackendError
+from fleet.reports import heatmap_png, heatmap_svg
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+TWICE = """
+import hashlib, sys
+from pathlib import Path
+from fleet.audit.result import TransferAudit
+from fleet.reports import heatmap_png, heatmap_svg
+audit = TransferAudit.load(Path(sys.argv[1]))
+for draw in (heatmap_png, heatmap_svg):
+    print(hashlib.sha256(draw(audit)).hexdigest())
+assert "matplotlib.pyplot" not in sys.modules
+assert "torch" not in sys.modules
+"""
+
+
+def texts(svg: bytes) -> list[str]:
+    return ["".join(node.itertext()).strip() for node in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def size(png: bytes) -> tuple[int, int]:
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    return struct.unpack(">II", png[16:24])
+
+
+def test_the_figure_says_what_it_shows(audit):
+    found = texts(heatmap_svg(audit))
+    assert "Transfer audit: evade (flip or reject), worst case over the attacks" in found
+    assert any("Lighter = higher" in text for text in found)
+    assert found.count("adaptive protocol") == found.count("paper protocol") == 2
+    assert found.count("eps 0.1 (25.5/255), n 958 to 979") == 2
+    assert found.count("MASKED: M1, M8 failed") == 2
+    assert "Run 20261122-213100-demo, 2026-11-22T21:36:04Z." in found
+
+
+def test_the_numbers_are_those_of_the_audit(make_audit):
+    audit = make_audit(eps=(0.1,), protocols=("adaptive",))
+    found = texts(heatmap_svg(audit))
+    matrix = audit.matrix("adaptive", 0.1)
+    expected = [f"{cell.outcome.rate('evade'):.3f}" for cell in matrix.cells]
+    start = found.index(expected[0])
+    assert found[start : start + 16] == expected
+    assert found.count("noise floor") == 1
+    assert [f"{d.clean_accuracy:.3f}" in found for d in audit.devices] == [True] * 4
+
+
+def test_the_kind_is_the_callers(make_audit):
+    found = texts(heatmap_svg(make_audit(eps=(0.1,), protocols=("adaptive",)), "flip"))
+    assert "Transfer audit: flip (wrong class), worst case over the attacks" in found
+    assert "0.930" in found
+
+
+def test_the_diagonal_is_outlined_and_its_numbers_bold(make_audit):
+    svg = heatmap_svg(make_audit(["a", "b", "c"], eps=(0.1,), protocols=("adaptive",)))
+    assert svg.count(b"stroke: #e0402f") == 3
+    bold = [
+        "".join(node.itertext()).strip()
+        for node in ET.fromstring(svg).iter(f"{SVG}text")
+        if "700" in node.get("style", "") or "bold" in node.get("style", "")
+    ]
+    assert {"0.950", "0.960", "0.970"} <= set(bold)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 16])
+def test_a_cell_keeps_its_size_however_many_devices(make_audit, count):
+    names = [f"camera-{index:02d}" for index in range(count)]
+    width, height = size(heatmap_png(make_audit(names, eps=(0.1,))))
+    cell = 0.62 if count <= 8 else 0.46
+    assert width >= 160 * 2 * count * cell
+    assert 160 * count * cell < height < 160 * (count * cell + 5)
+
+
+def test_many_devices_get_two_decimals(make_audit):
+    names = [f"camera-{index:02d}" for index in range(9)]
+    found = texts(heatmap_svg(make_audit(names, eps=(0.1,))))
+    assert "0.95" in found
+    assert "0.950" not in found
+
+
+def test_no_examples_is_a_dash_and_not_a_zero(make_audit):
+    data = make_audit(["a", "b"], eps=(0.1,), protocols=("adaptive",)).to_dict()
+    for cell in data["matrices"][0]["cells"]:
+        cell["outcome"] = {"n": 0, "flip": 0, "reject": 0}
+    found = texts(heatmap_svg(type(make_audit()).from_dict(data)))
+    assert found.count("–") == 4
+
+
+def test_hostile_names_are_drawn_as_text(make_audit):
+    names = ["$\\frac{a}$", "<svg onload=1>", "日本\x0b\u202e", "x" * 60]
+    found = texts(heatmap_svg(make_audit(names, eps=(0.1,), protocols=("adaptive",))))
+    assert {"$\\frac{a}$", "<svg onload=1>", "\ufffd" * 4, "x" * 19 + "…"} <= set(found)
+
+
+def test_nothing_outside_the_file_is_named(audit):
+    svg = heatmap_svg(audit)
+    outside = [
+        value
+        for node in ET.fromstring(svg).iter()
+        for name, value in node.attrib.items()
+        if name.endswith("href") and not value.startswith("#")
+    ]
+    assert outside == []
+    assert b"<script" not in svg
+
+
+def test_settings_of_the_user_neither_change_the_figure_nor_are_changed(audit):
+    before = heatmap_png(audit)
+    with matplotlib.rc_context({"font.size": 30, "figure.dpi": 30, "savefig.bbox": "tight"}):
+        assert heatmap_png(audit) == before
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_two_processes_draw_the_same_bytes(audit, tmp_path):
+    path = tmp_path / "audit.json"
+    audit.save(path)
+    command = [sys.executable, "-c", TWICE, str(path)]
+    outputs = [
+        subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path.cwd()).stdout
+        for _ in range(2)
+    ]
+    here = [hashlib.sha256(draw(audit)).hexdigest() for draw in (heatmap_png, heatmap_svg)]
+    assert [output.split() for output in outputs] == [here, here]
+
+
+def test_without_matplotlib_the_error_says_what_to_install(audit, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "fleet.reports.heatmap_figure", raising=False)
+    monkeypatch.delattr("fleet.reports.heatmap_figure", raising=False)
+    with pytest.raises(BackendError, match="figures need matplotlib") as caught:
+        heatmap_png(audit)
+    assert 'pip install "interval-fleet[train]"' in caught.value.hint

@@ -1,0 +1,69 @@
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fleet.cli.report import report
+from fleet.errors import AuditError, CheckpointError
+from fleet.rundir import PROFILE_FILE
+
+FILES = ["report.html", "transfer.csv", "transfer.png", "transfer.svg"]
+
+
+@pytest.fixture
+def command():
+    app = typer.Typer()
+    app.command()(report)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def runs(audit, tmp_path):
+    for name in ("20260101-000000-old", "20260102-000000-new"):
+        root = tmp_path / "runs" / name
+        root.mkdir(parents=True)
+        (root / PROFILE_FILE).write_text("{}")
+        audit.save(root / "audits" / "transfer" / "audit.json")
+    return tmp_path / "runs"
+
+
+def test_the_newest_run_is_rendered_beside_its_audit(command, runs):
+    result = command("--runs", runs)
+    assert result.exit_code == 0, result.output
+    where = runs / "20260102-000000-new" / "audits" / "transfer"
+    assert sorted(path.name for path in where.iterdir()) == ["audit.json", *FILES]
+    assert "adaptive protocol" in result.stdout
+    assert f"wrote {where / 'report.html'}" in result.stderr
+    assert "wrote" not in result.stdout
+
+
+def test_a_run_can_be_named(command, runs, tmp_path):
+    out = tmp_path / "out"
+    result = command("--runs", runs, "--run", "20260101-000000-old", "--out", out)
+    assert result.exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    assert "20260101-000000-old" in result.stderr
+
+
+def test_json_is_one_document_on_stdout(command, runs, tmp_path):
+    path = runs / "20260101-000000-old" / "audits" / "transfer" / "audit.json"
+    result = command(path, "--out", tmp_path / "out", "--format", "json")
+    value = json.loads(result.stdout)
+    assert value["audit"] == str(path)
+    assert value["verdict"] == "fail"
+    assert value["written"] == [str(tmp_path / "out" / name) for name in FILES]
+    assert value["summary"][-1].startswith("warning:")
+
+
+def test_an_audit_and_a_run_are_one_too_many(command, runs):
+    assert command("audit.json", "--run", "x").exit_code == 2
+
+
+def test_what_is_not_there_is_said(command, tmp_path):
+    assert isinstance(command(tmp_path / "none.json").exception, AuditError)
+    assert isinstance(command("--runs", tmp_path).exception, CheckpointError)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from functools import lru_cache
 
 from safetensors.torch import load
@@ -10,7 +10,7 @@ from safetensors.torch import load
 from fleet.data import ImageData, load_data
 from fleet.errors import CheckpointError
 from fleet.models import Classifier, build_classifier, load_weights
-from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
+from fleet.profiles.spec import DataSpec, DeviceSpec
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 
@@ -62,20 +62,6 @@ def new_classifier(
     )
 
 
-def read_family(run: RunDirectory) -> FamilySpec:
-    """Read the resolved profile of a run.
-
-    Raises:
-        CheckpointError: It is damaged.
-    """
-    try:
-        return FamilySpec.from_dict(json.loads(run.profile.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{run.profile} is damaged: {error}", hint="train again with `--resume never`"
-        ) from error
-
-
 def load_trained(run: RunDirectory, device: DeviceSpec, data: DataSpec) -> Classifier:
     """Load a finished device of a run, in eval mode.
 
@@ -93,6 +79,8 @@ def load_trained(run: RunDirectory, device: DeviceSpec, data: DataSpec) -> Class
     except Exception as error:  # safetensors raises types of its own for each kind of damage
         raise CheckpointError(f"{path} is damaged: {error}", hint="train the run again") from error
     channels = data.channels  # the true mean and std are buffers among the weights
+    model = dataclasses.replace(device.model, pretrained=False)  # nothing is to be fetched now
+    device = dataclasses.replace(device, model=model)
     classifier = new_classifier(device, data, (0.0,) * channels, (1.0,) * channels)
     load_weights(classifier, state)
     return classifier.eval()

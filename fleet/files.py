@@ -90,9 +90,9 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:
     """:func:`write_text` of :func:`canonical_json`."""
-    write_text(path, canonical_json(value))
+    write_text(path, canonical_json(value), mode=mode)
 
 
 def _sync_directory(path: Path) -> None:

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+# Two OpenMP threads beside other load are several times slower than one. Set before torch is
+# imported, and inherited by every process that a test starts.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -47,7 +51,7 @@ def run_fleet() -> RunFleet:
     """Run ``python -m fleet ...`` as a user does: a process of its own, its real exit code."""
 
     def run(
-        *arguments: str | Path, cwd: Path | None = None, timeout: float = 240, **env: str
+        *arguments: str | Path | float, cwd: Path | None = None, timeout: float = 240, **env: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "fleet", *map(str, arguments)],

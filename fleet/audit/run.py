@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from fleet.assembly import load_images, read_family
+from fleet.assembly import load_images
 from fleet.audit.evidence import AttackName, GradientHealth, Reach, VictimScores
 from fleet.audit.members import Member, Sample, TransferSettings, check_members, load_member
 from fleet.audit.result import AuditedDevice, TransferAudit
@@ -22,6 +22,7 @@ from fleet.data import ImageData
 from fleet.errors import AuditError
 from fleet.execution import Job, Progress, run_jobs
 from fleet.execution.jobs import ProgressReporter
+from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.provenance import environment, fleet_version
 from fleet.rundir import RunDirectory

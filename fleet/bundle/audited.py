@@ -45,7 +45,7 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
             if (matrix["protocol"], matrix["attack"]) == ("adaptive", "worst")
         ]
         failed = sum(check["verdict"] == "fail" for check in audit["checks"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{path} is damaged: {type(error).__name__}: {error}",
             hint="`fleet audit transfer` writes it again",
@@ -63,12 +63,15 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
 
 def _row(matrix: dict[str, Any], victim: str) -> AuditRow | None:
     """Make one row, or None where nothing was originally correct or no other device is there."""
-    rates = {
-        cell["surrogate"]: (cell["outcome"]["flip"] + cell["outcome"]["reject"]) / n
-        for cell in matrix["cells"]
-        if cell["victim"] == victim and (n := cell["outcome"]["n"])
+    outcomes = {
+        cell["surrogate"]: cell["outcome"] for cell in matrix["cells"] if cell["victim"] == victim
     }
-    white_box = rates.pop(victim, None)
-    if white_box is None or not rates:
+    own = outcomes.pop(victim, {"n": 0})
+    if not own["n"] or not outcomes:
         return None
-    return AuditRow(float(matrix["eps"]), white_box, max(rates.values()))
+    others = max(_evade(outcome) for outcome in outcomes.values())
+    return AuditRow(float(matrix["eps"]), own["n"], _evade(own), others)
+
+
+def _evade(outcome: dict[str, int]) -> float:
+    return (outcome["flip"] + outcome["reject"]) / outcome["n"]

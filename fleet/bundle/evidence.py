@@ -46,13 +46,15 @@ class AuditRow(Section):
     """The adaptive worst case at one eps, with this device as the victim.
 
     Attributes:
-        eps: Linf radius in pixel units, (0, 1].
+        eps: Linf radius in pixel units, [0, 1].
+        n: Attacked images, those that this device decodes correctly without an attack.
         white_box_evade: Evade rate when the attacker has this device.
         transfer_evade: Largest evade rate when the attacker has another device of the family.
         extra: Unknown fields.
     """
 
     eps: float
+    n: int
     white_box_evade: float
     transfer_evade: float
     extra: dict[str, Any] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class AuditRow(Section):
         """Take the row's fields."""
         return cls(
             eps=fields.number("eps", 0.0, 1.0),
+            n=fields.integer("n", 1, 2**53),
             white_box_evade=fields.number("white_box_evade", 0.0, 1.0),
             transfer_evade=fields.number("transfer_evade", 0.0, 1.0),
             extra=fields.rest,

@@ -13,6 +13,7 @@ from fleet.bundle.fields import NAME
 from fleet.bundle.manifest import Manifest
 from fleet.bundle.writer import BundleInfo, bundle_bytes, write_bundle
 from fleet.errors import BundleError, CheckpointError
+from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
 
@@ -28,12 +29,14 @@ class Plan:
         weights: Where its weights are.
         info: Path, digest and size that it will have.
         state: ``unchanged`` if these very bytes are there already, ``different`` if others are.
+        mode: Permission bits; for the owner only if the encoding was drawn from a secret.
     """
 
     manifest: Manifest
     weights: Path
     info: BundleInfo
     state: State
+    mode: int
 
 
 def package_run(
@@ -77,7 +80,8 @@ def write_plans(plans: Sequence[Plan], *, force: bool = False) -> list[BundleInf
         )
     for plan in plans:
         if plan.state != "unchanged":
-            write_bundle(plan.info.path, plan.manifest, plan.weights.read_bytes())
+            model = plan.weights.read_bytes()
+            write_bundle(plan.info.path, plan.manifest, model, mode=plan.mode)
     return [plan.info for plan in plans]
 
 
@@ -93,7 +97,7 @@ def plan_run(
             f"release {release!r} is no release name",
             hint="use letters, digits, '.', '-' and '_', at most 64, for example 2026.11.1",
         )
-    spec = _read_spec(run)
+    spec = read_family(run)
     selected = _select(spec, devices)
     unfinished = [device.name for device in selected if not _finished(run, device.name)]
     if unfinished:
@@ -111,14 +115,17 @@ def _plan(
     weights = run.model(device.name)
     model = weights.read_bytes()
     manifest = describe_device(run, spec, device, release, model)
-    data = bundle_bytes(manifest, model)
+    try:
+        data = bundle_bytes(manifest, model)
+    except BundleError as error:
+        raise type(error)(f"{device.name}: {error.message}", hint=error.hint) from error
     path = directory / manifest.file_name
     state: State = "new"
     if path.exists():
         same = path.is_file() and path.read_bytes() == data
         state = "unchanged" if same else "different"
     info = BundleInfo(path, hashlib.sha256(data).hexdigest(), len(data))
-    return Plan(manifest, weights, info, state)
+    return Plan(manifest, weights, info, state, 0o600 if device.drawn else 0o644)
 
 
 def _select(spec: FamilySpec, devices: Sequence[str] | None) -> list[DeviceSpec]:
@@ -135,14 +142,3 @@ def _finished(run: RunDirectory, device: str) -> bool:
     if not (run.result(device).is_file() and run.model(device).is_file()):
         return False
     return bool(read_json(run.result(device)).get("status") == "complete")
-
-
-def _read_spec(run: RunDirectory) -> FamilySpec:
-    data = read_json(run.profile)
-    try:
-        return FamilySpec.from_dict(data)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{run.profile} is no resolved profile: {type(error).__name__}: {error}",
-            hint="another version of fleet may have written it; train again",
-        ) from error

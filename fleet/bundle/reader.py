@@ -132,13 +132,13 @@ def examine(stream: BinaryIO, checks: list[CheckLine], *, max_model_bytes: int) 
     with _check(checks, "manifest digest") as found:
         text = archive.read_member(stream, archive.MANIFEST_MEMBER, archive.MAX_MANIFEST_BYTES)
         found.append(_check_digest(archive.MANIFEST_MEMBER, text, manifest_sha256))
-    with _check(checks, "manifest") as found:
-        manifest = Manifest.from_dict(parse_canonical(text, archive.MANIFEST_MEMBER))
-        found.append(f"device {manifest.device}, release {manifest.release}")
     with _check(checks, "container") as found:
         model = archive.read_member(stream, archive.MODEL_MEMBER, max_model_bytes)
         archive.read_end(stream)
         found.append(f"{len(archive.MEMBERS)} members and nothing else, {stream.tell()} bytes")
+    with _check(checks, "manifest") as found:
+        manifest = Manifest.from_dict(parse_canonical(text, archive.MANIFEST_MEMBER))
+        found.append(f"device {manifest.device}, release {manifest.release}")
     with _check(checks, "weights digest") as found:
         found.append(_check_payload(model, manifest.payload))
     with _check(checks, "weights") as found:

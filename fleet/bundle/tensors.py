@@ -2,7 +2,7 @@
 
 The file is an 8-byte little-endian length, a JSON header and one buffer. The reference library
 checks most of this when it loads; a bundle is stricter: one metadata key (two keys make the bytes
-irreproducible), two dtypes, a small header.
+irreproducible), three dtypes, a small header.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fleet.bundle.canonical import parse_json
 from fleet.errors import BundleError
 
 METADATA = {"format": "pt"}
-ITEM_BYTES = {"F32": 4, "I64": 8}
+ITEM_BYTES = {"F32": 4, "F64": 8, "I64": 8}
 MAX_HEADER_BYTES = 1024**2
 _MAX_RANK = 8
 _MAX_DIMENSION = 2**40
@@ -26,7 +26,7 @@ class TensorInfo:
     """What a safetensors header says about one tensor.
 
     Attributes:
-        dtype: ``F32`` or ``I64``.
+        dtype: ``F32``, ``F64`` or ``I64``.
         shape: Sizes, each 0 or more; empty for a scalar.
     """
 

@@ -55,18 +55,19 @@ def bundle_bytes(manifest: Manifest, model: bytes) -> bytes:
     return data
 
 
-def write_bundle(path: Path, manifest: Manifest, model: bytes) -> BundleInfo:
+def write_bundle(path: Path, manifest: Manifest, model: bytes, *, mode: int = 0o644) -> BundleInfo:
     """Write one bundle, whole or not at all; an existing file is replaced.
 
     Args:
         path: Final name, by convention :attr:`Manifest.file_name`.
         manifest: Its payload section names the digest and the length of ``model``.
         model: Weights, a whole safetensors file.
+        mode: Permission bits of the file.
 
     Raises:
         BundleError: A reader would refuse the result.
         StorageError: It cannot be written; ``path`` is then as it was.
     """
     data = bundle_bytes(manifest, model)
-    write_bytes(path, data)
+    write_bytes(path, data, mode=mode)
     return BundleInfo(path, hashlib.sha256(data).hexdigest(), len(data))

@@ -88,11 +88,12 @@ def transfer(
     Example: fleet audit transfer --eps 0.1 --eps 8/255
     """
     from fleet.audit.members import TransferSettings
+    from fleet.profiles.resolved import read_family
     from fleet.rundir import find_run
 
     output = Output(form)
     found = find_run(run, runs)
-    family = _family(found)
+    family = read_family(found)
     settings = TransferSettings(
         eps=tuple(map(parse_eps, eps)) if eps else _default_eps(family),
         steps=steps,
@@ -179,20 +180,6 @@ def _above(audit: TransferAudit, limit: float) -> list[str]:
                 f"is above {limit:g}"
             )
     return found
-
-
-def _family(run: RunDirectory) -> FamilySpec:
-    import json
-
-    from fleet.errors import CheckpointError
-    from fleet.profiles.spec import FamilySpec
-
-    try:
-        return FamilySpec.from_dict(json.loads(run.profile.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{run.profile} is damaged: {error}", hint="train again with `--resume never`"
-        ) from error
 
 
 def _default_eps(family: FamilySpec) -> tuple[float, ...]:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 def package(
     run: RunArgument = None,
     release: Annotated[
-        str | None, typer.Option("--release", "-r", help="Release name. [the run's date]")
+        str | None, typer.Option("--release", "-r", help="Release name; the run's date by default.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where to write. [RUN/bundles]")
+        Path | None, typer.Option("--out", "-o", help="Where to write; RUN/bundles by default.")
     ] = None,
     device: DeviceOption = None,
     runs: RunsOption = Path("runs"),
@@ -60,9 +60,12 @@ def package(
     if not dry_run:
         write_plans(plans, force=force)
     title = f"bundles in {directory}{' (nothing is written)' if dry_run else ''}"
-    output.data(_plan_table(title, plans), {"bundles": [_plan_value(plan) for plan in plans]})
+    words = _PLANNED if dry_run else _DONE
+    value = {"bundles": [_plan_value(plan, words) for plan in plans]}
+    output.data(_plan_table(title, plans, words), value)
     if not dry_run:
-        output.note(f"wrote {directory}")
+        written = sum(plan.state != "unchanged" for plan in plans)
+        output.note(f"wrote {written} bundles to {directory}, {len(plans) - written} were there")
         output.next_command(f"fleet verify {directory}")
 
 
@@ -149,7 +152,11 @@ def _write_lines(output: Output, lines: Iterable[str], value: Any) -> None:
         typer.echo("\n".join(lines))
 
 
-def _plan_table(title: str, plans: list[Plan]) -> Table:
+_PLANNED = {"new": "new", "unchanged": "unchanged", "different": "other content is there"}
+_DONE = {"new": "written", "unchanged": "unchanged", "different": "replaced"}
+
+
+def _plan_table(title: str, plans: list[Plan], words: dict[str, str]) -> Table:
     table = Table(title=title)
     for name in ("bundle", "state"):
         table.add_column(name, overflow="fold")
@@ -161,7 +168,7 @@ def _plan_table(title: str, plans: list[Plan]) -> Table:
         metrics = plan.manifest.metrics
         table.add_row(
             plan.info.path.name,
-            plan.state,
+            words[plan.state],
             f"{plan.info.size:,}",
             f"{metrics.accuracy:.4f}",
             f"{metrics.reject_rate:.2%}",
@@ -171,11 +178,11 @@ def _plan_table(title: str, plans: list[Plan]) -> Table:
     return table
 
 
-def _plan_value(plan: Plan) -> dict[str, Any]:
+def _plan_value(plan: Plan, words: dict[str, str]) -> dict[str, Any]:
     return {
         "device": plan.manifest.device,
         "release": plan.manifest.release,
-        "state": plan.state,
+        "state": words[plan.state],
         "path": str(plan.info.path),
         "sha256": plan.info.sha256,
         "bytes": plan.info.size,

@@ -24,7 +24,7 @@ from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 
 if TYPE_CHECKING:
-    from fleet.encoding import IntervalEncoding
+    from fleet.profiles.spec import DeviceSpec
     from fleet.rundir import RunDirectory
     from fleet.training.family import FamilyResult
     from fleet.training.plan import TrainingPlan
@@ -113,7 +113,7 @@ def _result_table(plan: TrainingPlan, results: list[dict[str, Any]]) -> Table:
     for name in plan.states:
         device = plan.spec.device(name)
         result = by_name.get(name, {"status": "not trained"})
-        row = [name, device.task, _intervals(device.encoding)]
+        row = [name, device.task, _intervals(device)]
         if result["status"] != "complete":
             table.add_row(*row, Text(result["status"], style="bold red"))
             continue
@@ -137,13 +137,13 @@ def _plan_table(plan: TrainingPlan) -> Table:
         table.add_column(name)
     for name, state in plan.states.items():
         device = plan.spec.device(name)
-        encoding, training = device.encoding, device.training
+        training = device.training
         table.add_row(
             name,
             state,
             device.task,
-            _intervals(encoding),
-            _order(encoding),
+            _intervals(device),
+            _order(device),
             f"{device.model.architecture} x{device.model.width:g}",
             device.model.head,
             f"{training.epochs} epochs of {training.batch_size}, {training.precision}",
@@ -156,18 +156,23 @@ def _plan_value(plan: TrainingPlan) -> dict[str, Any]:
         "run": str(plan.run.root),
         "resumed": plan.resumed,
         "states": plan.states,
-        "profile": plan.spec.to_dict(),
+        "profile": plan.spec.redacted(),
     }
 
 
-def _order(encoding: IntervalEncoding | None) -> str:
-    if encoding is None:
+def _order(device: DeviceSpec) -> str:
+    if device.encoding is None:
         return "-"
-    return "identity" if encoding.order is None else " ".join(map(str, encoding.order))
+    if "order" in device.drawn:
+        return "drawn"
+    order = device.encoding.order
+    return "identity" if order is None else " ".join(map(str, order))
 
 
-def _intervals(encoding: IntervalEncoding | None) -> str:
-    if encoding is None:
+def _intervals(device: DeviceSpec) -> str:
+    if device.encoding is None:
         return "-"
-    low, high = encoding.span
+    if device.drawn:
+        return "drawn"
+    low, high = device.encoding.span
     return f"{low:g} .. {high:g}"

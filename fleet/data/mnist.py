@@ -88,6 +88,9 @@ def _fetch(root: Path, name: str, folder: Path) -> None:
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
             getattr(datasets, name)(str(root), download=True)
     except (OSError, RuntimeError) as error:
+        for created in (folder, folder.parent):
+            with contextlib.suppress(OSError):
+                created.rmdir()  # only if empty
         reason = str(error).strip().splitlines()[-1]
         raise DataError(
             f"no {name} in {folder}, and it cannot be fetched: {reason}",

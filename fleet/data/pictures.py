@@ -87,6 +87,9 @@ def fit_picture(image: Image.Image, frame: Frame) -> Picture:
 
     Returns:
         uint8 (C, H, W), contiguous.
+
+    Raises:
+        ValueError: ``crop`` of a picture so long that scaling its short side would fill the memory.
     """
     plain = _eight_bits(image, "L" if frame.channels == 1 else "RGB")
     fitted = _cropped(plain, frame.size) if frame.fit == "crop" else _resized(plain, frame.size)
@@ -113,6 +116,8 @@ def _cropped(image: Image.Image, size: int) -> Image.Image:
     short = round(size * 256 / 224)
     scale = short / min(image.size)
     width, height = (max(short, int(side * scale)) for side in image.size)
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"its sides are too unequal ({image.width} x {image.height})")
     left, top = round((width - size) / 2), round((height - size) / 2)
     scaled = image.resize((width, height), Image.Resampling.BILINEAR)
     return scaled.crop((left, top, left + size, top + size))

@@ -2,14 +2,32 @@
 
 ``load_profile`` reads a file and returns a ``FamilySpec`` or raises a ``ProfileError`` that names
 every mistake with file, line and column. docs/profiles.md describes the language.
+
+The reader's parts are imported when they are first asked for: bundles and the runtime on a device
+use the specifications, and need neither a YAML parser nor pydantic.
 """
 
-from fleet.profiles.family import load_profile
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fleet.profiles.problems import ProfileFileError
-from fleet.profiles.reference import field_tables, json_schema
-from fleet.profiles.secret import secret_path
 from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec, ModelSpec, TrainingSpec
-from fleet.profiles.starter import template
+
+if TYPE_CHECKING:
+    from fleet.profiles.family import load_profile
+    from fleet.profiles.reference import field_tables, json_schema
+    from fleet.profiles.secret import secret_path
+    from fleet.profiles.starter import template
+
+_HOMES = {
+    "field_tables": "fleet.profiles.reference",
+    "json_schema": "fleet.profiles.reference",
+    "load_profile": "fleet.profiles.family",
+    "secret_path": "fleet.profiles.secret",
+    "template": "fleet.profiles.starter",
+}
 
 __all__ = [
     "DataSpec",
@@ -24,3 +42,9 @@ __all__ = [
     "secret_path",
     "template",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

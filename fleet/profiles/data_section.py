@@ -85,7 +85,7 @@ def training_images(data: DataSpec) -> int | None:
     if data.train_limit is not None:
         return data.train_limit
     total = DATASETS[data.dataset].train_images
-    return None if total is None else total - data.validation
+    return None if total is None or total <= data.validation else total - data.validation
 
 
 def _fixed_problems(

@@ -131,12 +131,16 @@ def _class_problems(section: EncodingSection, node: Node, num_classes: int) -> I
 
 
 def _order_problems(order: tuple[int, ...], node: Node, num_classes: int) -> Iterator[Problem]:
-    for position, slot in enumerate(order):
-        mark, path = _place(node, "encoding", "order", position)
+    owners: dict[int, int] = {}
+    for y, slot in enumerate(order):
+        owner = owners.setdefault(slot, y)
+        if slot < num_classes and owner == y:
+            continue
+        mark, path = _place(node, "encoding", "order", y)
         if slot >= num_classes:
             yield Problem(mark, f"{path} must be a slot from 0 to {num_classes - 1} (got {slot})")
-        elif slot in order[:position]:
-            text = f"{path} gives slot {slot} a second time; the first is class {order.index(slot)}"
+        else:
+            text = f"{path} gives slot {slot} a second time; the first is class {owner}"
             yield Problem(mark, text, "two classes cannot share a slot")
 
 

@@ -21,7 +21,7 @@ from fleet.profiles.secret import (
 )
 from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
 from fleet.profiles.tree import Node
-from fleet.profiles.validate import problems_of, value_of
+from fleet.profiles.validate import problems_of, shown, value_of
 from fleet.profiles.yaml_text import parse, read_source
 
 
@@ -56,13 +56,13 @@ def load_profile(
         StorageError: A new secret cannot be written.
     """
     source, text = read_source(path)
-    root, problems = inherit(parse(source, text))
+    root, problems, orphans = inherit(parse(source, text))
     _check_version(source, root)
     problems += problems_of(ProfileSection, root)
     data, found = _resolve_data(root, path.parent, check_data=check_data)
     problems += found
     devices = []
-    for device in _valid_devices(root):
+    for device in _valid_devices(root, orphans):
         found = device_problems(device.section, device.node, data)
         problems += found
         devices += [] if found else [device]
@@ -83,7 +83,7 @@ def _check_version(source: Source, root: Node) -> None:
     node = root.find("version")
     if node is None or (type(node.value) is int and node.value == 1):
         return
-    text = f"version must be 1 (got {node.value!r:.60})"
+    text = f"version must be 1 (got {shown(node)})"
     hint = "a later version of the profile language needs a later fleet"
     raise source.error([Problem(node.mark, text, hint)])
 
@@ -98,10 +98,11 @@ def _resolve_data(
     return resolve_data(section, node, directory, check_data=check_data)
 
 
-def _valid_devices(root: Node) -> list[_Device]:
+def _valid_devices(root: Node, orphans: set[int]) -> list[_Device]:
     devices = root.find("devices")
     nodes = devices.items if devices else ()
-    found = ((value_of(DeviceSection, node), node) for node in nodes)
+    whole = (node for index, node in enumerate(nodes) if index not in orphans)
+    found = ((value_of(DeviceSection, node), node) for node in whole)
     return [_Device(section, node) for section, node in found if section is not None]
 
 
@@ -111,7 +112,7 @@ def _family_secret(devices: list[_Device], path: Path, *, create: bool) -> Famil
         return ephemeral_secret()  # asked for nothing
     if create:
         return read_or_create_secret(path)
-    return read_secret(path) if path.exists() else ephemeral_secret()
+    return read_secret(path) or ephemeral_secret()
 
 
 def _resolve_devices(

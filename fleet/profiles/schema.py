@@ -48,6 +48,19 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Gap = Annotated[float, Field(gt=0)]
 Length = Annotated[float, Field(ge=0)]
 Slot = Annotated[int, Field(ge=0)]
+PerClass = Field(max_length=MAX_CLASSES)
+Gaps = Annotated[
+    Auto | Annotated[Gap, Tag(LENGTH)] | Annotated[tuple[Gap, ...], Tag(PER_CLASS), PerClass],
+    Discriminator(_length_branch),
+]
+Lengths = Annotated[
+    Auto | Annotated[Length, Tag(LENGTH)] | Annotated[tuple[Length, ...], Tag(PER_CLASS), PerClass],
+    Discriminator(_length_branch),
+]
+Slots = Annotated[
+    Auto | Annotated[tuple[Slot, ...], Tag(SLOTS), PerClass], Discriminator(_order_branch)
+]
+Number = Annotated[Auto | Annotated[float, Tag(NUMBER)], Discriminator(_number_branch)]
 
 
 class Section(BaseModel):
@@ -91,42 +104,20 @@ class DataSection(Section):
 class EncodingSection(Section):
     """The intervals of one device (Eq. 1). `auto` draws a value from the family secret."""
 
-    alpha: (
-        Annotated[
-            Auto
-            | Annotated[Gap, Tag(LENGTH)]
-            | Annotated[tuple[Gap, ...], Tag(PER_CLASS), Field(max_length=MAX_CLASSES)],
-            Discriminator(_length_branch),
-        ]
-        | None
-    ) = Field(
+    alpha: Gaps | None = Field(
         default=None,
         description="Gap after a class's interval (paper: α), > 0; one number, a list with one for "
         "each class, or `auto`.",
     )
-    beta: (
-        Annotated[
-            Auto
-            | Annotated[Length, Tag(LENGTH)]
-            | Annotated[tuple[Length, ...], Tag(PER_CLASS), Field(max_length=MAX_CLASSES)],
-            Discriminator(_length_branch),
-        ]
-        | None
-    ) = Field(
+    beta: Lengths | None = Field(
         default=None,
         description="Length of a class's interval (paper: β), >= 0; one number, a list with one "
         "for each class, or `auto`.",
     )
-    s0: Annotated[Auto | Annotated[float, Tag(NUMBER)], Discriminator(_number_branch)] = Field(
+    s0: Number = Field(
         default=0.0, description="Lower edge of slot 0, or `auto`; carries no diversity."
     )
-    order: (
-        Annotated[
-            Auto | Annotated[tuple[Slot, ...], Tag(SLOTS), Field(max_length=MAX_CLASSES)],
-            Discriminator(_order_branch),
-        ]
-        | None
-    ) = Field(
+    order: Slots | None = Field(
         default=None,
         description="Slot of each class, counted from 0, or `auto`; null is the paper's order "
         "0, 1, 2, ...",

@@ -54,25 +54,31 @@ def read_or_create_secret(path: Path) -> FamilySecret:
     """Read the family secret; make a random one, mode 0600, where there is no file.
 
     Raises:
-        ProfileFileError: Others may read the file, or it does not hold a secret.
+        ProfileFileError: It cannot be read, others may touch it too, or it is not a secret.
         StorageError: It cannot be written.
     """
-    if not path.exists():
+    found = read_secret(path)
+    if found is None:
         _create(path)
-    return read_secret(path)
+        found = read_secret(path)
+    if found is None:
+        raise ProfileFileError(f"family secret {path} is a link to nothing", hint="remove it")
+    return found
 
 
-def read_secret(path: Path) -> FamilySecret:
-    """Read the family secret.
+def read_secret(path: Path) -> FamilySecret | None:
+    """Read the family secret; None where there is no file.
 
     Raises:
-        ProfileFileError: It cannot be read, others may read it too, or it is not a secret.
+        ProfileFileError: It cannot be read, others may touch it too, or it is not a secret.
     """
     try:
         # Without O_NONBLOCK, opening a pipe would wait for a writer.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode
             text = stream.read(4 * KEY_BYTES) if stat.S_ISREG(mode) else b""
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise ProfileFileError(
             f"cannot read family secret {path}: {error.strerror}",

@@ -33,6 +33,7 @@ _TEXTS = {
     "int_type": "must be a whole number",
     "bool_type": "must be true or false",
     "string_type": "must be text",
+    "string_unicode": "must be Unicode text",
     "string_too_short": "must not be empty",
     "string_too_long": "may have {max_length} characters at most",
     "model_type": "must be a mapping",
@@ -103,14 +104,13 @@ def _problem(section: type[schema.Section], root: Node, detail: ErrorDetails) ->
     if kind == "extra_forbidden":
         return _unknown_key(section, root, keys)
     node = root.nearest(keys)
-    text = _TEXTS[kind].format(**detail.get("ctx", {}))
-    if kind in {"float_type", "tuple_type", "model_type"}:
-        text = _BRANCHES.get(str(detail["loc"][-1:][0] if detail["loc"] else ""), text)
-    elif kind == "literal_error":
+    text = _TEXTS.get(kind, "is not allowed here").format(**detail.get("ctx", {}))
+    if kind in {"float_type", "tuple_type", "model_type"} and detail["loc"]:
+        text = _BRANCHES.get(str(detail["loc"][-1]), text)
+    text = f"{node.path or 'a profile'} {text} (got {shown(node)})"
+    if kind == "literal_error":
         text += did_you_mean(node.value, re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
-    return Problem(
-        node.mark, f"{node.path or 'a profile'} {text} (got {shown(node)})", _hint(kind, node)
-    )
+    return Problem(node.mark, text, _hint(kind, node))
 
 
 def _unknown_key(section: type[schema.Section], root: Node, keys: list[str | int]) -> Problem:
@@ -132,7 +132,7 @@ def _unknown_key(section: type[schema.Section], root: Node, keys: list[str | int
 def _hint(kind: str, node: Node) -> str | None:
     value = node.value
     if kind in {"float_type", "int_type"} and isinstance(value, str):
-        if re.fullmatch(r"[-+\d.eE]+", value):
+        if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value):
             return "a number must not be in quotes"
         if re.fullmatch(r"[\d.]+\s*/\s*[\d.]+", value):
             return "write a fraction as a decimal number"

@@ -59,11 +59,10 @@ def read_source(path: Path) -> tuple[Source, str]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        source, mark = _source_and_mark(path, data[: error.start].decode("utf-8-sig"))
-        text_problem = f"byte 0x{data[error.start]:02x} is not UTF-8"
-        raise source.error(
-            [Problem(mark, text_problem, "save the profile as UTF-8 text")]
-        ) from error
+        # error.object has lost the byte order mark, if there was one.
+        source, mark = _source_and_mark(path, error.object[: error.start].decode("utf-8"))
+        wrong = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+        raise source.error([Problem(mark, wrong, "save the profile as UTF-8 text")]) from error
     return Source(path, tuple(_LINE_END.split(text))), text
 
 
@@ -178,7 +177,8 @@ class _Converter:
 
 
 def _spelled(key: str) -> str:
-    return key if re.fullmatch(r"[\w-]{1,64}", key) else repr(key[:64])
+    plain = key.isprintable() and not re.search(r"\s", key) and 0 < len(key) <= 64
+    return key if plain else repr(key[:64])
 
 
 def _value(kind: str, text: str) -> Scalar:

@@ -131,23 +131,22 @@ def flag(audit: TransferAudit, protocol: Protocol) -> Flag | None:
     failed = [c for c in checks_with(audit, "fail") if protocol in _spoken_of(c)]
     if not failed:
         return None
-    ids = tuple(dict.fromkeys(check.id for check in failed))
+    ids = tuple(dict.fromkeys(visible(check.id) for check in failed))
     return Flag("masked" if MASKING.intersection(ids) else "unreliable", ids)
 
 
-def verdict(audit: TransferAudit) -> tuple[Literal["pass", "warn", "fail"], str]:
-    """How far this audit can be believed: a level and one sentence."""
+def verdict(audit: TransferAudit) -> tuple[Verdict, str]:
+    """How far this audit can be believed: a level and one sentence or two.
+
+    ``fail`` when every protocol audited is flagged, ``warn`` when one can still be believed. The
+    paper's protocol is masked on nearly every interval classifier; that alone is no ``fail``.
+    """
     if not audit.checks:
         return "warn", "No reliability check ran: nothing vouches for these figures."
     total = len(audit.checks)
     failed, warned = len(checks_with(audit, "fail")), len(checks_with(audit, "warn"))
     if failed:
-        flagged = [(protocol, flag(audit, protocol)) for protocol in PROTOCOLS]
-        words = " and ".join(f"{protocol} protocol ({f.word})" for protocol, f in flagged if f)
-        return "fail", (
-            f"{failed} of {total} reliability checks failed. "
-            f"A low rate of the {words} is no evidence of safety."
-        )
+        return _failed(audit, f"{failed} of {total} reliability checks failed.")
     if warned:
         return "warn", f"{warned} of {total} reliability checks warn; none failed."
     return "pass", f"All {total} reliability checks passed."
@@ -160,9 +159,15 @@ def summary_lines(audit: TransferAudit) -> list[str]:
     return [*lines, sentence if level == "pass" else f"warning: {sentence}"]
 
 
-def pair(cell: Cell) -> str:
-    """A cell's surrogate and victim, for example ``cam-a → cam-b``."""
-    return f"{visible(cell.surrogate)} → {visible(cell.victim)}"
+def _failed(audit: TransferAudit, count: str) -> tuple[Verdict, str]:
+    flags = {protocol: flag(audit, protocol) for protocol in PROTOCOLS}
+    words = " and ".join(f"{protocol} protocol ({f.word})" for protocol, f in flags.items() if f)
+    audited = {matrix.protocol for matrix in audit.matrices}
+    sound = [protocol for protocol in PROTOCOLS if protocol in audited and not flags[protocol]]
+    sentence = f"{count} A low rate of the {words} is no evidence of safety."
+    if not sound:
+        return "fail", sentence
+    return "warn", f"{sentence} The {sound[0]} protocol failed none."
 
 
 def _line(audit: TransferAudit, finding: Finding) -> str:
@@ -176,11 +181,15 @@ def _line(audit: TransferAudit, finding: Finding) -> str:
         parts.append(
             f"worst transfer {format_rate(outcome.rate('evade'))} "
             f"(95 % {format_interval(outcome.interval('evade'))}, n {outcome.n}) "
-            f"{pair(finding.worst)}, noise floor {format_rate(finding.noise)}"
+            f"{_pair(finding.worst)}, noise floor {format_rate(finding.noise)}"
         )
         parts.append(f"mean transfer {format_rate(finding.mean)}")
     parts.append(f"white-box {format_range(finding.white_box)}")
     return head + "; ".join(parts)
+
+
+def _pair(cell: Cell) -> str:
+    return f"{visible(cell.surrogate)} → {visible(cell.victim)}"
 
 
 def _noise(audit: TransferAudit, cell: Cell, eps: float, kind: Kind) -> float | None:

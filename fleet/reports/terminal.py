@@ -172,7 +172,7 @@ def _titled(audit: TransferAudit, protocol: Protocol, title: str) -> Table:
     flagged = flag(audit, protocol)
     text = Text(title, style="bold")
     if flagged:
-        text.append(f"\n{visible(flagged.sentence)}", style=_STYLES["fail"])
+        text.append(f"\n{flagged.sentence}", style=_STYLES["fail"])
     return Table(title=text, title_justify="left")
 
 

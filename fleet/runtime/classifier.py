@@ -52,6 +52,8 @@ class DeviceClassifier:
     def predict(self, images: Any) -> list[Prediction]:
         """Decide about images.
 
+        The last bits of a margin can depend on how many images are given at once.
+
         Args:
             images: numpy array or torch tensor, uint8 in 0..255 or float32 in [0, 1], of shape
                 (N, C, H, W), or (N, H, W) for grey devices. Not normalised: the model does that.

@@ -15,6 +15,7 @@ from fleet.errors import CheckpointError, FleetError
 from fleet.execution import Job, JobOutcome, run_jobs
 from fleet.execution.jobs import OnProgress, default_workers
 from fleet.files import make_directory, write_json
+from fleet.profiles.resolved import write_family
 from fleet.profiles.spec import FamilySpec
 from fleet.provenance import environment
 from fleet.rundir import RunDirectory
@@ -90,7 +91,7 @@ def _write_headers(plan: TrainingPlan, provenance: dict[str, Any]) -> None:
     write_json(plan.run.environment, environment())
     write_json(plan.run.dataset, provenance)
     if not plan.run.profile.exists():
-        write_json(plan.run.profile, plan.spec.to_dict())
+        write_family(plan.run, plan.spec)
 
 
 def _collect(run: RunDirectory, outcomes: dict[str, JobOutcome]) -> FamilyResult:

@@ -20,6 +20,7 @@ from benchmarks.plain_loop import plain_family
 
 from fleet import load_profile, train_family
 from fleet.files import write_json
+from fleet.profiles import FamilySpec
 from fleet.provenance import environment
 from fleet.training.evaluation import Tally
 
@@ -35,10 +36,9 @@ def test_family_training_against_the_plain_loop(project: Path, tmp_path: Path) -
     plain = plain_family(spec, root)
 
     images = sum(
-        device.training.epochs * ((60_000 - spec.data.validation) // device.training.batch_size)
-        * device.training.batch_size
+        device.training.epochs * _whole_batches(spec, device.training.batch_size)
         for device in spec.devices
-    )  # fmt: skip
+    )
     ours = {name: Tally(**result["validation"]) for name, result in family.results.items()}
     gaps = {name: ours[name].accuracy - plain.validation[name].accuracy for name in ours}
     ours_rate, plain_rate = images / ours_seconds, plain.images / plain.seconds
@@ -69,6 +69,10 @@ def test_family_training_against_the_plain_loop(project: Path, tmp_path: Path) -
     write_json(project / "results" / "benchmarks" / "training.json", record)
     print(f"\nratio {record['ratio']:.2f}, mean accuracy gap {record['mean_accuracy_gap']:+.4f}")
     assert not family.errors
+
+
+def _whole_batches(spec: FamilySpec, batch_size: int) -> int:
+    return (60_000 - spec.data.validation) // batch_size * batch_size
 
 
 def _unpacked_mnist(source: Path, target: Path) -> str:

@@ -156,7 +156,7 @@ def test_a_repacked_bundle_is_refused(form: int, samples: ModuleType, tmp_path: 
         entries = [(info(e.name), tar.extractfile(e).read()) for e in tar]  # type: ignore[union-attr]
     path = tmp_path / "a.fleet"
     path.write_bytes(tar_of(*entries, form=form))
-    with pytest.raises(BundleError, match="canonical form|surplus"):
+    with pytest.raises(BundleError, match=r"canonical form|surplus"):
         read_bundle(path)
 
 
@@ -165,7 +165,7 @@ def test_pax_records_in_front_are_refused(samples: ModuleType, tmp_path: Path) -
     entry.pax_headers = {"path": "../../escape", "size": "99999999999"}
     path = tmp_path / "a.fleet"
     path.write_bytes(tar_of((entry, b"{}"), form=tarfile.PAX_FORMAT))
-    with pytest.raises(BundleError, match="where 'version' must be|not a regular file"):
+    with pytest.raises(BundleError, match=r"where 'version' must be|not a regular file"):
         read_bundle(path)
 
 

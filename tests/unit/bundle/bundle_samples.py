@@ -54,7 +54,7 @@ def manifest(model: bytes, **changes: Any) -> Manifest:
         class_names=NAMES,
         payload=Payload(hashlib.sha256(model).hexdigest(), len(model)),
         metrics=Metrics("test", 10_000, 0.97, 0.01),
-        audit=AuditSummary("a" * 64, 0, (AuditRow(0.1, 0.9, 0.3),)),
+        audit=AuditSummary("a" * 64, 0, (AuditRow(0.1, 500, 0.9, 0.3),)),
         provenance=Provenance("mnist", "b" * 64, "c" * 64, 0, "0.1.0", "2.15.0"),
     )
     return dataclasses.replace(base, **changes)
@@ -77,7 +77,7 @@ def assemble(value: Any, model: bytes) -> bytes:
     )
 
 
-def family(*names: str, task: str = "int") -> FamilySpec:
+def family(*names: str) -> FamilySpec:
     training = TrainingSpec(
         "scaled", 0.3, 1, 64, "adam", 3e-3, 0.0, "one-cycle", "fp32", 0, False, None, 7
     )

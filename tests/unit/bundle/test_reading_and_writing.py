@@ -34,8 +34,8 @@ def test_verification_lists_every_check_and_says_unsigned(bundle: Path) -> None:
     assert [check.name for check in found.checks] == [
         "format",
         "manifest digest",
-        "manifest",
         "container",
+        "manifest",
         "weights digest",
         "weights",
     ]

@@ -99,7 +99,7 @@ MISTAKES = [
         "misspelt choice",
         INT + "devices:\n  - {name: a, model: {architecture: resnet-18}}\n",
         "6:37",
-        "or 'densenet121'; did you mean 'resnet18'? (got 'resnet-18')",
+        "or 'densenet121' (got 'resnet-18'); did you mean 'resnet18'?",
     ),
     Mistake(
         "unknown key",
@@ -132,13 +132,13 @@ MISTAKES = [
         "duplicate device",
         INT + f"devices:\n  - name: a\n  - name: a\n    encoding: {OTHER}\n",
         "7:11",
-        "devices[1].name 'a' is taken: devices[0].name in line 6",
+        "devices[1].name 'a' is taken (line 6)",
     ),
     Mistake(
         "devices that differ in letter case",
         INT + f"devices:\n  - name: Cam\n  - name: cAM\n    encoding: {OTHER}\n",
         "7:11",
-        "is 'Cam', and some file systems ignore letter case",
+        "(line 6) by 'Cam'; some file systems ignore letter case",
     ),
     Mistake(
         "device name that is a path",
@@ -288,7 +288,7 @@ MISTAKES = [
         "validation as large as the training set",
         "version: 1\nname: fam\ndata: {dataset: mnist, root: images, validation: 60000}\n"
         "devices: [{name: a, task: tra}]\n",
-        "3:49",
+        "3:50",
         "data.validation must be smaller than the training set of 60000 (got 60000)",
     ),
     Mistake(
@@ -365,8 +365,7 @@ MISTAKES = [
     ),
     Mistake(
         "parents in a cycle",
-        INT
-        + f"devices:\n  - {{name: a, extends: b}}\n  - {{name: b, extends: a, encoding: {OTHER}}}\n",
+        INT + "devices:\n  - {name: a, extends: b}\n  - {name: b, extends: a, task: tra}\n",
         "7:24",
         "devices[1].extends closes a cycle: 'a' extends 'b' extends 'a'",
     ),
@@ -387,7 +386,7 @@ MISTAKES = [
         "version that only equals 1",
         "version: true\n",
         "1:10",
-        "version must be 1 (got True)",
+        "version must be 1 (got true)",
     ),
     Mistake("list at the top", "- a\n", "1:1", "a profile must be a mapping (got a list of 1)"),
     Mistake("empty file", "", "1:1", "the profile is empty"),
@@ -416,7 +415,7 @@ def test_mistake_is_named_where_it_was_written(profile: Path, mistake: Mistake) 
     assert first.startswith(f"{profile}:{mistake.where}: "), first
     assert mistake.says in first
     assert mistake.hint in (caught.value.hint or "")
-    written = (mistake.text.splitlines() or [""])
+    written = mistake.text.splitlines() or [""]
     shown = written[line - 1] if line <= len(written) else ""
     assert source_line == f"{line:5d} | {shown[:100]}".replace("\t", " ")
     assert caret == "      | " + " " * (column - 1) + "^"
@@ -469,6 +468,15 @@ def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(profile: Pat
     assert (caught.value.hint or "").startswith("6 mistakes")
     assert "known keys here" in caught.value.message
     assert not list(profile.parent.glob("*.secret")), "a bad profile must not make a secret"
+
+
+def test_a_mistake_in_the_data_hides_none_in_the_devices(profile: Path) -> None:
+    text = HEAD.replace("mnist", "mnits") + "devices: [{name: a, encoding: {alpha: 4}}]\n"
+    profile.write_text(text, encoding="utf-8")
+    with pytest.raises(ProfileError) as caught:
+        load_profile(profile)
+    assert "did you mean 'mnist'?" in caught.value.message
+    assert "devices[0].encoding.beta is missing for device 'a'" in caught.value.message
 
 
 def test_a_mistake_in_defaults_is_reported_once_for_many_devices(profile: Path) -> None:

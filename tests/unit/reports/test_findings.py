@@ -133,7 +133,13 @@ def test_a_flag_names_each_failed_check_once():
         ([], "warn", "No reliability check ran"),
         ([check(1, "pass")], "pass", "All 1 reliability checks passed."),
         ([check(1, "pass"), check(2, "warn")], "warn", "1 of 2 reliability checks warn"),
-        ([check(1, subject="paper")], "fail", "paper protocol (masked) is no evidence"),
+        (
+            [check(1, subject="paper")],
+            "warn",
+            "1 of 1 reliability checks failed. A low rate of the paper protocol (masked) is no "
+            "evidence of safety. The adaptive protocol failed none.",
+        ),
+        ([check(8, subject="adaptive")], "fail", "A low rate of the adaptive protocol (masked)"),
         ([check(9)], "fail", "adaptive protocol (unreliable) and paper protocol (unreliable)"),
     ],
 )

@@ -115,14 +115,16 @@ def test_nothing_outside_the_file_is_named(audit):
     assert b"<script" not in svg
 
 
-def test_settings_of_the_user_neither_change_the_figure_nor_are_changed(audit):
+def test_settings_of_the_user_neither_change_the_figure_nor_are_changed(make_audit):
+    audit = make_audit(["a", "b"], eps=(0.1,))
     before = heatmap_png(audit)
     with matplotlib.rc_context({"font.size": 30, "figure.dpi": 30, "savefig.bbox": "tight"}):
         assert heatmap_png(audit) == before
         assert matplotlib.rcParams["font.size"] == 30
 
 
-def test_two_processes_draw_the_same_bytes(audit, tmp_path):
+def test_two_processes_draw_the_same_bytes(make_audit, tmp_path):
+    audit = make_audit(["a", "b", "c"], eps=(0.1,))
     path = tmp_path / "audit.json"
     audit.save(path)
     command = [sys.executable, "-c", TWICE, str(path)]

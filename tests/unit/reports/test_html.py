@@ -192,7 +192,7 @@ def test_devices_show_what_tells_them_apart(page):
 
 def test_a_device_without_intervals_is_shown_too(audit):
     data = audit.to_dict()
-    data["devices"][0] |= {"task": "tra", "head": "logits", "encoding": None}
+    data["devices"][0].update(task="tra", head="logits", encoding=None)
     assert "no intervals" in render_html(TransferAudit.from_dict(data))
 
 

@@ -114,8 +114,10 @@ def test_the_view_ends_with_the_verdict(audit, make_audit):
     assert "reliability checks\n" not in show(audit_view(make_audit(found=passed)), 200)
 
 
-def test_the_verdict_is_coloured(audit):
-    assert "\x1b[1;31mwarning: 2 of 5" in show(summary_text(audit), 200, styled=True)
+def test_the_verdict_is_coloured(audit, make_audit):
+    assert "\x1b[1;33mwarning: 2 of 5" in show(summary_text(audit), 200, styled=True)
+    unsound = make_audit(found=(Check("M11", "repeat", "fail", "differs", "rule"),))
+    assert "\x1b[1;31mwarning: 1 of 1" in show(summary_text(unsound), 200, styled=True)
 
 
 def test_hostile_names_neither_style_nor_drive_the_terminal(make_audit):

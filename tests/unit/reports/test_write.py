@@ -8,6 +8,11 @@ from fleet.reports import render_csv, render_html, write_reports
 NAMES = ["report.html", "transfer.csv", "transfer.png", "transfer.svg"]
 
 
+@pytest.fixture
+def audit(make_audit):
+    return make_audit(["a", "b"], eps=(0.1,))
+
+
 def test_every_report_is_written(audit, tmp_path):
     written = write_reports(audit, tmp_path / "new" / "place")
     assert [path.name for path in written] == NAMES

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fleet.assembly import load_trained, read_family
+from fleet.assembly import load_trained
 from fleet.errors import CheckpointError, DataError, TrainingError
+from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.rundir import RunDirectory
 from fleet.training.family import FamilyResult, execute_plan, train_family
@@ -25,6 +26,7 @@ Family = Callable[..., FamilySpec]
 TRAIN_SCRIPT = """
 import json, sys
 from pathlib import Path
+from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.training import fit
 from fleet.training.family import train_family

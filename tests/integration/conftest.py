@@ -1,0 +1,59 @@
+"""One small fleet, trained through the real command line and shared by these tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROFILE = """\
+version: 1
+name: tiny
+data: {{dataset: mnist, root: {root}, validation: 500, train_limit: 3000}}
+defaults:
+  model: {{width: 0.25}}
+  training: {{epochs: 2, batch_size: 64, shift: 0}}
+devices:
+  - name: door
+    encoding: {{alpha: 4, beta: 16}}
+  - name: gate
+    encoding: {{alpha: 4, beta: 16, order: [4, 2, 7, 0, 9, 6, 3, 8, 1, 5]}}
+    model: {{head: ordinal}}
+  - name: twin
+    task: tra
+"""
+
+RunFleet = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def tiny_profile(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> Path:
+    path = tmp_path_factory.mktemp("profiles") / "tiny.yaml"
+    path.write_text(PROFILE.format(root=mnist_root))
+    return path
+
+
+@pytest.fixture(scope="session")
+def workplace(
+    tmp_path_factory: pytest.TempPathFactory, tiny_profile: Path, run_fleet: RunFleet
+) -> Path:
+    """A directory with a finished run under ``runs/``."""
+    place = tmp_path_factory.mktemp("workplace")
+    done = run_fleet("train", "--profiles", tiny_profile, "--format", "json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    (place / "train.json").write_text(done.stdout)
+    return place
+
+
+@pytest.fixture(scope="session")
+def audited(workplace: Path, run_fleet: RunFleet) -> dict[str, Any]:
+    """The transfer audit of that run, as ``--format json`` wrote it."""
+    done = run_fleet(
+        "audit", "transfer", "--images", 60, "--steps", 5, "--restarts", 1,
+        "--format", "json", cwd=workplace,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

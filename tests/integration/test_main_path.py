@@ -1,0 +1,202 @@
+"""From a YAML file to trained devices, an audit and bundles, through the real command line."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+RunFleet = Callable[..., Any]
+
+
+def only_run(workplace: Path) -> Path:
+    (run,) = (workplace / "runs").iterdir()
+    return run
+
+
+def digit(mnist_root: Path, path: Path) -> Path:
+    """Write the first test image (a seven) as a PNG."""
+    import gzip
+
+    raw = gzip.decompress((mnist_root / "MNIST/raw/t10k-images-idx3-ubyte.gz").read_bytes())
+    pixels = np.frombuffer(raw, np.uint8, 28 * 28, 16).reshape(28, 28)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_train_writes_a_whole_run_and_says_so_in_json(workplace: Path) -> None:
+    run = only_run(workplace)
+    stdout = json.loads((workplace / "train.json").read_text())
+    assert [device["device"] for device in stdout["devices"]] == ["door", "gate", "twin"]
+    assert all(device["status"] == "complete" for device in stdout["devices"])
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    for device in ("door", "gate", "twin"):
+        for name in ("model.safetensors", "metrics.jsonl", "result.json"):
+            assert f"devices/{device}/{name}" in names
+    assert {"profile.resolved.json", "environment.json", "dataset.json"} <= names
+    dataset = json.loads((run / "dataset.json").read_text())
+    assert len(dataset["sha256"]) == 64
+    assert not [name for name in names if name.endswith(".tmp")]
+
+
+def test_the_audit_stands_in_every_form_and_they_agree(
+    workplace: Path, audited: dict[str, Any]
+) -> None:
+    directory = only_run(workplace) / "audits" / "transfer"
+    assert json.loads((directory / "audit.json").read_text()) == audited
+    devices = [device["name"] for device in audited["devices"]]
+    assert devices == ["door", "gate", "twin"]
+    worst = [m for m in audited["matrices"] if m["attack"] == "worst"]
+    assert {(m["protocol"], round(m["eps"], 3)) for m in worst} == {
+        ("paper", 0.1), ("paper", 0.2), ("adaptive", 0.1), ("adaptive", 0.2),
+    }  # fmt: skip
+    html = (directory / "report.html").read_text()
+    assert all(name in html for name in devices)
+    assert (directory / "transfer.csv").read_text().count("\n") > 9
+    assert (directory / "transfer.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (directory / "transfer.svg").read_text()
+
+
+def test_the_audit_unmasks_the_papers_protocol(audited: dict[str, Any]) -> None:
+    def diagonal(protocol: str, device: str) -> float:
+        (matrix,) = [
+            m for m in audited["matrices"]
+            if (m["protocol"], m["attack"], round(m["eps"], 3)) == (protocol, "worst", 0.2)
+        ]  # fmt: skip
+        (cell,) = [c for c in matrix["cells"] if c["surrogate"] == c["victim"] == device]
+        outcome = cell["outcome"]
+        return (outcome["flip"] + outcome["reject"]) / outcome["n"]
+
+    assert diagonal("adaptive", "door") > diagonal("paper", "door") + 0.2
+    verdicts = {(check["id"], check["verdict"]) for check in audited["checks"]}
+    assert ("M1", "fail") in verdicts
+    assert ("M13", "fail") in verdicts
+
+
+def test_gates_turn_an_audit_into_an_exit_code(workplace: Path, run_fleet: RunFleet) -> None:
+    quick = ("audit", "transfer", "--images", 60, "--steps", 5, "--restarts", 1, "--eps", "0.2")
+    strict = run_fleet(*quick, "--max-asr", 0, cwd=workplace)
+    assert strict.returncode == 1
+    assert "gate: evade" in strict.stderr
+    assert run_fleet(*quick, "--max-asr", 1, cwd=workplace).returncode == 0
+
+
+def test_report_draws_the_same_files_again(
+    workplace: Path, audited: dict[str, Any], run_fleet: RunFleet, tmp_path: Path
+) -> None:
+    audit = tmp_path / "audit.json"
+    audit.write_text(json.dumps(audited))
+    for directory in ("one", "two"):
+        done = run_fleet("report", audit, "--out", tmp_path / directory, cwd=workplace)
+        assert done.returncode == 0, done.stderr
+    first = sorted((tmp_path / "one").iterdir())
+    assert len(first) >= 4
+    for path in first:
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def bundles(workplace: Path, run_fleet: RunFleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    done = run_fleet("package", "--release", "1.0", "--out", out, cwd=workplace)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_package_writes_one_bundle_for_each_device_and_the_same_bytes_again(
+    workplace: Path, bundles: Path, run_fleet: RunFleet, tmp_path: Path
+) -> None:
+    assert {p.name for p in bundles.iterdir()} == {
+        f"{n}-1.0.fleet" for n in ("door", "gate", "twin")
+    }
+    done = run_fleet("package", "--release", "1.0", "--out", tmp_path, cwd=workplace)
+    assert done.returncode == 0, done.stderr
+    for path in bundles.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_verify_says_yes_and_any_flipped_bit_makes_it_say_no(
+    bundles: Path, run_fleet: RunFleet, tmp_path: Path
+) -> None:
+    assert run_fleet("verify", bundles).returncode == 0
+    whole = (bundles / "door-1.0.fleet").read_bytes()
+    damaged = tmp_path / "door-1.0.fleet"
+    for offset in (0, len(whole) // 2, len(whole) - 1):
+        data = bytearray(whole)
+        data[offset] ^= 1
+        damaged.write_bytes(data)
+        assert run_fleet("verify", damaged).returncode == 1, offset
+
+
+def test_verify_without_arguments_takes_the_newest_runs_bundles(
+    workplace: Path, run_fleet: RunFleet
+) -> None:
+    assert run_fleet("package", cwd=workplace).returncode == 0
+    done = run_fleet("verify", "--format", "json", cwd=workplace)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["bundles"]) == 3
+
+
+def test_predict_gives_a_label_or_none_with_its_margin(
+    bundles: Path, run_fleet: RunFleet, mnist_root: Path, tmp_path: Path
+) -> None:
+    image = digit(mnist_root, tmp_path / "seven.png")
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    done = run_fleet(
+        "predict", bundles / "gate-1.0.fleet", image, tmp_path / "noise.png", "--format", "json"
+    )
+    assert done.returncode == 0, done.stderr
+    seven, _ = json.loads(done.stdout)["predictions"]
+    assert seven["label"] == "7"
+    assert seven["margin"] > 0
+
+
+def test_the_same_seed_gives_the_same_bundles_in_another_run(
+    workplace: Path, tiny_profile: Path, bundles: Path, run_fleet: RunFleet, tmp_path: Path
+) -> None:
+    again = run_fleet("train", "--profiles", tiny_profile, "--jobs", 1, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    out = tmp_path / "dist"
+    assert run_fleet("package", "--release", "1.0", "--out", out, cwd=tmp_path).returncode == 0
+    digests = [
+        {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in place.iterdir()}
+        for place in (bundles, out)
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_a_dry_run_writes_nothing(
+    tiny_profile: Path, workplace: Path, run_fleet: RunFleet, tmp_path: Path
+) -> None:
+    done = run_fleet("train", "-p", tiny_profile, "--dry-run", "--format", "json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["states"] == {"door": "new", "gate": "new", "twin": "new"}
+    human = run_fleet("train", "-p", tiny_profile, "--dry-run", cwd=tmp_path)
+    assert "door" in human.stdout
+    assert list(tmp_path.iterdir()) == []
+    before = {p for p in workplace.rglob("*")}
+    assert run_fleet("package", "--release", "9", "--dry-run", cwd=workplace).returncode == 0
+    assert run_fleet("audit", "transfer", "--dry-run", cwd=workplace).returncode == 0
+    assert {p for p in workplace.rglob("*")} == before
+
+
+def test_a_finished_device_is_not_trained_again(
+    tiny_profile: Path, workplace: Path, run_fleet: RunFleet, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / only_run(workplace).name
+    shutil.copytree(only_run(workplace), run)
+    (run / "devices" / "twin" / "result.json").unlink()
+    before = (run / "devices" / "door" / "result.json").read_bytes()
+    done = run_fleet("train", "-p", tiny_profile, "--resume", "must", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 devices" in done.stderr
+    assert (run / "devices" / "door" / "result.json").read_bytes() == before
+    original = only_run(workplace) / "devices" / "twin" / "model.safetensors"
+    resumed = run / "devices" / "twin" / "model.safetensors"
+    assert resumed.read_bytes() == original.read_bytes()

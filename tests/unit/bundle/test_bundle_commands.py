@@ -1,0 +1,142 @@
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from fleet.bundle import read_bundle
+from fleet.cli.bundle import package, predict, verify
+from fleet.errors import BundleError, CheckpointError
+from fleet.rundir import RunDirectory
+
+
+@pytest.fixture(scope="module")
+def app() -> typer.Typer:
+    found = typer.Typer()
+    for command in (package, verify, predict):
+        found.command()(command)
+    return found
+
+
+@pytest.fixture
+def run(tmp_path: Path, samples: ModuleType, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
+    monkeypatch.chdir(tmp_path)
+    found: RunDirectory = samples.finished_run(
+        Path("runs/20261122-213100-demo"), "cam-01", "cam-02"
+    )
+    return found
+
+
+def call(app: typer.Typer, *arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_package_takes_the_newest_run_and_its_date(app: typer.Typer, run: RunDirectory) -> None:
+    done = call(app, "package")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in run.bundles.iterdir()) == [
+        "cam-01-2026.11.22.fleet",
+        "cam-02-2026.11.22.fleet",
+    ]
+    assert "20261122-213100-demo" in done.stderr
+    assert "next: fleet verify runs/20261122-213100-demo/bundles" in done.stderr
+    assert "next:" not in done.stdout
+    assert "wrote 2 bundles" in done.stderr
+    assert "wrote 0 bundles" in call(app, "package").stderr
+
+
+def test_package_writes_one_json_document(app: typer.Typer, run: RunDirectory) -> None:
+    done = call(app, "package", run.root, "--release", "7", "-d", "cam-02", "--format", "json")
+    (entry,) = json.loads(done.stdout)["bundles"]
+    assert (entry["device"], entry["release"], entry["state"]) == ("cam-02", "7", "written")
+    assert entry["bytes"] == Path(entry["path"]).stat().st_size
+    assert read_bundle(Path(entry["path"])).manifest.release == "7"
+
+
+def test_a_dry_run_writes_nothing(app: typer.Typer, run: RunDirectory) -> None:
+    done = call(app, "package", "--dry-run", "--out", "elsewhere")
+    assert done.exit_code == 0
+    assert "nothing is written" in done.stdout
+    assert "next:" not in done.stderr
+    assert not Path("elsewhere").exists()
+
+
+def test_package_replaces_other_bundles_only_when_forced(
+    app: typer.Typer, run: RunDirectory
+) -> None:
+    path = run.bundles / "cam-01-7.fleet"
+    path.parent.mkdir()
+    path.write_bytes(b"another")
+    refused = call(app, "package", "--release", "7")
+    assert isinstance(refused.exception, BundleError)
+    assert path.read_bytes() == b"another"
+    assert call(app, "package", "--release", "7", "--force").exit_code == 0
+    assert read_bundle(path)
+
+
+def test_a_run_without_a_date_needs_a_release(
+    app: typer.Typer, samples: ModuleType, tmp_path: Path
+) -> None:
+    samples.finished_run(tmp_path / "mine", "cam-01")
+    done = call(app, "package", tmp_path / "mine")
+    assert done.exit_code == 2
+    assert "--release" in done.output
+    assert call(app, "package", tmp_path / "mine", "-r", "1").exit_code == 0
+
+
+def test_a_run_that_is_not_there_is_named(app: typer.Typer, run: RunDirectory) -> None:
+    done = call(app, "package", "absent")
+    assert isinstance(done.exception, CheckpointError)
+    assert "no run at absent" in done.exception.message
+
+
+def test_verify_prints_one_line_for_each_check_of_each_bundle(
+    app: typer.Typer, run: RunDirectory
+) -> None:
+    call(app, "package")
+    done = call(app, "verify", run.bundles)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert sum(line.endswith(".fleet: verified") for line in lines) == 2
+    assert sum(line.startswith("  ok ") for line in lines) == 12
+    assert sum("unsigned" in line for line in lines) == 2
+    assert "next: fleet predict" in done.stderr
+
+
+def test_verify_names_the_damaged_bundle_and_both_digests(
+    app: typer.Typer, run: RunDirectory, samples: ModuleType
+) -> None:
+    call(app, "package")
+    bad = run.bundles / "cam-02-2026.11.22.fleet"
+    data = bytearray(bad.read_bytes())
+    data[data.index(samples.tiny_model(1)) + 260] ^= 1
+    bad.write_bytes(data)
+    done = call(app, "verify", run.bundles)
+    assert done.exit_code == 1
+    assert f"{bad}: NOT VERIFIED" in done.stdout
+    failed = [line for line in done.stdout.splitlines() if line.startswith("  FAILED")]
+    assert len(failed) == 1
+    expected = read_bundle(run.bundles / "cam-01-2026.11.22.fleet").manifest
+    assert expected.payload.sha256 not in failed[0]
+    assert failed[0].count("sha256") == 1
+    assert ", got " in failed[0]
+    assert "1 of 2 bundles failed" in done.stderr
+    assert "next:" not in done.stderr
+    value = json.loads(call(app, "verify", run.bundles, "--format", "json").stdout)
+    assert value["ok"] is False
+    assert [bundle["ok"] for bundle in value["bundles"]] == [True, False]
+    assert value["bundles"][0]["signed"] is False
+    assert value["bundles"][1]["checks"][-1]["name"] == "weights digest"
+
+
+def test_verify_of_nothing_is_an_error_and_not_a_verdict(app: typer.Typer, tmp_path: Path) -> None:
+    nothing = call(app, "verify", tmp_path)
+    assert isinstance(nothing.exception, BundleError)
+    assert "no bundles in" in nothing.exception.message
+    absent = call(app, "verify", tmp_path / "absent.fleet")
+    assert isinstance(absent.exception, BundleError)
+    assert "No such file" in absent.exception.message
+    assert "verified" not in absent.output
+    assert call(app, "verify").exit_code == 2

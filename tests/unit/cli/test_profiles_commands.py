@@ -1,0 +1,186 @@
+"""``fleet profiles check|show|schema|new``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fleet.cli.profiles import app
+from fleet.errors import ProfileError, StorageError
+from fleet.profiles import ProfileFileError, field_tables, json_schema, load_profile
+
+GOOD = (
+    "version: 1\nname: fam\ndata: {dataset: mnist, root: .}\n"
+    "devices:\n"
+    "  - {name: a, encoding: {alpha: 4, beta: 16, order: [1, 0, 2, 3, 4, 5, 6, 7, 8, 9]}}\n"
+    "  - {name: b, task: tra}\n"
+)
+SECRET = (
+    GOOD + "  - {name: c, encoding: auto}\n  - {name: d, encoding: {alpha: 4, beta: 8, s0: auto}}\n"
+)
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    path = tmp_path / "devices.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    return path
+
+
+def fleet_profiles(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_check_says_ok_on_stderr_and_nothing_on_stdout(profile: Path) -> None:
+    result = fleet_profiles("check", profile)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert f"ok: {profile}: 2 devices, mnist" in result.stderr
+    assert f"next: fleet train --profiles {profile}" in result.stderr
+
+
+def test_check_prints_every_mistake_and_exits_1(profile: Path) -> None:
+    profile.write_text(GOOD.replace("beta: 16", "beta: -16").replace("tra}", "trap}"))
+    result = fleet_profiles("check", profile)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: {profile}:5:42: devices[0].encoding.beta must be >= 0")
+    assert f"{profile}:6:21: devices[1].task must be 'int', 'tra' or 'hin'" in result.stderr
+    assert result.stderr.endswith("hint:  2 mistakes; `fleet profiles schema` lists every key\n")
+
+
+def test_check_of_one_mistake_ends_with_its_hint(profile: Path) -> None:
+    profile.write_text(GOOD.replace("name: b", "name: a"))
+    result = fleet_profiles("check", profile)
+    assert result.stderr.endswith("^\nhint:  give every device a name of its own\n")
+
+
+def test_check_of_a_mistake_without_a_hint_prints_none(profile: Path) -> None:
+    profile.write_text(GOOD.replace("beta: 16", "beta: -16"))
+    assert "hint:" not in fleet_profiles("check", profile).stderr
+
+
+def test_check_leaves_an_unreadable_file_to_the_caller(tmp_path: Path) -> None:
+    result = fleet_profiles("check", tmp_path / "absent.yaml")
+    assert isinstance(result.exception, ProfileFileError)
+
+
+def test_check_may_leave_the_data_alone(profile: Path) -> None:
+    profile.write_text(GOOD.replace("root: .", "root: elsewhere"))
+    assert fleet_profiles("check", profile).exit_code == 1
+    assert fleet_profiles("check", profile, "--no-data").exit_code == 0
+
+
+def test_check_and_show_make_no_secret(profile: Path) -> None:
+    profile.write_text(SECRET)
+    assert fleet_profiles("check", profile).exit_code == 0
+    assert fleet_profiles("show", profile).exit_code == 0
+    assert not profile.with_suffix(".secret").exists()
+
+
+def test_show_gives_the_resolved_profile_as_json(profile: Path) -> None:
+    result = fleet_profiles("show", profile, "--format", "json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == load_profile(profile).to_dict()
+
+
+def test_show_gives_a_table(profile: Path) -> None:
+    lines = [line.split("│") for line in fleet_profiles("show", profile).stdout.splitlines()]
+    rows = [[cell.strip() for cell in line[1:-1]] for line in lines if len(line) > 2]
+    assert rows == [
+        ["a", "int", "0 .. 196", "0.800", "1 0 2 3 4 5 6 7 8 9", "nn, linear", "8"],
+        ["b", "tra", "-", "-", "-", "nn, logits", "8"],
+    ]
+
+
+def test_show_gives_the_range_of_ratios_over_the_classes(profile: Path) -> None:
+    profile.write_text(GOOD.replace("beta: 16", "beta: [4, 4, 4, 4, 4, 4, 4, 4, 4, 12]"))
+    assert "0.500 .. 0.750" in fleet_profiles("show", profile).stdout
+
+
+def test_show_hides_drawn_values_until_asked(profile: Path) -> None:
+    profile.write_text(SECRET)
+    drawn = load_profile(profile).device("c").encoding
+    assert drawn is not None
+    hidden = fleet_profiles("show", profile)
+    assert "--reveal shows it" in hidden.stdout
+    row = next(line for line in hidden.stdout.splitlines() if "│ c " in line)
+    assert row.count("auto") == 3
+    as_json = fleet_profiles("show", profile, "--format", "json").stdout
+    devices = json.loads(as_json)["devices"]
+    assert {devices[2]["encoding"][key] for key in ("alpha", "beta", "s0", "order")} == {"auto"}
+    assert devices[3]["encoding"]["s0"] == "auto"
+    assert devices[3]["encoding"]["beta"] == 8
+    for text in (hidden.stdout, as_json):
+        assert f"{drawn.s0:g}" not in text
+        assert f"{drawn.beta:g}" not in text
+    shown = fleet_profiles("show", profile, "--format", "json", "--reveal").stdout
+    assert json.loads(shown) == load_profile(profile).to_dict()
+    table = fleet_profiles("show", profile, "--reveal").stdout
+    assert "auto" not in table
+    assert " ".join(map(str, drawn.classes)) in table
+
+
+def test_show_reads_the_secret_from_an_option_or_the_environment(
+    profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile.write_text(SECRET)
+    reveal = ("show", profile, "--reveal", "--format", "json")
+    by_option = fleet_profiles(*reveal, "--secret", tmp_path / "other")
+    monkeypatch.setenv("FLEET_SECRET", str(tmp_path / "other"))
+    assert fleet_profiles(*reveal).stdout == by_option.stdout != ""
+    monkeypatch.delenv("FLEET_SECRET")
+    assert fleet_profiles(*reveal).stdout != by_option.stdout
+
+
+def test_schema_goes_to_stdout_or_to_a_file(tmp_path: Path) -> None:
+    result = fleet_profiles("schema")
+    assert json.loads(result.stdout) == json_schema()
+    out = tmp_path / "schema.json"
+    assert fleet_profiles("schema", "--out", out).stdout == ""
+    assert out.read_text(encoding="utf-8") == result.stdout
+
+
+def test_schema_can_be_read_as_tables() -> None:
+    assert fleet_profiles("schema", "--format", "markdown").stdout == field_tables()
+
+
+def test_new_writes_a_profile_that_check_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    assert fleet_profiles("new").exit_code == 0
+    assert fleet_profiles("check").exit_code == 0
+    family = load_profile(Path("profiles/devices.yaml"))
+    assert (family.name, len(family.devices)) == ("devices", 4)
+    assert family.data.root == tmp_path / "data"
+
+
+def test_new_takes_its_name_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "my cameras (2).yaml"
+    result = fleet_profiles("new", path, "--devices", 7, "--dataset", "cifar10", "--root", tmp_path)
+    assert result.exit_code == 0
+    family = load_profile(path)
+    assert (family.name, family.data.dataset, len(family.devices)) == ("my-cameras-2", "cifar10", 7)
+
+
+def test_new_replaces_a_file_only_by_force(profile: Path) -> None:
+    result = fleet_profiles("new", profile)
+    assert isinstance(result.exception, ProfileError)
+    assert profile.read_text(encoding="utf-8") == GOOD
+    assert fleet_profiles("new", profile, "--force").exit_code == 0
+    assert profile.read_text(encoding="utf-8") != GOOD
+
+
+def test_new_names_a_place_that_it_cannot_write(profile: Path) -> None:
+    result = fleet_profiles("new", profile / "below.yaml")
+    assert isinstance(result.exception, StorageError)
+
+
+@pytest.mark.parametrize("devices", [0, 1001])
+def test_new_bounds_the_family(tmp_path: Path, devices: int) -> None:
+    result = fleet_profiles("new", tmp_path / "x.yaml", "--devices", devices)
+    assert result.exit_code == 2
+    assert not list(tmp_path.iterdir())

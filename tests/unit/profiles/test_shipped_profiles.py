@@ -1,0 +1,182 @@
+"""The profiles, the schema and the tables that the project ships."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fleet.files import canonical_json
+from fleet.profiles import field_tables, json_schema, load_profile, template
+from fleet.profiles.data_section import DATASETS
+from fleet.profiles.schema import TrainingSection
+
+PROJECT = Path(__file__).resolve().parents[3]
+PROFILES = sorted((PROJECT / "profiles").glob("*.yaml"))
+DRAFT7 = {
+    *("$schema", "$ref", "definitions", "title", "description", "default", "type", "enum"),
+    *("const", "properties", "additionalProperties", "required", "items", "minItems", "maxItems"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern"),
+    *("minLength", "maxLength", "anyOf", "oneOf", "allOf"),
+}
+
+
+def neighbours(classes: tuple[int, ...]) -> set[frozenset[int]]:
+    return {frozenset(pair) for pair in itertools.pairwise(classes)}
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_shipped_profile_is_valid(path: Path) -> None:
+    family = load_profile(path, check_data=False)
+    assert family.name == path.stem.replace("devices", "demo")
+    modeline = "# yaml-language-server: $schema=./devices.schema.json"
+    assert path.read_text(encoding="utf-8").splitlines()[0] == modeline
+
+
+def test_there_are_three_shipped_profiles() -> None:
+    assert [p.stem for p in PROFILES] == ["devices", "paper-figure3-alpha", "paper-figure3-beta"]
+
+
+def test_demo_is_what_its_comments_say() -> None:
+    family = load_profile(PROJECT / "profiles/devices.yaml")
+    encodings = [device.encoding for device in family.devices]
+    one, two, three, four = (encoding for encoding in encodings if encoding is not None)
+    assert (one.alpha, one.beta, one.s0, one.order) == (4.0, 16.0, 0.0, None)
+    assert (two.alpha, two.beta, two.order) == (16.0, 16.0, None)
+    assert three.classes == (3, 8, 1, 6, 0, 9, 5, 2, 7, 4)
+    assert four.classes == (6, 2, 9, 4, 1, 7, 3, 5, 0, 8)
+    for a, b in itertools.combinations((one.classes, three.classes, four.classes), 2):
+        assert not neighbours(a) & neighbours(b)
+    assert [d.model.head for d in family.devices] == ["linear", "linear", "linear", "ordinal"]
+
+
+@pytest.mark.parametrize("varied", ["alpha", "beta"])
+def test_figure_3_fixes_one_length_and_varies_the_other(varied: str) -> None:
+    path = PROJECT / f"profiles/paper-figure3-{varied}.yaml"
+    family = load_profile(path, check_data=False)
+    encodings = [device.encoding for device in family.devices]
+    pairs = [(e.alpha, e.beta) for e in encodings if e is not None]
+    if varied == "alpha":
+        assert pairs == [(alpha, 16) for alpha in (1, 2, 4, 8, 16)]
+    else:
+        assert pairs == [(4, beta) for beta in (1, 2, 4, 8, 16, 32)]
+    ratios = re.findall(r"= (\d\.\d{3})$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert ratios == [f"{beta / (alpha + beta):.3f}" for alpha, beta in pairs]
+
+
+@pytest.mark.parametrize("varied", ["alpha", "beta"])
+def test_figure_3_runs_on_digits_as_its_comment_says(tmp_path: Path, varied: str) -> None:
+    text = (PROJECT / f"profiles/paper-figure3-{varied}.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^ +(image_size|mirror):.*\n", "", text)
+    for key, value in [
+        ("dataset", "mnist"),
+        ("root", "."),
+        ("architecture", "nn"),
+        ("shift", "1"),
+    ]:
+        text = re.sub(rf"(?m)^( +{key}):.*$", rf"\1: {value}", text)
+    path = tmp_path / "digits.yaml"
+    path.write_text(text, encoding="utf-8")
+    family = load_profile(path)
+    assert {device.model.architecture for device in family.devices} == {"nn"}
+    assert family.data.image_size == 28
+
+
+def test_schema_file_is_current() -> None:
+    text = (PROJECT / "profiles/devices.schema.json").read_text(encoding="utf-8")
+    assert text == canonical_json(json_schema()), "run `fleet profiles schema --out ...`"
+
+
+def test_documented_tables_are_current() -> None:
+    text = (PROJECT / "docs/profiles.md").read_text(encoding="utf-8")
+    assert text.endswith(field_tables()), "paste `fleet profiles schema --format markdown`"
+
+
+def test_documented_example_is_valid(tmp_path: Path) -> None:
+    text = (PROJECT / "docs/profiles.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    path = tmp_path / "cameras.yaml"
+    path.write_text(example.group(1), encoding="utf-8")
+    family = load_profile(path, check_data=False)
+    assert [device.training.epochs for device in family.devices] == [8, 8, 12]
+
+
+def test_documented_dataset_facts_are_those_of_the_code() -> None:
+    tables = field_tables()
+    small = {name for name, facts in DATASETS.items() if facts.validation == 5000}
+    assert small == {"mnist", "fashion-mnist", "cifar10"}
+    assert "null is 5000 for MNIST, Fashion-MNIST and CIFAR-10, 500 for the others" in tables
+    assert {facts.image_size for facts in DATASETS.values()} == {28, 32, 224}
+
+
+def test_every_field_is_documented() -> None:
+    tables = field_tables()
+    for name, field in TrainingSection.model_fields.items():
+        assert f"| `{name}` | " in tables
+        assert field.description in tables
+
+
+def test_schema_speaks_draft_7() -> None:
+    schema = json_schema()
+    assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
+    check_draft7(schema, schema)
+
+
+def check_draft7(schema: dict[str, Any], root: dict[str, Any]) -> None:
+    assert set(schema) <= DRAFT7
+    assert "$ref" not in schema or len(schema) == 1, "draft 7 ignores what stands beside $ref"
+    if "$ref" in schema:
+        assert schema["$ref"].removeprefix("#/definitions/") in root["definitions"]
+    inner = [*schema.get("properties", {}).values(), *schema.get("definitions", {}).values()]
+    for key in ("anyOf", "oneOf", "allOf"):
+        inner += schema.get(key, [])
+    if "items" in schema:
+        inner.append(schema["items"])
+    for part in inner:
+        check_draft7(part, root)
+
+
+def test_schema_holds_the_bounds_that_the_loader_holds() -> None:
+    definitions = json_schema()["definitions"]
+    beta = definitions["EncodingSection"]["properties"]["beta"]
+    branches = beta["anyOf"][0]["oneOf"]
+    assert {"type": "number", "minimum": 0} in branches
+    assert {"type": "string", "const": "auto"} in branches
+    assert definitions["DeviceSection"]["required"] == ["name"]
+
+
+@pytest.mark.parametrize("dataset", list(DATASETS))
+@pytest.mark.parametrize("devices", [1, 4, 120])
+def test_starter_is_valid_as_it_stands(tmp_path: Path, dataset: Any, devices: int) -> None:
+    path = tmp_path / "starter.yaml"
+    path.write_text(template("2024", dataset=dataset, devices=devices, root="."), encoding="utf-8")
+    family = load_profile(path)
+    assert (family.name, family.data.dataset, len(family.devices)) == ("2024", dataset, devices)
+    assert family.devices[0].name.startswith("device-0")
+
+
+def test_what_the_starter_leaves_in_comments_is_valid_too(tmp_path: Path) -> None:
+    text = template("x", root=".")
+    head, comments = text.rsplit("\n\n", 1)
+    lines = [line.removeprefix("# ") for line in comments.splitlines()[1:]]
+    path = tmp_path / "starter.yaml"
+    path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    family = load_profile(path)
+    assert family.devices[-1].name == "device-with-written-values"
+    assert family.devices[-1].drawn == ()
+
+
+def test_starter_quotes_what_yaml_would_misread(tmp_path: Path) -> None:
+    text = template("true", root='a: b # c\n"é\\')
+    assert yaml.safe_load(text)["data"]["root"] == 'a: b # c\n"é\\'
+    assert yaml.safe_load(text)["name"] == "true"
+
+
+def test_schema_is_plain_json() -> None:
+    assert json.loads(canonical_json(json_schema())) == json_schema()

@@ -1,0 +1,311 @@
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from fleet.bundle import Bundle, Manifest, write_bundle
+from fleet.cli.bundle import package, predict
+from fleet.encoding import IntervalEncoding
+from fleet.errors import BackendError, BundleError, DataError
+from fleet.models import Classifier, build_classifier, weights_bytes
+from fleet.runtime import DeviceClassifier, Prediction, load_bundle
+from fleet.runtime.engine import FloatArray, load_engine
+
+torch.set_num_threads(1)
+
+
+def network(manifest: Manifest, seed: int = 3) -> Classifier:
+    """The network that a manifest describes, with random weights."""
+    model, images = manifest.model, manifest.preprocessing
+    return build_classifier(
+        architecture=model.architecture,
+        head=model.head,
+        task=manifest.task,
+        encoding=manifest.encoding,
+        num_classes=model.num_classes,
+        input_shape=model.input_shape,
+        mean=images.mean,
+        std=images.std,
+        width=model.width,
+        batch_norm=model.batch_norm,
+        seed=seed,
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def manifest(samples: ModuleType) -> Manifest:
+    found: Manifest = samples.manifest(b"")
+    return dataclasses.replace(found, model=dataclasses.replace(found.model, width=0.125))
+
+
+def with_weights(manifest: Manifest, samples: ModuleType, weights: bytes) -> Bundle:
+    return Bundle(dataclasses.replace(manifest, payload=samples.manifest(weights).payload), weights)
+
+
+@pytest.fixture(scope="module")
+def bundle(manifest: Manifest, samples: ModuleType) -> Bundle:
+    return with_weights(manifest, samples, weights_bytes(network(manifest)))
+
+
+@pytest.fixture
+def path(bundle: Bundle, tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "a.fleet", bundle.manifest, bundle.model).path
+
+
+@pytest.fixture
+def device(path: Path) -> DeviceClassifier:
+    return load_bundle(path)
+
+
+@pytest.fixture
+def images() -> Any:
+    return np.random.default_rng(0).integers(0, 256, (300, 1, 28, 28), dtype=np.uint8)
+
+
+class Fixed:
+    """An engine that says what it was told."""
+
+    def __init__(self, outputs: list[Any]) -> None:
+        self.said = np.array(outputs, dtype=np.float32)
+
+    def outputs(self, images: FloatArray) -> FloatArray:
+        assert images.dtype == np.float32
+        return self.said[: len(images)]
+
+
+def test_predictions_are_those_of_the_network(
+    device: DeviceClassifier, manifest: Manifest, images: Any
+) -> None:
+    classifier = network(manifest)
+    with torch.inference_mode():
+        outputs = classifier(torch.tensor(images).float() / 255)
+    labels = classifier.decode(outputs).tolist()
+    found = device.predict(images)
+    assert [-1 if p.index is None else p.index for p in found] == labels
+    assert manifest.encoding is not None
+    margins = manifest.encoding.margin_array(outputs.numpy())
+    assert [p.margin for p in found] == pytest.approx(margins.tolist(), abs=1e-5)
+
+
+def test_every_form_of_the_same_images_gives_the_same_predictions(
+    device: DeviceClassifier, images: Any
+) -> None:
+    few = images[:5]
+    expected = device.predict(few)
+    unit = few.astype(np.float32) / 255
+    unit.setflags(write=False)
+    for same in (few[:, 0], unit, unit[:, 0], torch.tensor(few), torch.tensor(unit)):
+        assert device.predict(same) == expected
+    assert device.predict(np.asfortranarray(unit)) == expected
+    assert device.predict(torch.tensor(unit, requires_grad=True)) == expected
+    assert device.predict(few[:0]) == []
+
+
+def test_an_interval_gives_a_label_and_a_gap_gives_none(manifest: Manifest) -> None:
+    # Intervals of 16, gaps of 4; slots 2, 0, 1: cat [40, 56], dog [0, 16], bird [20, 36].
+    device = DeviceClassifier(manifest, Fixed([8, 48, 18, -10, np.nan, np.inf, 16]))
+    assert device.predict(np.zeros((7, 28, 28), np.uint8)) == [
+        Prediction("dog", 1, 0.4),
+        Prediction("cat", 0, 0.4),
+        Prediction(None, None, -0.1),
+        Prediction(None, None, -0.5),
+        Prediction(None, None, -np.inf),
+        Prediction(None, None, -np.inf),
+        Prediction("dog", 1, 0.0),
+    ]
+
+
+def test_logits_give_the_largest_and_its_lead(manifest: Manifest) -> None:
+    plain = dataclasses.replace(manifest, task="tra", encoding=None)
+    said = [[1, 4, 2], [0, 0, 0], [np.nan, 1, 2], [np.inf, np.inf, 0], [-3, -2.5, -1]]
+    found = DeviceClassifier(plain, Fixed(said)).predict(np.zeros((5, 28, 28), np.uint8))
+    assert found == [
+        Prediction("dog", 1, 2.0),
+        Prediction("cat", 0, 0.0),
+        Prediction(None, None, -np.inf),
+        Prediction(None, None, -np.inf),
+        Prediction("bird", 2, 1.5),
+    ]
+
+
+def test_a_logits_bundle_runs_too(
+    manifest: Manifest, samples: ModuleType, tmp_path: Path, images: Any
+) -> None:
+    model = dataclasses.replace(manifest.model, head="logits")
+    plain = dataclasses.replace(manifest, task="hin", encoding=None, model=model)
+    bundle = with_weights(plain, samples, weights_bytes(network(plain)))
+    path = write_bundle(tmp_path / "h.fleet", bundle.manifest, bundle.model).path
+    found = load_bundle(str(path)).predict(images[:20])
+    assert all(p.label == samples.NAMES[p.index] and p.margin >= 0 for p in found)
+
+
+def test_the_scalar_is_not_part_of_a_prediction() -> None:
+    fields = {field.name for field in dataclasses.fields(Prediction)}
+    assert fields == {"label", "index", "margin"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((2, 1, 32, 32), np.uint8), r"images have shape \(2, 1, 32, 32\); this device"),
+        (np.zeros((2, 3, 28, 28), np.uint8), r"takes \('N', 1, 28, 28\)"),
+        (np.zeros((28, 28), np.uint8), r"images have shape \(28, 28\)"),
+        (np.zeros((2, 28, 28), np.int64), "images are int64"),
+        (np.zeros((2, 28, 28), np.float64), "images are float64"),
+        (np.zeros((2, 28, 28), np.bool_), "images are bool"),
+        (np.full((2, 28, 28), 255, np.float32), r"pixels run from 255\.0 to 255\.0"),
+        (np.full((2, 28, 28), -0.01, np.float32), r"must be in \[0, 1\]"),
+        (np.full((2, 28, 28), np.nan, np.float32), "pixels run from nan"),
+        (np.full((2, 28, 28), np.inf, np.float32), "pixels run from inf"),
+        ([[0.0]], "images are a list"),
+        ("digit.png", "images are a str"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.bfloat16), "images cannot be read"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.int64), "images are int64"),
+    ],
+)
+def test_unusable_images_are_refused(device: DeviceClassifier, wrong: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        device.predict(wrong)
+
+
+def test_files_of_any_size_and_mode_are_read(
+    device: DeviceClassifier, tmp_path: Path, images: Any
+) -> None:
+    exact, colour = tmp_path / "exact.png", tmp_path / "colour.jpg"
+    Image.fromarray(images[0, 0]).save(exact)
+    Image.new("RGB", (90, 60), (200, 30, 30)).save(colour)
+    found = device.predict_files([exact, colour])
+    assert len(found) == 2
+    assert device.predict_files([exact]) == device.predict(images[:1])
+    assert device.predict_files([]) == []
+
+
+def test_an_unreadable_file_is_named(device: DeviceClassifier, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    Image.new("L", (28, 28)).save(good)
+    bad.write_bytes(good.read_bytes()[:40])
+    for wrong in (bad, tmp_path / "absent.png", tmp_path):
+        with pytest.raises(DataError, match=wrong.name):
+            device.predict_files([good, wrong])
+
+
+def test_weights_of_another_network_are_refused(manifest: Manifest, bundle: Bundle) -> None:
+    wider = dataclasses.replace(manifest, model=dataclasses.replace(manifest.model, width=0.25))
+    with pytest.raises(BundleError, match=r"needs backbone\.layers\.0\.weight of shape"):
+        load_engine("torch", Bundle(wider, bundle.model))
+    deeper = dataclasses.replace(
+        manifest, model=dataclasses.replace(manifest.model, architecture="resnet18")
+    )
+    with pytest.raises(BundleError, match=r"the weights have nothing"):
+        load_engine("torch", Bundle(deeper, bundle.model))
+
+
+def test_weights_for_another_number_of_classes_are_refused(
+    manifest: Manifest, samples: ModuleType
+) -> None:
+    model = dataclasses.replace(manifest.model, head="logits")
+    three = dataclasses.replace(manifest, task="tra", encoding=None, model=model)
+    weights = weights_bytes(network(three))
+    four = dataclasses.replace(three, model=dataclasses.replace(model, num_classes=4))
+    with pytest.raises(BundleError, match="the weights of 'cam-01' do not fit its manifest"):
+        load_engine("torch", with_weights(four, samples, weights))
+
+
+def test_weights_for_another_encoding_are_refused(manifest: Manifest, bundle: Bundle) -> None:
+    other = dataclasses.replace(manifest, encoding=IntervalEncoding(3, 1.0, 3.0))
+    with pytest.raises(BundleError, match="belong to another encoding"):
+        load_engine("torch", Bundle(other, bundle.model))
+
+
+def test_a_manifest_of_a_giant_network_costs_nothing(manifest: Manifest, bundle: Bundle) -> None:
+    """2 KB of manifest describe 10 TB of weights; shapes are compared before memory is taken."""
+    giant = dataclasses.replace(
+        manifest,
+        model=dataclasses.replace(manifest.model, width=16.0, input_shape=(1, 1024, 1024)),
+    )
+    with pytest.raises(BundleError, match="needs backbone"):
+        load_engine("torch", Bundle(giant, bundle.model))
+
+
+def test_a_network_that_cannot_be_built_is_a_bundle_error(
+    manifest: Manifest, bundle: Bundle
+) -> None:
+    small = dataclasses.replace(
+        manifest, model=dataclasses.replace(manifest.model, input_shape=(1, 8, 8))
+    )
+    with pytest.raises(BundleError, match=r"do not fit its manifest: .*at least 16 pixels"):
+        load_engine("torch", Bundle(small, bundle.model))
+
+
+def test_an_unknown_engine_is_named(bundle: Bundle) -> None:
+    with pytest.raises(BackendError, match="there is no engine 'abacus'"):
+        load_engine("abacus", bundle)  # type: ignore[arg-type]
+
+
+def test_a_machine_without_torch_says_what_to_install(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "fleet.runtime.torch_engine", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(BackendError, match="the torch engine cannot start") as caught:
+        load_bundle(path)
+    assert "interval-fleet[train]" in str(caught.value.hint)
+
+
+def test_a_machine_without_pillow_says_what_to_install(
+    device: DeviceClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fleet.data.pictures", None)
+    with pytest.raises(BackendError, match="image files cannot be read here") as caught:
+        device.predict_files([Path("x.png")])
+    assert "pip install pillow" in str(caught.value.hint)
+
+
+@pytest.fixture(scope="module")
+def app() -> typer.Typer:
+    found = typer.Typer()
+    found.command()(predict)
+    found.command()(package)
+    return found
+
+
+def test_the_command_gives_a_label_and_a_margin_for_each_file(
+    app: typer.Typer, path: Path, device: DeviceClassifier, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{shade}.png" for shade in (0, 255)]
+    for shade, file in zip((0, 255), files, strict=True):
+        Image.new("L", (28, 28), shade).save(file)
+    expected = device.predict_files(files)
+    arguments = ["predict", str(path), *map(str, files)]
+    lines = CliRunner().invoke(app, arguments).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [str(p.label) for p in expected]
+    assert [line.split()[2] for line in lines] == [str(file) for file in files]
+    value = json.loads(CliRunner().invoke(app, [*arguments, "--format", "json"]).stdout)
+    assert value["device"] == "cam-01"
+    assert [entry["margin"] for entry in value["predictions"]] == [p.margin for p in expected]
+    assert set(value["predictions"][0]) == {"image", "label", "index", "margin"}
+
+
+def test_the_command_stays_json_where_the_output_is_not_finite(
+    app: typer.Typer, manifest: Manifest, samples: ModuleType, tmp_path: Path
+) -> None:
+    broken = network(manifest)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    bundle = with_weights(manifest, samples, weights_bytes(broken))
+    path = write_bundle(tmp_path / "nan.fleet", bundle.manifest, bundle.model).path
+    Image.new("L", (28, 28)).save(tmp_path / "a.png")
+    done = CliRunner().invoke(
+        app, ["predict", str(path), str(tmp_path / "a.png"), "--format", "json"]
+    )
+    (entry,) = json.loads(done.stdout)["predictions"]
+    assert (entry["label"], entry["index"], entry["margin"]) == (None, None, None)

@@ -5,6 +5,7 @@ prints. A ``FleetError`` ends a command with exit code 2 and without a traceback
 
     FleetError
     ├── ProfileError      the user's YAML
+    │   └── ProfileFileError  the file itself, or its secret, cannot be read (fleet.profiles)
     ├── DataError         a dataset or an image
     ├── CheckpointError   a run directory or a checkpoint
     ├── TrainingError     a training that diverged

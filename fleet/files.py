@@ -32,14 +32,18 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot write {path}: {reason}", hint=_HINTS.get(error.errno or 0))
 
 
-def make_directory(path: Path) -> Path:
+def make_directory(path: Path, *, mode: int = 0o777) -> Path:
     """Create ``path`` and its parents.
+
+    Args:
+        path: May exist already; its mode is then left as it is.
+        mode: Permission bits of ``path`` itself, less the process's umask.
 
     Raises:
         StorageError: The directory cannot be made.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(path, error) from error
     return path
@@ -90,9 +94,9 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:
+def write_json(path: Path, value: Any) -> None:
     """:func:`write_text` of :func:`canonical_json`."""
-    write_text(path, canonical_json(value), mode=mode)
+    write_text(path, canonical_json(value))
 
 
 def _sync_directory(path: Path) -> None:

@@ -22,7 +22,10 @@ Value = Callable[[Tensor], Tensor]
 """Raw head values, float32 (variants * B, R), to what is ascended, float32 (variants * B,)."""
 
 PULL = 0.1
-"""Weight of the next unit before its clip, against the scalar in slots (ordinal heads)."""
+"""Weight of the next unit before its clip, against the scalar in slots (ordinal heads).
+
+Without it a trained ordinal head has a zero gradient at 96 % of the images and the attack finds
+nothing; from 0.01 to 100 the weight made no difference (evade .445 to .452 at eps 0.2)."""
 
 
 class Objective(Protocol):

@@ -16,6 +16,11 @@ PATH = 4.0
 """Length of PGD's path in eps: 40 steps of eps/10 (Madry et al. 2018), whatever the steps."""
 
 
+ADAPTIVE_STEPS = SignStep(1.0, 0.02)
+"""From eps down to eps/50. Measured at 20 steps on an adversarially trained `linear` head, eps 0.1:
+evade .538, against .486 with constant steps of eps/4 and .482 with eps/10."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One attack of a portfolio.
@@ -65,8 +70,7 @@ def portfolio(
         Entry("paper", ("pgd",), paper),
     ]
     for names, objective in _adaptive(classifier, targets):
-        rule = SignStep(0.5, 0.02)
-        attack = PGD(objective, eps, steps, rule, restarts, False, precision)
+        attack = PGD(objective, eps, steps, ADAPTIVE_STEPS, restarts, False, precision)
         entries.append(Entry("adaptive", names, attack))
     return tuple(entries)
 

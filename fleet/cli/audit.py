@@ -54,7 +54,8 @@ def transfer(
         list[str] | None,
         typer.Option(
             "--eps",
-            help="Linf radius like 0.1 or 8/255; repeat it. [0.1 0.2 grey, 4/255 8/255 colour]",
+            help="Linf radius like 0.1 or 8/255; repeat it. By default 0.1 and 0.2 for grey images, "
+            "4/255 and 8/255 for colour.",
         ),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Images to attack.")] = 500,

@@ -19,10 +19,13 @@ FormatOption = Annotated[
 ]
 JobsOption = Annotated[
     int | None,
-    typer.Option("--jobs", "-j", min=1, help="Worker processes, one thread each. [one a core]"),
+    typer.Option(
+        "--jobs", "-j", min=1, help="Worker processes, one thread each. By default one a core."
+    ),
 ]
 RunArgument = Annotated[
-    Path | None, typer.Argument(metavar="[RUN]", help="A run directory. [the newest under runs/]")
+    Path | None,
+    typer.Argument(metavar="RUN", help="A run directory; by default the newest under runs/."),
 ]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Where runs are kept.")]
 DryRunOption = Annotated[
@@ -30,14 +33,14 @@ DryRunOption = Annotated[
 ]
 DeviceOption = Annotated[
     list[str] | None,
-    typer.Option("--device", "-d", help="Only this device; repeat for several. [all]"),
+    typer.Option("--device", "-d", help="Only this device; repeat for several. By default all."),
 ]
 SecretOption = Annotated[
     Path | None,
     typer.Option(
         "--secret",
         envvar="FLEET_SECRET",
-        help="File that `auto` encodings are drawn from. [PROFILE.secret beside the profile]",
+        help="File that `auto` encodings are drawn from; by default PROFILE.secret beside it.",
     ),
 ]
 

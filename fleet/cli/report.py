@@ -14,14 +14,14 @@ from fleet.cli.output import Format, Output
 def report(
     audit: Annotated[
         Path | None,
-        typer.Argument(metavar="[AUDIT]", help="An audit.json. [the newest run's transfer audit]"),
+        typer.Argument(metavar="AUDIT", help="An audit.json; by default the newest run's."),
     ] = None,
     run: Annotated[
         Path | None, typer.Option("--run", help="The run whose transfer audit to render.")
     ] = None,
     runs: RunsOption = Path("runs"),
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Directory to write to. [beside the audit]")
+        Path | None, typer.Option("--out", "-o", help="Directory to write to; by default beside the audit.")
     ] = None,
     form: FormatOption = Format.auto,
 ) -> None:

@@ -44,7 +44,7 @@ def train(
     ] = Path("profiles/devices.yaml"),
     device: DeviceOption = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="Run directory. [runs/TIME-NAME]")
+        Path | None, typer.Option("--run", help="Run directory; by default runs/TIME-NAME.")
     ] = None,
     runs: RunsOption = Path("runs"),
     resume: Annotated[
@@ -66,7 +66,7 @@ def train(
     from fleet.training.plan import plan_training
 
     output = Output(form)
-    spec = load_profile(profiles, secret=secret)
+    spec = load_profile(profiles, secret=secret, create_secret=not dry_run)
     plan = plan_training(spec, parent=runs, run=run, resume=resume.value, devices=device)
     if dry_run:
         output.data(_plan_table(plan), _plan_value(plan))

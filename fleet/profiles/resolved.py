@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from fleet.errors import CheckpointError
-from fleet.files import write_json
 from fleet.profiles.spec import FamilySpec
 from fleet.rundir import RunDirectory
 
@@ -23,13 +22,3 @@ def read_family(run: RunDirectory) -> FamilySpec:
             f"{run.profile} is no resolved profile: {type(error).__name__}: {error}",
             hint="another version of fleet may have written it; train again",
         ) from error
-
-
-def write_family(run: RunDirectory, spec: FamilySpec) -> None:
-    """Write it; for the owner's eyes only if any encoding was drawn from a secret.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    secret = any(device.drawn for device in spec.devices)
-    write_json(run.profile, spec.to_dict(), mode=0o600 if secret else 0o644)

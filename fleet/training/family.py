@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from fleet.assembly import load_images
+from fleet.data import ImageData
 from fleet.errors import CheckpointError, FleetError
 from fleet.execution import Job, JobOutcome, run_jobs
 from fleet.execution.jobs import OnProgress, default_workers
 from fleet.files import make_directory, write_json
-from fleet.profiles.resolved import write_family
 from fleet.profiles.spec import FamilySpec
 from fleet.provenance import environment
 from fleet.rundir import RunDirectory
@@ -73,9 +73,11 @@ def execute_plan(
 ) -> FamilyResult:
     """Carry out a plan; see :func:`train_family`."""
     images = load_images(plan.spec.data)  # absent or damaged data stops here, before any file
-    make_directory(plan.run.root)
+    # Weights hold the positions of the intervals, so a family with drawn encodings is private.
+    private = any(device.drawn for device in plan.spec.devices)
+    make_directory(plan.run.root, mode=0o700 if private else 0o777)
     with _locked(plan.run):
-        _write_headers(plan, images.provenance)
+        _write_headers(plan, images)
         digest = plan.spec.digest()
         jobs = [
             Job(device.name, fit_device, (FitJob(plan.run, device, plan.spec.data, digest),))
@@ -86,12 +88,18 @@ def execute_plan(
     return _collect(plan.run, outcomes)
 
 
-def _write_headers(plan: TrainingPlan, provenance: dict[str, Any]) -> None:
+def _write_headers(plan: TrainingPlan, images: ImageData) -> None:
     """The profile goes last: a directory is a run once it holds one."""
+    dataset = {
+        **images.provenance,
+        "class_names": list(images.class_names),
+        "mean": list(images.mean),
+        "std": list(images.std),
+    }
     write_json(plan.run.environment, environment())
-    write_json(plan.run.dataset, provenance)
+    write_json(plan.run.dataset, dataset)
     if not plan.run.profile.exists():
-        write_family(plan.run, plan.spec)
+        write_json(plan.run.profile, plan.spec.to_dict())
 
 
 def _collect(run: RunDirectory, outcomes: dict[str, JobOutcome]) -> FamilyResult:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -140,3 +142,21 @@ def test_verify_of_nothing_is_an_error_and_not_a_verdict(app: typer.Typer, tmp_p
     assert "No such file" in absent.exception.message
     assert "verified" not in absent.output
     assert call(app, "verify").exit_code == 2
+
+
+def test_exit_codes_of_a_real_process_tell_damage_from_absence(
+    run_fleet: Callable[..., "subprocess.CompletedProcess[str]"],
+    tmp_path: Path,
+    samples: ModuleType,
+) -> None:
+    path = tmp_path / "cam-01-2026.11.1.fleet"
+    path.write_bytes(samples.tiny_bundle())
+    assert run_fleet("verify", path).returncode == 0
+    path.write_bytes(samples.tiny_bundle()[:-1])
+    damaged = run_fleet("verify", path)
+    assert damaged.returncode == 1
+    assert "the end marker is damaged" in damaged.stdout
+    absent = run_fleet("verify", tmp_path / "absent.fleet")
+    assert absent.returncode == 2
+    assert absent.stdout == ""
+    assert "Traceback" not in absent.stderr

@@ -43,6 +43,18 @@ def test_verification_lists_every_check_and_says_unsigned(bundle: Path) -> None:
     assert any(note.startswith("unsigned") for note in found.notes)
 
 
+def test_a_bundle_that_was_rewritten_as_a_whole_passes_and_the_verdict_says_why(
+    bundle: Path, samples: ModuleType
+) -> None:
+    """The limit of digests without a signature, written down so that nobody relies on more."""
+    forged = read_bundle(bundle).manifest.to_dict()
+    forged["metrics"]["accuracy"] = 1.0
+    bundle.write_bytes(samples.assemble(forged, samples.tiny_model()))
+    found = verify_bundle(bundle)
+    assert found.ok
+    assert any("not somebody who rewrites the whole bundle" in note for note in found.notes)
+
+
 def test_a_renamed_bundle_is_noted_and_still_passes(bundle: Path) -> None:
     other = bundle.rename(bundle.with_name("cam-02-2026.11.1.fleet"))
     found = verify_bundle(other)

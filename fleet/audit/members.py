@@ -27,6 +27,7 @@ class Member:
         weights_sha256: Digest of the weights, for the record.
         architecture: Backbone name, for the record.
         head: Head name, for the record.
+        private: Keep the encoding out of the result, because it was drawn from a secret.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Member:
     weights_sha256: str = ""
     architecture: str = ""
     head: str = ""
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,4 +167,5 @@ def load_member(run: RunDirectory, family: FamilySpec, device: DeviceSpec) -> Me
         weights_sha256=weights_digest(classifier),
         architecture=device.model.architecture,
         head=device.model.head,
+        private=bool(device.drawn),
     )

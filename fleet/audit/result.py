@@ -124,7 +124,8 @@ class AuditedDevice:
         task: ``int``, ``tra`` or ``hin``.
         architecture: Backbone name.
         head: Head name.
-        encoding: ``IntervalEncoding.to_dict()``, or None for ``tra`` and ``hin``.
+        encoding: ``IntervalEncoding.to_dict()``; None for ``tra`` and ``hin``, and for encodings
+            drawn from a secret, which an audit does not give away.
         weights_sha256: SHA-256 of the weights.
         images: Audited images.
         correct: How many of them are decoded correctly without an attack.

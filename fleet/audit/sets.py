@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -101,5 +102,5 @@ def read_sets(path: Path, origin: dict[str, Any] | None = None) -> AdversarialSe
             images=load(data)["images"],
             health=GradientHealth(**manifest["health"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise AuditError(f"cannot read {path}: {error}", hint=_AGAIN) from error

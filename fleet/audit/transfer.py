@@ -178,12 +178,13 @@ def assemble(
 def audited_device(member: Member, scores: VictimScores) -> AuditedDevice:
     """Describe one device with its clean figures."""
     classifier = member.classifier
+    encoding = None if member.private else classifier.encoding
     return AuditedDevice(
         name=member.name,
         task=classifier.task,
         architecture=member.architecture,
         head=member.head or classifier.head_name,
-        encoding=None if classifier.encoding is None else classifier.encoding.to_dict(),
+        encoding=None if encoding is None else encoding.to_dict(),
         weights_sha256=member.weights_sha256,
         images=len(scores.clean),
         correct=int((scores.clean == 0).sum()),

@@ -12,8 +12,11 @@ from typing import Any
 
 from fleet.bundle.evidence import AuditRow, AuditSummary
 from fleet.errors import CheckpointError
+from fleet.files import canonical_json
 
 AUDIT_SCHEMA = "fleet.audit.transfer/1"
+CIRCUMSTANCES = ("created", "provenance", "run")
+"""Keys of ``audit.json`` that say when, where and by which command, and not what was found."""
 
 
 def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummary | None:
@@ -34,8 +37,7 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
     if not path.exists():
         return None
     try:
-        data = path.read_bytes()
-        audit = json.loads(data)
+        audit = json.loads(path.read_bytes())
         if audit["schema"] != AUDIT_SCHEMA:
             return None
         audited = {entry["name"]: entry["weights_sha256"] for entry in audit["devices"]}
@@ -45,6 +47,7 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
             if (matrix["protocol"], matrix["attack"]) == ("adaptive", "worst")
         ]
         failed = sum(check["verdict"] == "fail" for check in audit["checks"])
+        digest = findings_digest(audit)
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{path} is damaged: {type(error).__name__}: {error}",
@@ -58,7 +61,20 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
             hint="`fleet audit transfer` audits the present ones",
         )
     present = tuple(row for row in rows if row is not None)
-    return AuditSummary(hashlib.sha256(data).hexdigest(), failed, present)
+    return AuditSummary(digest, failed, present)
+
+
+def findings_digest(audit: dict[str, Any]) -> str:
+    """SHA-256 of what an audit found: the same audit at another time and place has the same.
+
+    Args:
+        audit: Content of ``audit.json``.
+
+    Raises:
+        ValueError: It holds NaN or an infinity.
+    """
+    findings = {key: value for key, value in audit.items() if key not in CIRCUMSTANCES}
+    return hashlib.sha256(canonical_json(findings).encode("utf-8")).hexdigest()
 
 
 def _row(matrix: dict[str, Any], victim: str) -> AuditRow | None:

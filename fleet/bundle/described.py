@@ -43,7 +43,7 @@ def describe_device(
         return Manifest(
             device=device.name,
             release=release,
-            created=_created(result["finished"]),
+            created=_created(),
             task=device.task,
             encoding=device.encoding,
             model=ModelSection(
@@ -102,19 +102,16 @@ def _check_result(run: RunDirectory, device: str, result: dict[str, Any], payloa
             )
 
 
-def _created(finished: str) -> str:
-    """The end of the training, or the time that reproducible-builds.org's variable names."""
+def _created() -> str | None:
+    """The time that reproducible-builds.org's variable names; a clock would change the bytes."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     if epoch is None:
-        moment = datetime.fromisoformat(finished)
-    elif epoch.isascii() and epoch.isdigit() and len(epoch) <= 11:
-        moment = datetime.fromtimestamp(int(epoch), UTC)
-    else:
-        raise BundleError(
-            f"SOURCE_DATE_EPOCH is {epoch!r}",
-            hint="set it to whole seconds since 1970, or unset it",
-        )
-    return moment.astimezone(UTC).strftime(TIME_FORMAT)
+        return None
+    if epoch.isascii() and epoch.isdigit() and len(epoch) <= 11:
+        return datetime.fromtimestamp(int(epoch), UTC).strftime(TIME_FORMAT)
+    raise BundleError(
+        f"SOURCE_DATE_EPOCH is {epoch!r}", hint="set it to whole seconds since 1970, or unset it"
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class AuditSummary(Section):
     """The transfer audit of these very weights.
 
     Attributes:
-        sha256: Digest of ``audit.json``.
+        sha256: Digest of what was found (:func:`fleet.bundle.audited.findings_digest`).
         failed_checks: Reliability checks that failed; with any, the rates are lower bounds.
         rows: One for each eps, ascending.
         extra: Unknown fields.

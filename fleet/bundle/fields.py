@@ -43,6 +43,13 @@ class Fields:
             raise self.error(key, f"is {value!r}, which does not have the form of a {key}")
         return str(value)
 
+    def optional_text(self, key: str, pattern: re.Pattern[str]) -> str | None:
+        """Take a text or null."""
+        if key in self.rest and self.rest[key] is None:
+            del self.rest[key]
+            return None
+        return self.text(key, pattern)
+
     def choice(self, key: str, options: Sequence[str]) -> str:
         """Take one of the strings ``options``."""
         value = self.value(key)

@@ -31,7 +31,7 @@ class Manifest(Section):
     Attributes:
         device: Device name; letters, digits, ``.``, ``-`` and ``_``, at most 64.
         release: Release name, of the same form.
-        created: UTC time, ``YYYY-MM-DDTHH:MM:SSZ``.
+        created: UTC time, ``YYYY-MM-DDTHH:MM:SSZ``, or None where no time was asked for.
         task: ``int``, ``tra`` or ``hin``.
         encoding: The device's intervals; None for ``tra`` and ``hin``.
         model: Which network the weights belong to.
@@ -48,7 +48,7 @@ class Manifest(Section):
 
     device: str
     release: str
-    created: str
+    created: str | None
     task: Task
     encoding: IntervalEncoding | None
     model: ModelSection
@@ -103,8 +103,10 @@ class Manifest(Section):
         return manifest
 
 
-def _time(fields: Fields) -> str:
-    text = fields.text("created", UTC_TIME)
+def _time(fields: Fields) -> str | None:
+    text = fields.optional_text("created", UTC_TIME)
+    if text is None:
+        return None
     try:
         datetime.strptime(text, TIME_FORMAT)
     except ValueError as error:

@@ -26,6 +26,8 @@ EPILOG = (
     "Exit codes: 0 done; 1 the check ran and the answer is no; 2 could not do it; 130 interrupted."
 )
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="fleet",
     help="Train, audit and package a family of interval-label image classifiers.",
@@ -69,9 +71,10 @@ def main() -> None:
         app()
     except FleetError as error:
         _fail(error.message, error.hint, error)
-    except KeyboardInterrupt:
-        error_console().print("interrupted; finished work is kept")
-        sys.exit(130)
+    except SystemExit as done:
+        if done.code == INTERRUPTED:  # Typer turns Ctrl-C into this, without a word
+            error_console().print("interrupted; finished work is kept")
+        raise
     except BrokenPipeError:
         # The reader of our stdout left, for example `| head`: not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -37,14 +37,14 @@ def package(
     device: DeviceOption = None,
     runs: RunsOption = Path("runs"),
     force: Annotated[
-        bool, typer.Option("--force", help="Replace bundles of this name and other content.")
+        bool, typer.Option("--force", help="Replace bundles of this name whose content differs.")
     ] = False,
     dry_run: DryRunOption = False,
     form: FormatOption = Format.auto,
 ) -> None:
     """Write one bundle for each trained device.
 
-    The same run and the same release give the same bytes.
+    The same weights, audit and release give the same bytes, from any run and at any time.
 
     Example: fleet package --release 2026.11.1
     """
@@ -71,8 +71,13 @@ def package(
 
 def verify(
     bundles: Annotated[
-        list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles, or directories of them.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="BUNDLE",
+            help="Bundles, or directories of them; by default those of the newest run.",
+        ),
+    ] = None,
+    runs: RunsOption = Path("runs"),
     form: FormatOption = Format.auto,
 ) -> None:
     """Check every byte of bundles; exit code 1 if any check of any bundle fails.
@@ -84,7 +89,8 @@ def verify(
     from fleet.bundle import verify_bundle
 
     output = Output(form)
-    results = [verify_bundle(path) for path in _expand(bundles)]
+    paths = _expand(bundles) if bundles else _newest(runs, output)
+    results = [verify_bundle(path) for path in paths]
     failed = [result for result in results if not result.ok]
     value = {"ok": not failed, "bundles": [_verification_value(result) for result in results]}
     _write_lines(output, (line for result in results for line in _verification(result)), value)
@@ -97,11 +103,13 @@ def verify(
 def predict(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fleet file.")],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, BMP or WebP files.")
+        list[Path], typer.Argument(metavar="IMAGE", help="JPEG, PNG, BMP or WebP files.")
     ],
     form: FormatOption = Format.auto,
 ) -> None:
     """Decide what is on images, as the device would: a class, or None, with its margin.
+
+    The margin is how far the output is from another decision; it is below 0 in a gap.
 
     Example: fleet predict cam-01-2026.11.1.fleet digit.png
     """
@@ -131,17 +139,28 @@ def _release(run: RunDirectory) -> str:
     return ".".join(stamp.groups())
 
 
+def _newest(runs: Path, output: Output) -> list[Path]:
+    """List the bundles of the newest run, and say which run that is."""
+    from fleet.rundir import find_run
+
+    directory = find_run(None, runs).bundles
+    output.note(f"verifying the bundles in {directory}")
+    return _inside(directory)
+
+
 def _expand(paths: list[Path]) -> list[Path]:
     """Replace each directory by the bundles in it."""
+    return [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
+
+
+def _inside(directory: Path) -> list[Path]:
+    """List the bundles in a directory, which need not be there."""
     from fleet.errors import BundleError
 
-    expanded: list[Path] = []
-    for path in paths:
-        inside = sorted(path.glob("*.fleet")) if path.is_dir() else [path]
-        if not inside:
-            raise BundleError(f"no bundles in {path}", hint="`fleet package` makes some")
-        expanded += inside
-    return expanded
+    found = sorted(directory.glob("*.fleet"))
+    if not found:
+        raise BundleError(f"no bundles in {directory}", hint="`fleet package` makes some")
+    return found
 
 
 def _write_lines(output: Output, lines: Iterable[str], value: Any) -> None:

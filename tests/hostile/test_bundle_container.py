@@ -7,9 +7,9 @@ import resource
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import archive, read_bundle, verify_bundle
 from fleet.errors import BundleError
@@ -87,7 +87,7 @@ ABUSES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 @pytest.mark.parametrize("name", ABUSES)
 def test_an_abused_container_is_refused(
-    name: str, tmp_path: Path, samples: ModuleType, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change, message = ABUSES[name]
     path = tmp_path / "in" / "a.fleet"
@@ -116,9 +116,7 @@ def parts(data: bytes) -> list[bytes]:
     return [*found, data[position:]]
 
 
-def test_members_may_not_change_places_repeat_or_be_missing(
-    samples: ModuleType, tmp_path: Path
-) -> None:
+def test_members_may_not_change_places_repeat_or_be_missing(tmp_path: Path) -> None:
     version, manifest, model, end = parts(samples.tiny_bundle())
     orders = [
         [manifest, version, model, end],
@@ -140,7 +138,7 @@ def test_members_may_not_change_places_repeat_or_be_missing(
     assert read_bundle(path)
 
 
-def test_a_fourth_member_is_refused(samples: ModuleType, tmp_path: Path) -> None:
+def test_a_fourth_member_is_refused(tmp_path: Path) -> None:
     version, manifest, model, end = parts(samples.tiny_bundle())
     fourth = archive.member_header("run.sh", 5) + b"#!/bi".ljust(BLOCK, b"\0")
     path = tmp_path / "a.fleet"
@@ -151,7 +149,7 @@ def test_a_fourth_member_is_refused(samples: ModuleType, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_a_repacked_bundle_is_refused(form: int, samples: ModuleType, tmp_path: Path) -> None:
+def test_a_repacked_bundle_is_refused(form: int, tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(samples.tiny_bundle())) as tar:
         entries = [(info(e.name), tar.extractfile(e).read()) for e in tar]  # type: ignore[union-attr]
     path = tmp_path / "a.fleet"
@@ -160,7 +158,7 @@ def test_a_repacked_bundle_is_refused(form: int, samples: ModuleType, tmp_path: 
         read_bundle(path)
 
 
-def test_pax_records_in_front_are_refused(samples: ModuleType, tmp_path: Path) -> None:
+def test_pax_records_in_front_are_refused(tmp_path: Path) -> None:
     entry = info("version")
     entry.pax_headers = {"path": "../../escape", "size": "99999999999"}
     path = tmp_path / "a.fleet"
@@ -169,9 +167,7 @@ def test_pax_records_in_front_are_refused(samples: ModuleType, tmp_path: Path) -
         read_bundle(path)
 
 
-def test_a_hundred_thousand_members_end_at_the_first_surplus_one(
-    samples: ModuleType, tmp_path: Path
-) -> None:
+def test_a_hundred_thousand_members_end_at_the_first_surplus_one(tmp_path: Path) -> None:
     version, manifest, model, end = parts(samples.tiny_bundle())
     many = archive.member_header("x", 0) * 100_000
     path = tmp_path / "a.fleet"
@@ -180,7 +176,7 @@ def test_a_hundred_thousand_members_end_at_the_first_surplus_one(
         read_bundle(path)
 
 
-def test_claimed_sizes_are_never_allocated(tmp_path: Path, samples: ModuleType) -> None:
+def test_claimed_sizes_are_never_allocated(tmp_path: Path) -> None:
     """A model that claims 900 MiB in a file of 5 KB, and one that really is a sparse 20 GiB."""
     version, manifest, _, end = parts(samples.tiny_bundle())
     claim = archive.member_header("model.safetensors", 900 * 1024**2)

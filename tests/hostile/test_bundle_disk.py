@@ -3,40 +3,40 @@
 import errno
 import os
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import package_run, read_bundle, write_bundle
 from fleet.errors import StorageError
 
 
-def big_model(samples: ModuleType) -> bytes:
+def big_model() -> bytes:
     header = {"__metadata__": {"format": "pt"}, "w": samples.tensor([600_000], 0, 2_400_000)}
     model: bytes = samples.safetensors(header, bytes(2_400_000))
     return model
 
 
-def test_a_full_disk_leaves_nothing_behind(small_disk: Path, samples: ModuleType) -> None:
-    model = big_model(samples)
+def test_a_full_disk_leaves_nothing_behind(small_disk: Path) -> None:
+    model = big_model()
     with pytest.raises(StorageError, match="No space left") as caught:
         write_bundle(small_disk / "a.fleet", samples.manifest(model), model)
     assert "free some disk space" in str(caught.value.hint)
     assert list(small_disk.iterdir()) == []
 
 
-def test_a_full_disk_keeps_the_old_bundle(small_disk: Path, samples: ModuleType) -> None:
+def test_a_full_disk_keeps_the_old_bundle(small_disk: Path) -> None:
     path, model = small_disk / "a.fleet", samples.tiny_model()
     write_bundle(path, samples.manifest(model), model)
     before = path.read_bytes()
     with pytest.raises(StorageError):
-        write_bundle(path, samples.manifest(big_model(samples)), big_model(samples))
+        write_bundle(path, samples.manifest(big_model()), big_model())
     assert list(small_disk.iterdir()) == [path]
     assert path.read_bytes() == before
 
 
 def test_a_failing_sync_leaves_nothing_behind(
-    tmp_path: Path, samples: ModuleType, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -49,7 +49,7 @@ def test_a_failing_sync_leaves_nothing_behind(
 
 
 def test_packaging_that_fails_half_way_keeps_whole_bundles_and_can_be_repeated(
-    tmp_path: Path, samples: ModuleType, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = samples.finished_run(tmp_path / "20261122-000000-demo", "cam-01", "cam-02")
     real, calls = os.fsync, iter(range(100))
@@ -68,9 +68,7 @@ def test_packaging_that_fails_half_way_keeps_whole_bundles_and_can_be_repeated(
     assert len(package_run(run, "r1")) == 2
 
 
-def test_a_file_where_a_directory_must_be_is_a_clear_error(
-    tmp_path: Path, samples: ModuleType
-) -> None:
+def test_a_file_where_a_directory_must_be_is_a_clear_error(tmp_path: Path) -> None:
     run = samples.finished_run(tmp_path / "20261122-000000-demo", "cam-01")
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(StorageError, match="out"):
@@ -78,9 +76,7 @@ def test_a_file_where_a_directory_must_be_is_a_clear_error(
     assert (tmp_path / "out").read_text() == "in the way"
 
 
-def test_a_directory_where_the_bundle_must_be_is_a_clear_error(
-    tmp_path: Path, samples: ModuleType
-) -> None:
+def test_a_directory_where_the_bundle_must_be_is_a_clear_error(tmp_path: Path) -> None:
     run = samples.finished_run(tmp_path / "20261122-000000-demo", "cam-01")
     (run.bundles / "cam-01-r1.fleet").mkdir(parents=True)
     with pytest.raises(StorageError, match=r"cam-01-r1\.fleet"):

@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import read_bundle
 from fleet.bundle.tensors import tensor_layout
@@ -34,7 +34,11 @@ ABUSES: dict[str, tuple[bytes, str]] = {
     "seven bytes": (b"\0" * 7, "shorter than its own length field"),
     "header longer than the file": (b"\xff\0\0\0\0\0\0\0{}", "ends inside its header of 255"),
     "header of 2^64 - 1": (b"\xff" * 8 + b"{}", "header of 18446744073709551615 bytes"),
-    "header of 100 MB": (build(b"{" + b" " * 100_000_000), "header of 100000001 bytes"),
+    "header one byte above the limit": (build(b"{" + b" " * 1024**2), "header of 1048577 bytes"),
+    "header of 100 MB claimed": (
+        (10**8).to_bytes(8, "little") + b"{}",
+        "header of 100000000 bytes",
+    ),
     "header of no bytes": (build(b""), "does not begin with '{'"),
     "header begins with a space": (build(b" {}"), "does not begin with '{'"),
     "header is a list": (build(b"[]"), "does not begin with '{'"),
@@ -94,7 +98,7 @@ ABUSES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", ABUSES)
-def test_abused_weights_are_refused(name: str, tmp_path: Path, samples: ModuleType) -> None:
+def test_abused_weights_are_refused(name: str, tmp_path: Path) -> None:
     model, message = ABUSES[name]
     with pytest.raises(BundleError, match=message):
         tensor_layout(model)

@@ -1,39 +1,25 @@
 import dataclasses
 import hashlib
-import importlib.util
 import io
-from pathlib import Path
-from types import ModuleType
+from datetime import datetime
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.bundle import bundle_samples as samples
 
 from fleet.bundle.archive import MAX_MODEL_BYTES
-from fleet.bundle.manifest import Manifest
+from fleet.bundle.manifest import TIME_FORMAT, Manifest
 from fleet.bundle.reader import examine
 from fleet.bundle.sections import Payload
 from fleet.bundle.writer import bundle_bytes
 from fleet.encoding import IntervalEncoding
 
-SAMPLES = Path(__file__).resolve().parents[1] / "unit" / "bundle" / "bundle_samples.py"
-
-
-@pytest.fixture(scope="module")
-def samples() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bundle_samples", SAMPLES)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True)
 printable = st.text(min_size=1, max_size=30).filter(str.isprintable)
 lengths = st.floats(0.25, 1000, width=32)
 rates = st.floats(0, 1)
+times = st.datetimes(datetime(1970, 1, 1)).map(lambda moment: moment.strftime(TIME_FORMAT))
 later = st.dictionaries(
     st.from_regex(r"x_[a-z]{1,8}", fullmatch=True),
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
@@ -59,13 +45,14 @@ def changes(draw: st.DrawFn) -> dict[str, Any]:
         "class_names": tuple(
             draw(st.lists(printable, min_size=count, max_size=count, unique=True))
         ),
+        "created": draw(st.none() | times),
         "accuracy": draw(rates),
         "extra": draw(later),
         "buffer": draw(st.binary(max_size=200).map(lambda data: data[: len(data) // 4 * 4])),
     }
 
 
-def build(samples: ModuleType, drawn: dict[str, Any]) -> tuple[Manifest, bytes]:
+def build(drawn: dict[str, Any]) -> tuple[Manifest, bytes]:
     buffer = drawn["buffer"]
     header = {
         "__metadata__": {"format": "pt"},
@@ -77,6 +64,7 @@ def build(samples: ModuleType, drawn: dict[str, Any]) -> tuple[Manifest, bytes]:
         base,
         device=drawn["device"],
         release=drawn["release"],
+        created=drawn["created"],
         encoding=drawn["encoding"],
         class_names=drawn["class_names"],
         extra=drawn["extra"],
@@ -88,11 +76,11 @@ def build(samples: ModuleType, drawn: dict[str, Any]) -> tuple[Manifest, bytes]:
 
 
 @given(drawn=changes())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=40)
 def test_any_bundle_comes_back_and_is_written_again_with_the_same_bytes(
-    samples: ModuleType, drawn: dict[str, Any]
+    drawn: dict[str, Any],
 ) -> None:
-    manifest, model = build(samples, drawn)
+    manifest, model = build(drawn)
     data = bundle_bytes(manifest, model)
     found = examine(io.BytesIO(data), [], max_model_bytes=MAX_MODEL_BYTES)
     assert found.manifest == manifest

@@ -9,6 +9,9 @@ from fleet.audit.counting import WORST
 from fleet.audit.evidence import Evidence
 from fleet.audit.result import Check, Matrix, Protocol, Verdict
 
+_ROUNDING = 1e-9
+"""Slack for differences of rates: 0.80 - 0.75 is a little more than 0.05."""
+
 
 @dataclass(frozen=True)
 class Excess:
@@ -32,7 +35,7 @@ def excess_check(
     """Fail with the worst figure and the number of breaches; nothing to look at, no check."""
     if not excesses:
         return
-    breaches = [excess for excess in excesses if excess.amount > tolerance]
+    breaches = [excess for excess in excesses if excess.amount > tolerance + _ROUNDING]
     finding = good
     if breaches:
         worst = max(breaches, key=lambda excess: excess.amount)

@@ -41,7 +41,7 @@ def tiny_model(seed: int = 0) -> bytes:
     return safetensors(header, bytes((seed + i) % 251 for i in range(36)))
 
 
-def manifest(model: bytes, **changes: Any) -> Manifest:
+def manifest(model: bytes, /, **changes: Any) -> Manifest:
     """A manifest that belongs to ``model``."""
     base = Manifest(
         device="cam-01",
@@ -63,6 +63,23 @@ def manifest(model: bytes, **changes: Any) -> Manifest:
 def tiny_bundle() -> bytes:
     model = tiny_model()
     return bundle_bytes(manifest(model), model)
+
+
+def smallest_bundle() -> bytes:
+    """Nothing optional in the manifest, and names of one letter."""
+    model = safetensors({"__metadata__": {"format": "pt"}, "w": tensor([], 0, 4)}, b"\x3f\x80\1\2")
+    small = manifest(
+        model,
+        device="d",
+        release="1",
+        created=None,
+        task="tra",
+        encoding=None,
+        model=ModelSection("nn", "logits", 1.0, True, 2, (1, 28, 28)),
+        class_names=("a", "b"),
+        audit=None,
+    )
+    return bundle_bytes(small, model)
 
 
 def assemble(value: Any, model: bytes) -> bytes:
@@ -90,7 +107,7 @@ def family(*names: str) -> FamilySpec:
     return FamilySpec("demo", data, devices)
 
 
-def finished_run(root: Path, *names: str, finished: str = "2026-11-22T21:31:00+00:00") -> Any:
+def finished_run(root: Path, *names: str) -> RunDirectory:
     """A run directory as ``fleet train`` leaves it, with tiny weights."""
     run, spec = RunDirectory(root), family(*names)
     write_json(run.profile, spec.to_dict())
@@ -105,11 +122,11 @@ def finished_run(root: Path, *names: str, finished: str = "2026-11-22T21:31:00+0
     write_json(run.dataset, dataset)
     for seed, name in enumerate(names):
         write_bytes(run.model(name), tiny_model(seed))
-        write_json(run.result(name), result(name, tiny_model(seed), spec, finished))
+        write_json(run.result(name), result(name, tiny_model(seed), spec))
     return run
 
 
-def result(name: str, model: bytes, spec: FamilySpec, finished: str) -> dict[str, Any]:
+def result(name: str, model: bytes, spec: FamilySpec) -> dict[str, Any]:
     return {
         "schema": "fleet.result/1",
         "device": name,
@@ -120,7 +137,7 @@ def result(name: str, model: bytes, spec: FamilySpec, finished: str) -> dict[str
         "test": {"n": 1000, "correct": 970, "rejected": 12},
         "epochs": 1,
         "seconds": 1.5,
-        "finished": finished,
+        "finished": "2026-11-22T21:31:00+00:00",
         "fleet_version": "0.1.0",
         "torch_version": "2.15.0",
         "profile_digest": spec.digest(),

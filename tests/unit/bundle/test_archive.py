@@ -3,9 +3,9 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import archive
 from fleet.errors import BundleError
@@ -26,7 +26,7 @@ def test_the_container_is_an_ordinary_tar_with_three_plain_members() -> None:
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="no tar command on this machine")
-def test_the_tar_command_lists_and_reads_a_bundle(tmp_path: Path, samples: ModuleType) -> None:
+def test_the_tar_command_lists_and_reads_a_bundle(tmp_path: Path) -> None:
     path = tmp_path / "a.fleet"
     path.write_bytes(samples.tiny_bundle())
     listed = subprocess.run(["tar", "-tf", path], capture_output=True, text=True, check=True)

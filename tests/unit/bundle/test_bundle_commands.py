@@ -2,11 +2,11 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import typer
 from typer.testing import CliRunner, Result
+from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import read_bundle
 from fleet.cli.bundle import package, predict, verify
@@ -23,7 +23,7 @@ def app() -> typer.Typer:
 
 
 @pytest.fixture
-def run(tmp_path: Path, samples: ModuleType, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
     monkeypatch.chdir(tmp_path)
     found: RunDirectory = samples.finished_run(
         Path("runs/20261122-213100-demo"), "cam-01", "cam-02"
@@ -78,9 +78,7 @@ def test_package_replaces_other_bundles_only_when_forced(
     assert read_bundle(path)
 
 
-def test_a_run_without_a_date_needs_a_release(
-    app: typer.Typer, samples: ModuleType, tmp_path: Path
-) -> None:
+def test_a_run_without_a_date_needs_a_release(app: typer.Typer, tmp_path: Path) -> None:
     samples.finished_run(tmp_path / "mine", "cam-01")
     done = call(app, "package", tmp_path / "mine")
     assert done.exit_code == 2
@@ -108,7 +106,7 @@ def test_verify_prints_one_line_for_each_check_of_each_bundle(
 
 
 def test_verify_names_the_damaged_bundle_and_both_digests(
-    app: typer.Typer, run: RunDirectory, samples: ModuleType
+    app: typer.Typer, run: RunDirectory
 ) -> None:
     call(app, "package")
     bad = run.bundles / "cam-02-2026.11.22.fleet"
@@ -141,13 +139,43 @@ def test_verify_of_nothing_is_an_error_and_not_a_verdict(app: typer.Typer, tmp_p
     assert isinstance(absent.exception, BundleError)
     assert "No such file" in absent.exception.message
     assert "verified" not in absent.output
-    assert call(app, "verify").exit_code == 2
+
+
+def test_verify_without_arguments_takes_the_newest_run_and_says_so(
+    app: typer.Typer, run: RunDirectory
+) -> None:
+    samples.finished_run(Path("runs/20250101-000000-older"), "old")
+    call(app, "package")
+    call(app, "package", "20250101-000000-older")
+    done = call(app, "verify")
+    assert done.exit_code == 0
+    assert "verifying the bundles in runs/20261122-213100-demo/bundles" in done.stderr
+    assert "verifying" not in done.stdout
+    assert done.stdout == call(app, "verify", run.bundles).stdout
+    elsewhere = run.root.parent.rename("kept")
+    assert call(app, "verify", "--runs", elsewhere).stdout.count(": verified") == 2
+
+
+def test_verify_without_arguments_and_without_bundles_says_what_is_missing(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unknown = call(app, "verify")
+    assert isinstance(unknown.exception, CheckpointError)
+    assert "no runs under runs/" in unknown.exception.message
+    run = samples.finished_run(Path("runs/20261122-213100-demo"), "cam-01")
+    for _ in range(2):
+        missing = call(app, "verify")
+        assert isinstance(missing.exception, BundleError)
+        assert f"no bundles in {run.bundles}" in missing.exception.message
+        assert "fleet package" in str(missing.exception.hint)
+        assert missing.stdout == ""
+        run.bundles.mkdir(exist_ok=True)
 
 
 def test_exit_codes_of_a_real_process_tell_damage_from_absence(
     run_fleet: Callable[..., "subprocess.CompletedProcess[str]"],
     tmp_path: Path,
-    samples: ModuleType,
 ) -> None:
     path = tmp_path / "cam-01-2026.11.1.fleet"
     path.write_bytes(samples.tiny_bundle())

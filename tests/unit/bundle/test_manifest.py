@@ -1,10 +1,10 @@
 import copy
 import dataclasses
 import json
-from types import ModuleType
 from typing import Any
 
 import pytest
+from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import Manifest
 from fleet.errors import BundleError
@@ -12,7 +12,7 @@ from fleet.files import canonical_json
 
 
 @pytest.fixture
-def value(samples: ModuleType) -> dict[str, Any]:
+def value() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
         canonical_json(samples.manifest(samples.tiny_model()).to_dict())
     )
@@ -33,17 +33,19 @@ def put(value: dict[str, Any], path: str, new: Any) -> dict[str, Any]:
     return changed
 
 
-def test_json_and_back_is_the_same_manifest(value: dict[str, Any], samples: ModuleType) -> None:
+def test_json_and_back_is_the_same_manifest(value: dict[str, Any]) -> None:
     manifest = Manifest.from_dict(value)
     assert manifest == samples.manifest(samples.tiny_model())
     assert manifest.to_dict() == value
     assert manifest.file_name == "cam-01-2026.11.1.fleet"
 
 
-def test_a_logits_device_without_an_audit_comes_back(samples: ModuleType) -> None:
+def test_a_logits_device_without_a_time_and_an_audit_comes_back() -> None:
     manifest = samples.manifest(samples.tiny_model())
     model = dataclasses.replace(manifest.model, head="logits")
-    plain = dataclasses.replace(manifest, task="hin", encoding=None, audit=None, model=model)
+    plain = dataclasses.replace(
+        manifest, task="hin", encoding=None, audit=None, created=None, model=model
+    )
     assert Manifest.from_dict(json.loads(canonical_json(plain.to_dict()))) == plain
 
 
@@ -55,7 +57,9 @@ def test_unknown_fields_are_kept_and_written_back(value: dict[str, Any], path: s
     assert Manifest.from_dict(newer).to_dict() == newer
 
 
-@pytest.mark.parametrize("path", ["device", "model", "model.width", "audit", "audit.sha256"])
+@pytest.mark.parametrize(
+    "path", ["device", "created", "model", "model.width", "audit", "audit.sha256"]
+)
 def test_a_missing_field_is_named(value: dict[str, Any], path: str) -> None:
     with pytest.raises(BundleError, match=rf"manifest: {path} is missing"):
         Manifest.from_dict(put(value, path, ...))
@@ -72,6 +76,8 @@ WRONG = [
     ("device", 3, "1 to 256 printable"),
     ("release", "a/b", "release is 'a/b'"),
     ("created", "yesterday", "created is 'yesterday'"),
+    ("created", "", "created must be 1 to 256 printable"),
+    ("created", 0, "created must be 1 to 256 printable"),
     ("created", "2026-02-30T00:00:00Z", "which is no date"),
     ("created", "٢٠٢٦-01-01T00:00:00Z", "does not have the form"),
     ("task", "tra", "encoding must be null for this task"),

@@ -1,22 +1,23 @@
 import dataclasses
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import AuditRow, package_run, plan_run, read_bundle, write_plans
 from fleet.bundle.evidence import AuditSummary
 from fleet.errors import BundleError, CheckpointError
-from fleet.files import write_bytes, write_json
-from fleet.profiles.resolved import write_family
+from fleet.files import canonical_json, write_bytes, write_json
 from fleet.rundir import RunDirectory
 
 DEVICES = ("cam-01", "cam-02")
+FINDINGS = ("schema", "devices", "matrices", "checks")
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def no_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, samples: ModuleType) -> RunDirectory:
+def run(tmp_path: Path) -> RunDirectory:
     found: RunDirectory = samples.finished_run(tmp_path / "20261122-213100-demo", *DEVICES)
     return found
 
@@ -34,7 +35,7 @@ def change(path: Path, **fields: Any) -> None:
     write_json(path, {**json.loads(path.read_text()), **fields})
 
 
-def audit(run: RunDirectory, **changes: Any) -> Path:
+def audit(run: RunDirectory, /, **changes: Any) -> Path:
     """An audit.json of two devices, with what the summary needs."""
 
     def cell(surrogate: str, victim: str, flip: int, reject: int, n: int = 100) -> dict[str, Any]:
@@ -80,9 +81,7 @@ def audit(run: RunDirectory, **changes: Any) -> Path:
     return path
 
 
-def test_every_device_gets_a_bundle_that_says_what_it_is(
-    run: RunDirectory, samples: ModuleType
-) -> None:
+def test_every_device_gets_a_bundle_that_says_what_it_is(run: RunDirectory) -> None:
     infos = package_run(run, "2026.11.1")
     assert [info.path for info in infos] == [
         run.bundles / "cam-01-2026.11.1.fleet",
@@ -94,7 +93,7 @@ def test_every_device_gets_a_bundle_that_says_what_it_is(
     assert bundle.manifest.encoding == spec.devices[1].encoding
     assert bundle.manifest.model.width == 0.25
     assert bundle.manifest.class_names == samples.NAMES
-    assert bundle.manifest.created == "2026-11-22T21:31:00Z"
+    assert bundle.manifest.created is None
     assert bundle.manifest.metrics.accuracy == 0.97
     assert bundle.manifest.metrics.reject_rate == 0.012
     assert bundle.manifest.provenance.profile_digest == spec.digest()
@@ -103,10 +102,11 @@ def test_every_device_gets_a_bundle_that_says_what_it_is(
     assert bundle.manifest.audit is None
 
 
-def test_a_drawn_encoding_stays_with_its_owner(run: RunDirectory, samples: ModuleType) -> None:
+def test_a_drawn_encoding_stays_with_its_owner(run: RunDirectory) -> None:
     spec = samples.family(*DEVICES)
     secret = dataclasses.replace(spec.devices[0], drawn=("order",))
-    write_family(run, dataclasses.replace(spec, devices=(secret, *spec.devices[1:])))
+    drawn = dataclasses.replace(spec, devices=(secret, *spec.devices[1:]))
+    write_json(run.profile, drawn.to_dict())
     modes = [info.path.stat().st_mode & 0o777 for info in package_run(run, "r1")]
     assert modes == [0o600, 0o644]
 
@@ -176,7 +176,7 @@ def test_a_result_of_other_weights_is_refused(run: RunDirectory, key: str, value
         package_run(run, "r1")
 
 
-def test_exchanged_weights_are_refused(run: RunDirectory, samples: ModuleType) -> None:
+def test_exchanged_weights_are_refused(run: RunDirectory) -> None:
     write_bytes(run.model("cam-01"), samples.tiny_model(1))
     with pytest.raises(CheckpointError, match="weights_sha256"):
         package_run(run, "r1")
@@ -186,7 +186,6 @@ def test_exchanged_weights_are_refused(run: RunDirectory, samples: ModuleType) -
     ("name", "fields"),
     [
         ("result", {"test": {"n": 0, "correct": 0, "rejected": 0}}),
-        ("result", {"finished": "yesterday"}),
         ("result", {"test": None}),
         ("dataset", {"mean": "none"}),
         ("dataset", {"class_names": None}),
@@ -273,7 +272,6 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from fleet.bundle import package_run
-from fleet.profiles.resolved import write_family
 from fleet.rundir import RunDirectory
 for info in package_run(RunDirectory(Path(sys.argv[1])), "r1", Path(sys.argv[2])):
     print(info.sha256)
@@ -294,21 +292,71 @@ def test_two_processes_make_the_same_bytes(run: RunDirectory, tmp_path: Path) ->
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_trainings_at_other_times_agree_under_source_date_epoch(
-    tmp_path: Path, samples: ModuleType, monkeypatch: pytest.MonkeyPatch
+def another_training(root: Path, *, finished: str, seconds: float, audited: bool) -> RunDirectory:
+    """The same training at another time and place, perhaps with its audit."""
+    run: RunDirectory = samples.finished_run(root, *DEVICES)
+    for name in DEVICES:
+        change(run.result(name), finished=finished, seconds=seconds)
+    if audited:
+        audit(
+            run,
+            run=run.name,
+            created=finished,
+            provenance={"environment": {"command": ["fleet", str(root)], "cores": len(str(root))}},
+        )
+    return run
+
+
+@pytest.mark.parametrize("audited", [False, True])
+def test_the_same_training_at_another_time_and_place_gives_the_same_bundles(
+    tmp_path: Path, audited: bool
 ) -> None:
-    times = ("2026-11-22T21:31:00+00:00", "2027-01-01T03:00:00+02:00")
-    runs = [
-        samples.finished_run(tmp_path / f"r{n}", *DEVICES, finished=time)
-        for n, time in enumerate(times)
+    one = another_training(
+        tmp_path / "20261122-213100-demo",
+        finished="2026-11-22T21:31:00+00:00",
+        seconds=1.5,
+        audited=audited,
+    )
+    two = another_training(
+        tmp_path / "elsewhere" / "mine",
+        finished="2027-01-01T03:00:00+02:00",
+        seconds=99.0,
+        audited=audited,
+    )
+    first, second = package_run(one, "r1"), package_run(two, "r1")
+    assert [info.sha256 for info in first] == [info.sha256 for info in second]
+    assert [info.path.read_bytes() for info in first] == [info.path.read_bytes() for info in second]
+    assert (read_bundle(first[0].path).manifest.audit is not None) == audited
+
+
+def test_the_audits_digest_is_of_what_was_found_and_of_nothing_else(run: RunDirectory) -> None:
+    def digest(**changes: Any) -> str:
+        audit(run, **changes)
+        summary = plan_run(run, "r1")[0].manifest.audit
+        assert summary is not None
+        return summary.sha256
+
+    plain = digest()
+    assert plain == digest(created="2027-01-01", run="elsewhere", provenance={"cores": 64})
+    path = run.audit("transfer") / "audit.json"
+    found = {k: v for k, v in json.loads(path.read_text()).items() if k in FINDINGS}
+    assert plain == hashlib.sha256(canonical_json(found).encode()).hexdigest()
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    assert plain == digest(), "the spelling of the file does not count"
+    others = [
+        digest(settings={"seed": 1}),
+        digest(noise=[3]),
+        digest(checks=[{"verdict": "fail", "finding": "worse"}, {"verdict": "pass"}]),
     ]
-    apart = [package_run(run, "r1", tmp_path / f"apart{n}") for n, run in enumerate(runs)]
-    assert apart[0][0].sha256 != apart[1][0].sha256
-    assert read_bundle(apart[1][0].path).manifest.created == "2027-01-01T01:00:00Z"
+    assert len({plain, *others}) == 4
+
+
+def test_source_date_epoch_is_the_only_time_in_a_bundle(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795383060")
-    alike = [package_run(run, "r1", tmp_path / f"alike{n}") for n, run in enumerate(runs)]
-    assert [info.sha256 for info in alike[0]] == [info.sha256 for info in alike[1]]
-    assert read_bundle(alike[0][0].path).manifest.created == "2026-11-22T21:31:00Z"
+    (first, _) = package_run(run, "r1")
+    assert read_bundle(first.path).manifest.created == "2026-11-22T21:31:00Z"
 
 
 @pytest.mark.parametrize("epoch", ["", "soon", "-1", "1e9", "9" * 30, "²"])

@@ -2,22 +2,22 @@ import dataclasses
 import hashlib
 import os
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import read_bundle, verify_bundle, write_bundle
 from fleet.errors import BundleError, IntegrityError
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, samples: ModuleType) -> Path:
+def bundle(tmp_path: Path) -> Path:
     model = samples.tiny_model()
     manifest = samples.manifest(model)
     return write_bundle(tmp_path / manifest.file_name, manifest, model).path
 
 
-def test_what_is_written_is_read(tmp_path: Path, samples: ModuleType) -> None:
+def test_what_is_written_is_read(tmp_path: Path) -> None:
     model = samples.tiny_model()
     manifest = samples.manifest(model)
     info = write_bundle(tmp_path / "deep" / "a.fleet", manifest, model)
@@ -44,7 +44,7 @@ def test_verification_lists_every_check_and_says_unsigned(bundle: Path) -> None:
 
 
 def test_a_bundle_that_was_rewritten_as_a_whole_passes_and_the_verdict_says_why(
-    bundle: Path, samples: ModuleType
+    bundle: Path,
 ) -> None:
     """The limit of digests without a signature, written down so that nobody relies on more."""
     forged = read_bundle(bundle).manifest.to_dict()
@@ -62,7 +62,7 @@ def test_a_renamed_bundle_is_noted_and_still_passes(bundle: Path) -> None:
     assert "renamed: the manifest belongs to cam-01-2026.11.1.fleet" in found.notes
 
 
-def test_changed_weights_are_named_with_both_digests(bundle: Path, samples: ModuleType) -> None:
+def test_changed_weights_are_named_with_both_digests(bundle: Path) -> None:
     data = bytearray(bundle.read_bytes())
     at = data.index(samples.tiny_model()) + 250
     data[at] ^= 1
@@ -78,9 +78,7 @@ def test_changed_weights_are_named_with_both_digests(bundle: Path, samples: Modu
     assert hashlib.sha256(samples.tiny_model()).hexdigest() in last.detail
 
 
-def test_weights_of_another_length_are_an_integrity_error(
-    samples: ModuleType, tmp_path: Path
-) -> None:
+def test_weights_of_another_length_are_an_integrity_error(tmp_path: Path) -> None:
     model = samples.tiny_model()
     manifest = samples.manifest(model)
     payload = dataclasses.replace(manifest.payload, length=len(model) + 1)
@@ -95,7 +93,7 @@ def test_the_size_limit_of_the_model_is_the_callers(bundle: Path) -> None:
         read_bundle(bundle, max_model_bytes=266)
 
 
-def test_nothing_is_written_that_a_reader_would_refuse(tmp_path: Path, samples: ModuleType) -> None:
+def test_nothing_is_written_that_a_reader_would_refuse(tmp_path: Path) -> None:
     manifest = samples.manifest(samples.tiny_model())
     with pytest.raises(IntegrityError):
         write_bundle(tmp_path / "a.fleet", manifest, samples.tiny_model(seed=1))

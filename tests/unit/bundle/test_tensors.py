@@ -1,5 +1,3 @@
-from types import ModuleType
-
 import numpy as np
 import pytest
 from safetensors.numpy import save
@@ -28,7 +26,7 @@ def test_a_file_of_the_reference_library_is_accepted() -> None:
     assert layout["steps"].size == 8
 
 
-def test_two_metadata_keys_are_refused(samples: ModuleType) -> None:
+def test_two_metadata_keys_are_refused() -> None:
     arrays = {"w": np.ones(2, np.float32)}
     with pytest.raises(BundleError, match="metadata must be exactly"):
         tensor_layout(save(arrays, metadata={"format": "pt", "by": "me"}))

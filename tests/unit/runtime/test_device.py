@@ -2,7 +2,6 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner
+from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import Bundle, Manifest, write_bundle
 from fleet.cli.bundle import package, predict
@@ -42,18 +42,18 @@ def network(manifest: Manifest, seed: int = 3) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def manifest(samples: ModuleType) -> Manifest:
+def manifest() -> Manifest:
     found: Manifest = samples.manifest(b"")
     return dataclasses.replace(found, model=dataclasses.replace(found.model, width=0.125))
 
 
-def with_weights(manifest: Manifest, samples: ModuleType, weights: bytes) -> Bundle:
+def with_weights(manifest: Manifest, weights: bytes) -> Bundle:
     return Bundle(dataclasses.replace(manifest, payload=samples.manifest(weights).payload), weights)
 
 
 @pytest.fixture(scope="module")
-def bundle(manifest: Manifest, samples: ModuleType) -> Bundle:
-    return with_weights(manifest, samples, weights_bytes(network(manifest)))
+def bundle(manifest: Manifest) -> Bundle:
+    return with_weights(manifest, weights_bytes(network(manifest)))
 
 
 @pytest.fixture
@@ -137,12 +137,10 @@ def test_logits_give_the_largest_and_its_lead(manifest: Manifest) -> None:
     ]
 
 
-def test_a_logits_bundle_runs_too(
-    manifest: Manifest, samples: ModuleType, tmp_path: Path, images: Any
-) -> None:
+def test_a_logits_bundle_runs_too(manifest: Manifest, tmp_path: Path, images: Any) -> None:
     model = dataclasses.replace(manifest.model, head="logits")
     plain = dataclasses.replace(manifest, task="hin", encoding=None, model=model)
-    bundle = with_weights(plain, samples, weights_bytes(network(plain)))
+    bundle = with_weights(plain, weights_bytes(network(plain)))
     path = write_bundle(tmp_path / "h.fleet", bundle.manifest, bundle.model).path
     found = load_bundle(str(path)).predict(images[:20])
     assert all(p.label == samples.NAMES[p.index] and p.margin >= 0 for p in found)
@@ -209,15 +207,13 @@ def test_weights_of_another_network_are_refused(manifest: Manifest, bundle: Bund
         load_engine("torch", Bundle(deeper, bundle.model))
 
 
-def test_weights_for_another_number_of_classes_are_refused(
-    manifest: Manifest, samples: ModuleType
-) -> None:
+def test_weights_for_another_number_of_classes_are_refused(manifest: Manifest) -> None:
     model = dataclasses.replace(manifest.model, head="logits")
     three = dataclasses.replace(manifest, task="tra", encoding=None, model=model)
     weights = weights_bytes(network(three))
     four = dataclasses.replace(three, model=dataclasses.replace(model, num_classes=4))
     with pytest.raises(BundleError, match="the weights of 'cam-01' do not fit its manifest"):
-        load_engine("torch", with_weights(four, samples, weights))
+        load_engine("torch", with_weights(four, weights))
 
 
 def test_weights_for_another_encoding_are_refused(manifest: Manifest, bundle: Bundle) -> None:
@@ -296,12 +292,12 @@ def test_the_command_gives_a_label_and_a_margin_for_each_file(
 
 
 def test_the_command_stays_json_where_the_output_is_not_finite(
-    app: typer.Typer, manifest: Manifest, samples: ModuleType, tmp_path: Path
+    app: typer.Typer, manifest: Manifest, tmp_path: Path
 ) -> None:
     broken = network(manifest)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
-    bundle = with_weights(manifest, samples, weights_bytes(broken))
+    bundle = with_weights(manifest, weights_bytes(broken))
     path = write_bundle(tmp_path / "nan.fleet", bundle.manifest, bundle.model).path
     Image.new("L", (28, 28)).save(tmp_path / "a.png")
     done = CliRunner().invoke(

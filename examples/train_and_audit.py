@@ -1,0 +1,63 @@
+"""Train a family and audit it: what does breaking one device give against the others?
+
+The same as `fleet train` and `fleet audit transfer`, for a program of your own. A run directory
+under `runs/` holds everything that is made; an interrupted training goes on where it stopped.
+`--quick` takes one epoch of few images: it shows the way, not a figure to rely on.
+
+    python examples/train_and_audit.py --quick
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import fleet
+from fleet.audit.run import audit_run_transfer
+from fleet.profiles import FamilySpec
+from fleet.reports import write_reports
+from fleet.reports.findings import summary_lines
+
+PROFILE = Path(__file__).resolve().parents[1] / "profiles" / "devices.yaml"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train and audit a family of devices.")
+    parser.add_argument("--profile", type=Path, default=PROFILE, help="profile (YAML)")
+    parser.add_argument("--images", type=int, default=500, help="test images to attack")
+    parser.add_argument("--jobs", type=int, default=2, help="worker processes")
+    parser.add_argument("--quick", action="store_true", help="one epoch of few images")
+    options = parser.parse_args()
+    family = fleet.load_profile(options.profile)
+    if options.quick:
+        family = shortened(family)
+
+    trained = fleet.train_family(family, workers=options.jobs)
+    for name, result in trained.results.items():
+        test = result["test"]
+        print(f"{name}: test accuracy {test['correct'] / test['n']:.3f}, None counted as wrong")
+    for error in trained.errors.values():
+        raise error
+
+    settings = fleet.TransferSettings(eps=(0.1,), steps=5 if options.quick else 20)
+    audit = audit_run_transfer(trained.run, settings, images=options.images, workers=options.jobs)
+    directory = trained.run.audit("transfer")
+    audit.save(directory / "audit.json")
+    for path in write_reports(audit, directory):
+        print(f"wrote {path}")
+    print(*summary_lines(audit), sep="\n")
+
+
+def shortened(family: FamilySpec) -> FamilySpec:
+    """A resolved profile is a plain value: change it with `replace`."""
+    devices = (
+        replace(device, training=replace(device.training, epochs=1, batch_size=32))
+        for device in family.devices
+    )
+    data = replace(family.data, train_limit=6000, validation=500)
+    return replace(family, data=data, devices=tuple(devices))
+
+
+if __name__ == "__main__":  # worker processes import this file
+    main()

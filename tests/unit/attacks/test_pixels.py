@@ -1,0 +1,50 @@
+"""The eps ball on the 8-bit grid."""
+
+import math
+
+import pytest
+import torch
+
+from fleet.attacks import exact_eps, radius, reproject, to_bytes
+from fleet.errors import AuditError
+
+
+@pytest.mark.parametrize(
+    ("eps", "levels"),
+    [(8 / 255, 8), (4 / 255, 4), (1 / 255, 1), (0.1, 25), (0.3, 76), (0.01, 2), (1.0, 255)],
+)
+def test_radius_counts_the_whole_levels_inside_eps(eps: float, levels: int) -> None:
+    assert radius(eps) == levels
+    assert exact_eps(eps) == levels / 255
+
+
+def test_every_fraction_of_255_is_exactly_its_numerator() -> None:
+    assert [radius(levels / 255) for levels in range(1, 256)] == list(range(1, 256))
+
+
+@pytest.mark.parametrize("eps", [0.0, -0.1, 1.0001, 8.0, math.nan, math.inf])
+def test_eps_outside_its_range_is_refused(eps: float) -> None:
+    with pytest.raises(AuditError, match=r"not in \(0, 1\]") as caught:
+        radius(eps)
+    assert caught.value.hint is not None
+
+
+def test_an_eps_below_one_level_is_refused_because_no_8_bit_image_is_that_near() -> None:
+    with pytest.raises(AuditError, match="less than one level"):
+        radius(0.0039)
+
+
+def test_to_bytes_rounds_to_the_nearest_level_and_half_to_even() -> None:
+    levels = torch.tensor([0.0, 0.4, 0.5, 0.6, 1.5, 2.5, 254.5, 255.0], dtype=torch.float64)
+    assert to_bytes(levels / 255).tolist() == [0, 0, 0, 1, 2, 2, 254, 255]
+
+
+def test_to_bytes_inverts_division_by_255() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_bytes(levels.float() / 255), levels)
+
+
+def test_reproject_moves_only_pixels_that_are_too_far() -> None:
+    clean = torch.tensor([0, 10, 100, 250], dtype=torch.uint8)
+    moved = torch.tensor([9, 0, 101, 255], dtype=torch.uint8)
+    assert reproject(moved, clean, 3).tolist() == [3, 7, 101, 253]

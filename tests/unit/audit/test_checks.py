@@ -1,0 +1,200 @@
+"""Each check: evidence that must trip it, and evidence that must not."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fleet.audit.checks import masked, run_checks
+from fleet.audit.evidence import GradientHealth, Reach
+from fleet.audit.result import Check, TransferAudit
+
+
+def found(maker: Any, id: str, subject: str = "") -> Check:
+    (check,) = [c for c in run_checks(maker.build()) if (c.id, c.subject) == (id, subject)]
+    return check
+
+
+def some(count: int, kind: int = 2) -> np.ndarray:
+    values = np.zeros(100, dtype=np.int8)
+    values[:count] = kind
+    return values
+
+
+def attacked(
+    maker: Any, device: int, surrogate: str, *, level: int, attack: int, count: int
+) -> None:
+    """Let ``count`` examples flip in one attack at one eps."""
+    sets = {name: array.copy() for name, array in maker.scores[device].attacked.items()}
+    sets[surrogate][level, attack] = some(count)
+    maker.change(device, attacked=sets)
+
+
+def gate(checks: tuple[Check, ...]) -> TransferAudit:
+    return TransferAudit("r", "", (), (), (), (), checks, {}, {})
+
+
+def test_a_healthy_audit_passes_every_check(maker: Any) -> None:
+    checks = run_checks(maker.build())
+    assert [check for check in checks if check.verdict != "pass"] == []
+    assert [(check.id, check.subject) for check in checks] == [
+        ("M1", "paper"), ("M1", "adaptive"), ("M3", ""), ("M4", "paper"), ("M4", "adaptive"),
+        ("M5", "paper"), ("M5", "adaptive"), ("M6", "paper"), ("M6", "adaptive"),
+        ("M8", "paper"), ("M8", "adaptive"), ("M11", ""), ("M12", ""), ("M13", "paper"),
+        ("M15", ""),
+    ]  # fmt: skip
+    assert not masked(gate(checks), "paper")
+    assert not masked(gate(checks))
+
+
+@pytest.mark.parametrize(
+    ("zero", "verdict"), [(0, "pass"), (1, "pass"), (2, "warn"), (50, "warn"), (51, "fail")]
+)
+def test_m1_grades_the_share_of_zero_gradients_of_the_worst_device(
+    maker: Any, zero: int, verdict: str
+) -> None:
+    maker.health[1] = GradientHealth("b", 100, zero, 0, 0, 0)
+    check = found(maker, "M1", "paper")
+    assert check.verdict == verdict
+    assert found(maker, "M1", "adaptive").verdict == "pass"
+    if zero:
+        assert check.finding.startswith(f"b: exactly zero at {zero}.0 %")
+
+
+def test_m1_looks_at_the_adaptive_objective_too(maker: Any) -> None:
+    maker.health[0] = GradientHealth("a", 100, 0, 60, 0, 0)
+    assert found(maker, "M1", "adaptive").verdict == "fail"
+    assert masked(gate(run_checks(maker.build())))
+
+
+@pytest.mark.parametrize(("head", "verdict"), [("linear", "fail"), ("ordinal", "warn")])
+def test_m3_fails_a_dead_output_unless_the_attack_goes_round_its_clip(
+    maker: Any, head: str, verdict: str
+) -> None:
+    maker.heads["a"] = head
+    maker.health[0] = GradientHealth("a", 100, 0, 0, 2, 0)
+    check = found(maker, "M3")
+    assert check.verdict == verdict
+    assert "a: zero at 2.0 %" in check.finding
+
+
+def test_m3_fails_nan_in_gradients_and_in_outputs_under_attack(maker: Any) -> None:
+    maker.health[0] = GradientHealth("a", 100, 0, 0, 0, 3)
+    maker.change(1, nonfinite=7)
+    check = found(maker, "M3")
+    assert check.verdict == "fail"
+    assert "a (3 gradients), b (7 outputs)" in check.finding
+
+
+def test_m4_counts_examples_that_only_one_step_evades(maker: Any) -> None:
+    """FGSM flips examples 0 to 59; a PGD that flips the last 98 misses two of them."""
+    sets = {name: array.copy() for name, array in maker.scores[0].attacked.items()}
+    sets["a"][0, 1] = 2 - some(2)
+    maker.change(0, attacked=sets)
+    check = found(maker, "M4", "paper")
+    assert check.verdict == "fail"
+    assert "a at eps 0.1: 2 examples (2.0 %)" in check.finding
+    assert found(maker, "M4", "adaptive").verdict == "pass"
+
+
+def test_m4_tolerates_one_example_in_a_hundred(maker: Any) -> None:
+    sets = {name: array.copy() for name, array in maker.scores[0].attacked.items()}
+    sets["a"][0, 1] = 2 - some(1)
+    maker.change(0, attacked=sets)
+    assert found(maker, "M4", "paper").verdict == "pass"
+
+
+def test_m5_fails_a_rate_that_falls_as_eps_grows(maker: Any) -> None:
+    attacked(maker, 0, "a", level=1, attack=2, count=70)  # UP: 80 % at 0.1, now 70 % at 0.2
+    check = found(maker, "M5", "adaptive")
+    assert check.verdict == "fail"
+    assert "a from 80.0 % at eps 0.1 to 70.0 % at 0.2" in check.finding
+    assert found(maker, "M5", "paper").verdict == "pass"
+
+
+def test_m5_says_nothing_about_a_single_eps(maker: Any) -> None:
+    maker.eps = (0.1,)
+    for device, score in enumerate(maker.scores):
+        maker.change(device, attacked={name: array[:1] for name, array in score.attacked.items()})
+    assert "M5" not in {check.id for check in run_checks(maker.build())}
+
+
+def test_m6_fails_noise_that_beats_gradients(maker: Any) -> None:
+    maker.change(0, noise=np.stack([some(81), some(5)]))
+    check = found(maker, "M6", "adaptive")
+    assert check.verdict == "fail"
+    assert "a at eps 0.1: noise evades 81.0 %, gradients 80.0 %" in check.finding
+    maker.change(0, noise=np.stack([some(80, kind=1), some(5)]))
+    assert found(maker, "M6", "adaptive").verdict == "pass"
+
+
+def test_m8_fails_transfer_above_the_victims_white_box_rate(maker: Any) -> None:
+    attacked(maker, 1, "a", level=0, attack=2, count=81)
+    attacked(maker, 1, "a", level=1, attack=2, count=99)
+    check = found(maker, "M8", "adaptive")
+    assert check.verdict == "fail"
+    assert "a on b at eps 0.2: 99.0 %, white-box 90.0 % (worst of 2)" in check.finding
+    assert found(maker, "M8", "paper").verdict == "pass"
+
+
+def test_m11_fails_outputs_that_do_not_repeat(maker: Any) -> None:
+    maker.change(1, repeatable=False)
+    check = found(maker, "M11")
+    assert check.verdict == "fail"
+    assert check.finding == "two forward passes differ: b"
+
+
+def test_m12_fails_a_pixel_outside_eps(maker: Any) -> None:
+    maker.reaches[2] = Reach("b", 0.1, 25, 26)
+    check = found(maker, "M12")
+    assert check.verdict == "fail"
+    assert check.finding == "b at eps 0.1: 26 levels, 25 allowed"
+
+
+def test_m13_calls_the_papers_number_masked_where_adaptive_is_far_ahead(maker: Any) -> None:
+    attacked(maker, 0, "a", level=0, attack=1, count=70)  # paper worst case 70, adaptive 80
+    check = found(maker, "M13", "paper")
+    assert check.verdict == "fail"
+    assert "the paper-protocol number is masked: a at eps 0.1" in check.finding
+    checks = run_checks(maker.build())
+    assert masked(gate(checks), "paper")
+    assert not masked(gate(checks), "adaptive")
+    attacked(maker, 0, "a", level=0, attack=1, count=75)
+    assert found(maker, "M13", "paper").verdict == "pass"
+
+
+def test_m15_always_reports_rejects_and_warns_when_there_are_many(maker: Any) -> None:
+    assert "80" not in found(maker, "M15").finding
+    assert "90.0 % flip, 0.0 % only reject" in found(maker, "M15").finding
+    maker.change(0, clean=some(6, kind=1))
+    check = found(maker, "M15")
+    assert check.verdict == "warn"
+    assert "at most 6.0 % (a)" in check.finding
+
+
+def test_a_device_that_gets_nothing_right_has_no_figures_and_is_named(maker: Any) -> None:
+    for device in (0, 1):
+        maker.change(device, clean=some(100))
+        maker.health[device] = replace(maker.health[device], n=0)
+    checks = run_checks(maker.build())
+    assert {check.id for check in checks} == {"M3", "M11", "M12", "M15"}
+    check = found(maker, "M15")
+    assert check.verdict == "warn"
+    assert "decodes no image correctly: a, b" in check.finding
+
+
+def test_one_such_device_does_not_hide_the_other(maker: Any) -> None:
+    maker.change(0, clean=some(100))
+    maker.health[0] = replace(maker.health[0], n=0)
+    attacked(maker, 1, "a", level=0, attack=2, count=95)
+    assert found(maker, "M8", "adaptive").verdict == "fail"
+    assert found(maker, "M6", "paper").verdict == "pass"
+
+
+def test_the_gate_ignores_warnings_and_minds_failures_of_no_protocol() -> None:
+    warn = Check("M3", "", "warn", "", "")
+    fail = Check("M12", "", "fail", "", "")
+    assert not masked(gate((warn,)))
+    assert masked(gate((fail,)))
+    assert masked(gate((fail,)), "paper")

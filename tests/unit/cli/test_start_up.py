@@ -1,0 +1,95 @@
+"""Help is quick, loads no torch, and is there for every command."""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+RunFleet = Callable[..., Any]
+
+COMMANDS = [
+    (),
+    ("train",),
+    ("package",),
+    ("audit",),
+    ("audit", "transfer"),
+    ("report",),
+    ("verify",),
+    ("predict",),
+    ("profiles",),
+    ("profiles", "check"),
+    ("profiles", "show"),
+    ("profiles", "schema"),
+    ("profiles", "new"),
+    ("doctor",),
+]
+
+
+def test_help_takes_less_than_half_a_second_of_user_time_and_no_torch() -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
+
+    def user_seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "fleet", "--help"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "import time:" in done.stderr
+        assert not re.search(r"\| +(torch|torchvision|pydantic|matplotlib)$", done.stderr, re.M)
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+
+    assert min(user_seconds() for _ in range(3)) < 0.5
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(
+    run_fleet: RunFleet, command: tuple[str, ...]
+) -> None:
+    done = run_fleet(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+    if command and command not in {("audit",), ("profiles",), ("doctor",)}:
+        assert "Example:" in done.stdout
+    assert run_fleet(*command, "-h").stdout == done.stdout
+
+
+def test_the_exit_codes_are_documented_and_the_version_is_shown(run_fleet: RunFleet) -> None:
+    assert "130 interrupted" in " ".join(run_fleet("--help").stdout.split())
+    assert re.fullmatch(r"fleet \d+\.\d+\.\d+\S*\n", run_fleet("--version").stdout)
+
+
+def test_an_unexpected_failure_is_no_traceback_unless_asked_for(
+    run_fleet: RunFleet, tmp_path: Any
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import fleet.rundir\n"
+        "def broken(*_, **__): raise ZeroDivisionError('a defect')\n"
+        "fleet.rundir.find_run = broken\n"
+    )
+    done = run_fleet("package", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert "ZeroDivisionError: a defect" in done.stderr
+    assert "Traceback" not in done.stderr
+    asked = run_fleet("package", PYTHONPATH=str(tmp_path), FLEET_DEBUG="1")
+    assert "Traceback" in asked.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m fleet profiles schema | head -c 10; echo ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.endswith("0\n")
+    assert "Traceback" not in done.stderr

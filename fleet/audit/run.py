@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from fleet.assembly import load_images
-from fleet.audit.evidence import AttackName, GradientHealth, Reach, VictimScores
 from fleet.audit.members import Member, Sample, TransferSettings, check_members, load_member
-from fleet.audit.result import AuditedDevice, TransferAudit
-from fleet.audit.scoring import measure_reach, score_victim
-from fleet.audit.sets import AdversarialSets, load_sets, read_sets, save_sets
-from fleet.audit.transfer import assemble, attack_surrogate, attack_values, audited_device
+from fleet.audit.result import TransferAudit
+from fleet.audit.sets import AdversarialSets, load_sets, save_sets
+from fleet.audit.transfer import assemble, attack_surrogate
 from fleet.data import ImageData
 from fleet.errors import AuditError
 from fleet.execution import Job, Progress, run_jobs
@@ -48,24 +45,6 @@ class AuditJob:
     settings: TransferSettings
     images: int
     split: SplitName
-
-
-@dataclass(frozen=True, eq=False)
-class RowResult:
-    """What attacking one surrogate gives, beside the images that it leaves on disk."""
-
-    attacks: tuple[AttackName, ...]
-    health: GradientHealth
-    values: dict[str, str]
-
-
-@dataclass(frozen=True, eq=False)
-class ColumnResult:
-    """What scoring one victim gives."""
-
-    device: AuditedDevice
-    scores: VictimScores
-    reaches: tuple[Reach, ...]
 
 
 def audit_run_transfer(
@@ -99,61 +78,35 @@ def audit_run_transfer(
         raise AuditError(f"{images} images to audit", hint="audit at least one image")
     family = read_family(run)
     jobs = [AuditJob(run, device.name, settings, images, split) for device in family.devices]
-    rows: list[RowResult] = _run("attack", attack_row, jobs, workers, on_event)
-    columns: list[ColumnResult] = _run("score", score_column, jobs, workers, on_event)
-    names = [job.device for job in jobs]
+    work = [Job(f"attack {job.device}", audit_device, (job,)) for job in jobs]
+    outcomes = run_jobs(work, workers=workers, on_progress=on_event).values()
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
     sample = take_sample(load_images(family.data), jobs[0])
     return assemble(
-        devices=[column.device for column in columns],
-        attacks={name: row.attacks for name, row in zip(names, rows, strict=True)},
-        health=[row.health for row in rows],
-        reaches=[reach for column in columns for reach in column.reaches],
-        scores=[column.scores for column in columns],
-        settings=settings,
+        [outcome.value for outcome in outcomes],
+        settings,
         label=run.name,
-        details={
-            "split": split,
-            "images_sha256": _images_digest(sample),
-            "attack_values": {name: text for row in rows for name, text in row.values.items()},
-        },
+        details={"split": split, "images_sha256": _images_digest(sample)},
         provenance=_provenance(run, family),
     )
 
 
-def attack_row(job: AuditJob, *, progress: ProgressReporter) -> RowResult:
-    """Attack one surrogate and store the images, unless they are there already."""
+def audit_device(job: AuditJob, *, progress: ProgressReporter) -> Row:
+    """Attack one device of a run and try the images on all; the body of a job.
+
+    Images that an earlier audit left are used again if everything they were made from is the same.
+    """
     family = read_family(job.run)
     member = load_member(job.run, family, family.device(job.device))
     sample = take_sample(load_images(family.data), job)
     check_members([member], sample)
-    origin = _origin(job, member, sample)
-    sets = load_sets(_sets_path(job.run, job.device), origin)
-    if sets is None:
-        sets = attack_surrogate(member, sample, job.settings, progress)
-        save_sets(sets, _sets_path(job.run, job.device), origin)
-    else:
-        progress(1, 1, "kept from an earlier audit")
-    return RowResult(sets.attacks, sets.health, attack_values([member], job.settings))
-
-
-def score_column(job: AuditJob, *, progress: ProgressReporter) -> ColumnResult:
-    """Decide the images of every surrogate on one victim."""
-    family = read_family(job.run)
-    member = load_member(job.run, family, family.device(job.device))
-    sample = take_sample(load_images(family.data), job)
-    reaches: list[Reach] = []
-
-    def stored() -> Iterator[AdversarialSets]:
-        for done, device in enumerate(family.devices):
-            progress(done, len(family.devices), f"images of {device.name}")
-            sets = read_sets(_sets_path(job.run, device.name))
-            if device.name == job.device:
-                reaches.extend(measure_reach(sets, sample))
-            yield sets
-        progress(len(family.devices), len(family.devices), "scored")
-
-    scores = score_victim(member, sample, stored(), job.settings)
-    return ColumnResult(audited_device(member, scores), scores, tuple(reaches))
+    sets = _sets(job, member, sample, progress)
+    victims = (load_member(job.run, family, device) for device in family.devices)
+    row = score_row(member, sets, victims, sample, job.settings)
+    progress(1, 1, "attacked and tried on every device")
+    return row
 
 
 def take_sample(data: ImageData, job: AuditJob) -> Sample:
@@ -169,24 +122,19 @@ def take_sample(data: ImageData, job: AuditJob) -> Sample:
     return Sample(split.images(indices), split.labels[indices], indices)
 
 
-def _run(
-    verb: str,
-    function: Callable[..., Any],
-    jobs: Sequence[AuditJob],
-    workers: int,
-    on_event: Callable[[Progress], None] | None,
-) -> list[Any]:
-    """Run one job for each device; a failed one stops the audit after the others are done."""
-    work = [Job(f"{verb} {job.device}", function, (job,)) for job in jobs]
-    outcomes = run_jobs(work, workers=workers, on_progress=on_event).values()
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return [outcome.value for outcome in outcomes]
-
-
-def _sets_path(run: RunDirectory, device: str) -> Path:
-    return run.audit("transfer") / "sets" / f"{device}.safetensors"
+def _sets(
+    job: AuditJob, member: Member, sample: Sample, progress: ProgressReporter
+) -> AdversarialSets:
+    """Load a surrogate's images, or make and store them."""
+    path = job.run.audit("transfer") / "sets" / f"{job.device}.safetensors"
+    origin = _origin(job, member, sample)
+    sets = load_sets(path, origin)
+    if sets is None:
+        sets = attack_surrogate(
+            member, sample, job.settings, lambda done, total, text: progress(done, total + 1, text)
+        )
+        save_sets(sets, path, origin)
+    return sets
 
 
 def _origin(job: AuditJob, member: Member, sample: Sample) -> dict[str, Any]:

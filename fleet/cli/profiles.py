@@ -98,7 +98,9 @@ def show(
 
 @app.command()
 def schema(
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; by default stdout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; by default stdout.")
+    ] = None,
     form: Annotated[
         SchemaFormat, typer.Option("--format", help="JSON Schema, or tables for readers.")
     ] = SchemaFormat.json,

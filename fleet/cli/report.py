@@ -21,7 +21,8 @@ def report(
     ] = None,
     runs: RunsOption = Path("runs"),
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Directory to write to; by default beside the audit.")
+        Path | None,
+        typer.Option("--out", "-o", help="Directory to write to; by default beside the audit."),
     ] = None,
     form: FormatOption = Format.auto,
 ) -> None:

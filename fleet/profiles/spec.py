@@ -113,7 +113,7 @@ class DeviceSpec:
         model: Network.
         training: Recipe.
         drawn: Fields of the encoding that ``auto`` drew from the family secret. They are not to
-            be shown unasked, and no part of :meth:`FamilySpec.digest` beyond their values.
+            be shown unasked, and no part of :meth:`FamilySpec.digest`.
     """
 
     name: str
@@ -192,10 +192,11 @@ class FamilySpec:
         return cls(name=data["name"], data=images, devices=devices)
 
     def digest(self) -> str:
-        """SHA-256 of all that the result follows from: not the data's path, nor ``drawn``."""
-        plain = self.to_dict()
+        """SHA-256 of the profile: neither the data's path nor drawn values.
+
+        It stands in public manifests, and drawn values come from a set small enough to try.
+        """
+        plain = self.redacted()
         del plain["data"]["root"]
-        for device in plain["devices"]:
-            del device["drawn"]
         encoded = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("utf-8")
         return hashlib.sha256(encoded).hexdigest()

@@ -137,9 +137,7 @@ def test_kill_nine_at_any_moment_and_the_rerun_gives_the_same_bits(
     assert len(rubbish) <= 2 * kills  # a kill may leave a temporary file, never a half final one
 
 
-def test_divergence_stops_that_device_and_the_others_go_on(
-    family: Family, tmp_path: Path
-) -> None:
+def test_divergence_stops_that_device_and_the_others_go_on(family: Family, tmp_path: Path) -> None:
     spec = family("wild", "calm")
     wild = family("wild", loss="paper", optimizer="sgd", learning_rate=1e12, precision="fp32")
     mixed = FamilySpec("tiny", spec.data, (wild.devices[0], spec.devices[1]))

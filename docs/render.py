@@ -58,8 +58,7 @@ def render(template: Path, project: Path) -> Document:
         project: Root of the project; ``results/`` is looked for there.
 
     Raises:
-        TemplateError: The template is wrong, or names a figure that is not in its results.
-        ValueError: A result is not JSON.
+        FleetError: The template is wrong, a result is not JSON, or lacks a figure.
     """
     used: list[str] = []
 
@@ -81,6 +80,8 @@ def render(template: Path, project: Path) -> Document:
         body = environment.from_string(source).render(results=results)
     except AbsentError as error:
         return Document(path, None, error.path)
+    except (TemplateError, TypeError, ValueError) as error:
+        raise FleetError(f"cannot render {template}: {error}") from error
     sources = [template.relative_to(project).as_posix(), *used]
     header = f"<!-- Rendered by docs/render.py from {' and '.join(sources)}. Do not edit. -->\n\n"
     return Document(path, header + body)
@@ -115,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
         templates = sorted((root / "docs" / "templates").glob("*.md.jinja"))
         documents = [render(template, root) for template in templates]
         found = [(fault if options.check else write)(document) for document in documents]
-    except (FleetError, TemplateError, ValueError, OSError) as error:
+    except (FleetError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     lines = [line for line in found if line is not None]

@@ -46,7 +46,8 @@ class TransferSettings:
         eps: Linf radii in pixel units, (0, 1], at least one 8-bit level each; kept ascending.
         steps: Steps of each iterative run.
         restarts: Runs of each iterative attack.
-        batch_size: Images attacked at once; changes the time and the memory, not the result.
+        batch_size: Images attacked at once, 2 directions of each in one batch; changes the time and
+            the memory, not the result.
         seed: Seed of random starts and of the noise.
         noise_draws: Draws of the noise floor; 5 is as many tries as the default adaptive
             portfolio has images.
@@ -60,7 +61,7 @@ class TransferSettings:
     eps: tuple[float, ...]
     steps: int = 20
     restarts: int = 1
-    batch_size: int = 250
+    batch_size: int = 128
     seed: int = 0
     noise_draws: int = 5
     targets: TargetChoice = "neighbours"
@@ -102,13 +103,16 @@ class Sample:
         """Number images from 0, and round them to 8 bits if they are floats in [0, 1].
 
         Raises:
-            AuditError: There are no images, they leave [0, 1], or do not match ``labels``.
+            AuditError: There are no images, they leave [0, 1], or do not match ``labels``, which
+                must be integers.
         """
         if images.dim() != 4 or labels.dim() != 1 or not 0 < len(images) == len(labels):
             raise AuditError(
                 f"images have shape {tuple(images.shape)} and labels {tuple(labels.shape)}",
                 hint="give (N, C, H, W) and (N,) with N of 1 or more",
             )
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise AuditError(f"labels are {labels.dtype}", hint="give whole numbers, the classes")
         if images.dtype != torch.uint8:
             if not (images.amin() >= 0 and images.amax() <= 1):
                 raise AuditError(

@@ -1,4 +1,4 @@
-"""The transfer audit of a run: the same steps as in memory, as independent jobs that resume."""
+"""The transfer audit of a run: the rows of the matrix as independent jobs that resume."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import torch
 from fleet.assembly import load_images
 from fleet.audit.members import Member, Sample, TransferSettings, check_members, load_member
 from fleet.audit.result import TransferAudit
+from fleet.audit.rows import Row, attack_surrogate, score_row
 from fleet.audit.sets import AdversarialSets, load_sets, save_sets
-from fleet.audit.transfer import assemble, attack_surrogate
+from fleet.audit.transfer import assemble
 from fleet.data import ImageData
 from fleet.errors import AuditError
 from fleet.execution import Job, Progress, run_jobs
@@ -34,7 +35,7 @@ class AuditJob:
 
     Attributes:
         run: What is audited.
-        device: Name of the surrogate to attack, or of the victim to score.
+        device: Name of the surrogate.
         settings: How thoroughly to attack.
         images: How many images of the split; all of them if it has fewer.
         split: ``test``, or ``validation`` for choices.
@@ -67,7 +68,7 @@ def audit_run_transfer(
         images: Images to audit; all of the split if it has fewer.
         workers: Processes, one thread each; 0 or 1 works in this process.
         split: Which images.
-        on_event: Called with the progress of each job, ``attack NAME`` or ``score NAME``.
+        on_event: Called with the progress of each job, ``attack NAME``.
 
     Raises:
         AuditError: Fewer than one image is asked for, or a device cannot be audited.

@@ -54,8 +54,8 @@ def transfer(
         list[str] | None,
         typer.Option(
             "--eps",
-            help="Linf radius like 0.1 or 8/255; repeat it. By default 0.1 and 0.2 for grey images, "
-            "4/255 and 8/255 for colour.",
+            help="Linf radius like 0.1 or 8/255; repeat it. By default 0.1 and 0.2 for grey "
+            "images, 4/255 and 8/255 for colour.",
         ),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Images to attack.")] = 500,
@@ -126,14 +126,13 @@ def _run(
     from fleet.audit.run import audit_run_transfer
     from fleet.execution.jobs import default_workers
 
-    names = [device.name for device in family.devices]
-    work = [f"{verb} {name}" for verb in ("attack", "score") for name in names]
-    with FamilyProgress(work, output.stderr) as progress:
+    devices = len(family.devices)
+    with FamilyProgress(devices, output.stderr) as progress:
         return audit_run_transfer(
             run,
             settings,
             images=images,
-            workers=default_workers(len(names)) if jobs is None else jobs,
+            workers=default_workers(devices) if jobs is None else jobs,
             split=split.value,
             on_event=progress.update,
         )

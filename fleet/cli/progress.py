@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -14,14 +13,15 @@ _ALL = "all"
 
 
 class FamilyProgress:
-    """A bar for the whole family and one for each job, on stderr.
+    """A bar for all jobs together and one for each that has begun, on stderr.
 
     Use it as a context manager and hand :meth:`update` to the executor.
     """
 
-    def __init__(self, jobs: Sequence[str], console: Console) -> None:
+    def __init__(self, jobs: int, console: Console) -> None:
         self._console = console
-        self._shares = dict.fromkeys(jobs, 0.0)
+        self._jobs = jobs
+        self._shares: dict[str, float] = {}
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -35,8 +35,7 @@ class FamilyProgress:
 
     def __enter__(self) -> FamilyProgress:
         self._progress.start()
-        for name in (_ALL, *self._shares):
-            self._bars[name] = self._progress.add_task(name, total=1.0, text="")
+        self._bars[_ALL] = self._progress.add_task(_ALL, total=1.0, text="")
         return self
 
     def __exit__(
@@ -49,10 +48,12 @@ class FamilyProgress:
 
     def update(self, event: JobProgress) -> None:
         """Take one event of :func:`fleet.execution.run_jobs`."""
-        before = self._shares[event.job]
+        if event.job not in self._bars:
+            self._bars[event.job] = self._progress.add_task(event.job, total=1.0, text="")
+        before = self._shares.get(event.job, 0.0)
         self._shares[event.job] = share = event.done / max(1, event.total)
         self._progress.update(self._bars[event.job], completed=share, text=event.text)
-        mean = sum(self._shares.values()) / len(self._shares)
+        mean = sum(self._shares.values()) / max(1, self._jobs)
         self._progress.update(self._bars[_ALL], completed=mean)
         if share >= 1.0 > before and not self._console.is_terminal:
             self._console.print(f"{event.job}: {event.text}", markup=False, soft_wrap=True)

@@ -76,7 +76,7 @@ def train(
 
     from fleet.training.family import execute_plan
 
-    with FamilyProgress([d.name for d in plan.pending], output.stderr) as progress:
+    with FamilyProgress(len(plan.pending), output.stderr) as progress:
         result = execute_plan(plan, workers=jobs, on_progress=progress.update)
     finished = _read_results(plan.run, list(plan.states))
     output.data(_result_table(plan, finished), {"run": str(plan.run.root), "devices": finished})

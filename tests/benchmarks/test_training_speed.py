@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.plain_loop import plain_family
 
+from benchmarks.plain_loop import plain_family
 from fleet import load_profile, train_family
 from fleet.files import write_json
 from fleet.profiles import FamilySpec
@@ -43,8 +43,8 @@ def test_family_training_against_the_plain_loop(project: Path, tmp_path: Path) -
     gaps = {name: ours[name].accuracy - plain.validation[name].accuracy for name in ours}
     ours_rate, plain_rate = images / ours_seconds, plain.images / plain.seconds
     record = {
-        "what": "training of the demo family: whole call, worker start, validation and test scoring "
-        "included, against the plain loop's training time alone",
+        "what": "the demo family: train_family as a whole (worker start, validation and test "
+        "scoring included) against the training time of the plain loop alone",
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": environment(),
         "devices": len(spec.devices),

@@ -74,9 +74,7 @@ def broken_links(document: Path, project: Path) -> list[str]:
             continue
         path, _, anchor = link.partition("#")
         target = (document.parent / path).resolve() if path else document
-        if not (target.exists() and target.is_relative_to(project)):
+        inside = target.exists() and target.is_relative_to(project)
+        if not inside or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
             found.append(link)
-        elif anchor and target.suffix == ".md":
-            if anchor not in anchors(target.read_text(encoding="utf-8")):
-                found.append(link)
     return found

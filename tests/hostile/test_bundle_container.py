@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import archive, read_bundle, verify_bundle
 from fleet.errors import BundleError
+from unit.bundle import bundle_samples as samples
 
 BLOCK = 512
 

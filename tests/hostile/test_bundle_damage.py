@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import read_bundle, verify_bundle
 from fleet.bundle.archive import MAX_MODEL_BYTES
 from fleet.bundle.reader import Bundle, examine
 from fleet.bundle.writer import bundle_bytes
 from fleet.errors import BundleError, IntegrityError
+from unit.bundle import bundle_samples as samples
 
 
 def load(data: bytes | bytearray) -> Bundle:

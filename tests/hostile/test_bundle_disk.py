@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import package_run, read_bundle, write_bundle
 from fleet.errors import StorageError
+from unit.bundle import bundle_samples as samples
 
 
 def big_model() -> bytes:

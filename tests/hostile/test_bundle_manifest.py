@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import Manifest, read_bundle
 from fleet.bundle.archive import pack
 from fleet.errors import BundleError
 from fleet.files import canonical_json
+from unit.bundle import bundle_samples as samples
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import read_bundle
 from fleet.bundle.tensors import tensor_layout
 from fleet.errors import BundleError
+from unit.bundle import bundle_samples as samples
 
 PT: dict[str, Any] = {"__metadata__": {"format": "pt"}}
 

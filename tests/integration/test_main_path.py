@@ -185,10 +185,10 @@ def test_a_dry_run_writes_nothing(
     human = run_fleet("train", "-p", tiny_profile, "--dry-run", cwd=tmp_path)
     assert "door" in human.stdout
     assert list(tmp_path.iterdir()) == []
-    before = {p for p in workplace.rglob("*")}
+    before = set(workplace.rglob("*"))
     assert run_fleet("package", "--release", "9", "--dry-run", cwd=workplace).returncode == 0
     assert run_fleet("audit", "transfer", "--dry-run", cwd=workplace).returncode == 0
-    assert {p for p in workplace.rglob("*")} == before
+    assert set(workplace.rglob("*")) == before
 
 
 def test_a_finished_device_is_not_trained_again(

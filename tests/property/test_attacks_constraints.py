@@ -66,6 +66,7 @@ def batch(rows: list[list[int]]) -> tuple[Tensor, Tensor, SampleKeys]:
     random_start=st.booleans(),
 )
 def test_gradient_attacks_keep_their_promises(
+    *,
     rows: list[list[int]],
     w: list[int],
     eps: float,

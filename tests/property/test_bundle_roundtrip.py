@@ -6,7 +6,6 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle.archive import MAX_MODEL_BYTES
 from fleet.bundle.manifest import TIME_FORMAT, Manifest
@@ -14,6 +13,7 @@ from fleet.bundle.reader import examine
 from fleet.bundle.sections import Payload
 from fleet.bundle.writer import bundle_bytes
 from fleet.encoding import IntervalEncoding
+from unit.bundle import bundle_samples as samples
 
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True)
 printable = st.text(min_size=1, max_size=30).filter(str.isprintable)

@@ -9,7 +9,9 @@ from fleet.errors import AuditError
 
 def test_every_pixel_goes_to_an_edge_of_the_box() -> None:
     x = torch.tensor([0.5, 0.05, 0.98, 0.0]).reshape(1, 1, 2, 2).repeat(200, 1, 1, 1)
-    noisy = SignNoise(0.1, 3)(None, x, torch.zeros(200), SampleKeys(0, "", torch.arange(200)))
+    attack = SignNoise(0.1, 3)
+    assert attack.variants == 3
+    noisy = attack(None, x, torch.zeros(200), SampleKeys(0, "", torch.arange(200)))
     assert noisy.shape == (3, 200, 1, 2, 2)
     pixels = noisy.flatten(0, 1).flatten(1)
     for pixel, edges in enumerate([(0.4, 0.6), (0.0, 0.15), (0.88, 1.0), (0.0, 0.1)]):

@@ -39,7 +39,7 @@ def test_counts_below_one_are_refused(name: str) -> None:
 
 def test_settings_are_plain_json() -> None:
     assert TransferSettings(eps=(0.1,)).to_dict() == {
-        "eps": [0.1], "steps": 20, "restarts": 1, "batch_size": 250, "seed": 0,
+        "eps": [0.1], "steps": 20, "restarts": 1, "batch_size": 128, "seed": 0,
         "noise_draws": 5, "targets": "neighbours", "precision": "bf16",
     }  # fmt: skip
 
@@ -56,7 +56,12 @@ def test_images_and_labels_must_match(images: tuple[int, ...], labels: tuple[int
 @pytest.mark.parametrize("pixel", [-0.1, 2.0, math.nan])
 def test_float_images_must_be_within_0_and_1(pixel: float) -> None:
     with pytest.raises(AuditError, match=r"not within \[0, 1\]"):
-        Sample.of(torch.full((1, 1, 2, 2), pixel), torch.zeros(1))
+        Sample.of(torch.full((1, 1, 2, 2), pixel), torch.tensor([0]))
+
+
+def test_labels_must_be_whole_numbers() -> None:
+    with pytest.raises(AuditError, match=r"labels are torch\.float32"):
+        Sample.of(torch.zeros(1, 1, 2, 2), torch.tensor([0.5]))
 
 
 def test_no_devices_and_repeated_names_are_refused(linear: Make) -> None:

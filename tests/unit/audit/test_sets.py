@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from fleet.audit.evidence import AttackName, GradientHealth
-from fleet.audit.sets import AdversarialSets, load_sets, read_sets, save_sets
-from fleet.errors import AuditError
+from fleet.audit.sets import AdversarialSets, load_sets, save_sets
 
 ORIGIN = {"seed": 0, "eps": [0.1, 0.2]}
 
@@ -42,8 +41,6 @@ def test_another_origin_is_made_again(sets: AdversarialSets, path: Path) -> None
 
 def test_absent_sets_are_made(path: Path) -> None:
     assert load_sets(path, ORIGIN) is None
-    with pytest.raises(AuditError, match="cannot read"):
-        read_sets(path)
 
 
 def test_one_flipped_bit_is_noticed(sets: AdversarialSets, path: Path) -> None:
@@ -51,8 +48,6 @@ def test_one_flipped_bit_is_noticed(sets: AdversarialSets, path: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     assert load_sets(path, ORIGIN) is None
-    with pytest.raises(AuditError, match="damaged"):
-        read_sets(path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "not json", '{"schema": "other"}'])

@@ -5,10 +5,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import archive
 from fleet.errors import BundleError
+from unit.bundle import bundle_samples as samples
 
 MEMBERS = {"version": b"v", "manifest.json": b"m" * 513, "model.safetensors": b"x" * 1024}
 

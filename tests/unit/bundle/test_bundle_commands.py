@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import typer
 from typer.testing import CliRunner, Result
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import read_bundle
 from fleet.cli.bundle import package, predict, verify
 from fleet.errors import BundleError, CheckpointError
 from fleet.rundir import RunDirectory
+from unit.bundle import bundle_samples as samples
 
 
 @pytest.fixture(scope="module")

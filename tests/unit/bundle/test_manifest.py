@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import Manifest
 from fleet.errors import BundleError
 from fleet.files import canonical_json
+from unit.bundle import bundle_samples as samples
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import AuditRow, package_run, plan_run, read_bundle, write_plans
 from fleet.bundle.evidence import AuditSummary
 from fleet.errors import BundleError, CheckpointError
 from fleet.files import canonical_json, write_bytes, write_json
 from fleet.rundir import RunDirectory
+from unit.bundle import bundle_samples as samples
 
 DEVICES = ("cam-01", "cam-02")
 FINDINGS = ("schema", "devices", "matrices", "checks")

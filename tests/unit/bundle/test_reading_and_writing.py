@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import read_bundle, verify_bundle, write_bundle
 from fleet.errors import BundleError, IntegrityError
+from unit.bundle import bundle_samples as samples
 
 
 @pytest.fixture

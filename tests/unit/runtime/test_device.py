@@ -10,7 +10,6 @@ import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner
-from unit.bundle import bundle_samples as samples
 
 from fleet.bundle import Bundle, Manifest, write_bundle
 from fleet.cli.bundle import package, predict
@@ -19,6 +18,7 @@ from fleet.errors import BackendError, BundleError, DataError
 from fleet.models import Classifier, build_classifier, weights_bytes
 from fleet.runtime import DeviceClassifier, Prediction, load_bundle
 from fleet.runtime.engine import FloatArray, load_engine
+from unit.bundle import bundle_samples as samples
 
 torch.set_num_threads(1)
 

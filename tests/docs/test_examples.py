@@ -1,0 +1,121 @@
+"""Every script in examples/, run as a user runs it: a process of its own, in another directory."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+PROFILE = """\
+version: 1
+name: pair
+data: {{dataset: mnist, root: {root}, validation: 500}}
+defaults:
+  model: {{width: 0.25}}
+devices:
+  - name: door
+    encoding: {{alpha: 4, beta: 16}}
+    model: {{head: ordinal}}
+  - name: gate
+    encoding: {{alpha: 4, beta: 16, order: [4, 2, 7, 0, 9, 6, 3, 8, 1, 5]}}
+    model: {{head: ordinal}}
+"""
+
+
+def run_example(name: str, *arguments: str | Path | int, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Where train_and_audit.py ran, and what it said."""
+    place = tmp_path_factory.mktemp("examples")
+    (place / "pair.yaml").write_text(PROFILE.format(root=EXAMPLES / "data"))
+    arguments = ("--quick", "--profile", "pair.yaml", "--images", 50, "--jobs", 1)
+    return place, run_example("train_and_audit", *arguments, cwd=place)
+
+
+def test_design_an_encoding(tmp_path: Path) -> None:
+    output = run_example("design_an_encoding", "--classes", 6, cwd=tmp_path)
+    assert "class 3 has the interval [12, 15]\n" in output
+    assert "  output 15.5: None, margin -0.125\n" in output
+    answers = dict(re.findall(r"^  (.+): (yes|no)$", output, re.M))
+    assert answers == {
+        "scaled by 10": "yes",
+        "shifted by 7": "yes",
+        "reversed": "yes",
+        "beta 9": "no",
+        "zig-zag order": "no",
+    }
+    assert "3 zig-zag orders, as classes along the line:\n  0 1 5 2 4 3\n" in output
+    assert output.endswith("neighbours that two of them share, at most: 0\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_and_audit(trained: tuple[Path, str]) -> None:
+    place, output = trained
+    accuracies = dict(re.findall(r"^(\w+): test accuracy ([\d.]+), None", output, re.M))
+    assert set(accuracies) == {"door", "gate"}
+    assert all(float(accuracy) > 0.5 for accuracy in accuracies.values())
+    written = [place / path for path in re.findall(r"^wrote (.+)$", output, re.M)]
+    assert {path.name for path in written} == {
+        "report.html", "transfer.csv", "transfer.png", "transfer.svg",
+    }  # fmt: skip
+    assert all(path.stat().st_size > 0 for path in written)
+    audit = json.loads((written[0].parent / "audit.json").read_text())
+    assert [device["name"] for device in audit["devices"]] == ["door", "gate"]
+    assert "adaptive, eps 0.1" in output
+    assert re.search(r"paper, eps 0\.1 .*\[MASKED: ", output)
+
+
+def test_predict_on_device(trained: tuple[Path, str], run_fleet: Callable[..., Any]) -> None:
+    place, _ = trained
+    done = run_fleet("package", "--out", "bundles", "--release", "1", cwd=place)
+    assert done.returncode == 0, done.stderr
+    output = run_example("predict_on_device", "bundles/door-1.fleet", "--count", 200, cwd=place)
+    first, *lines, last = output.splitlines()
+    assert first == "door, release 1"
+    decided = [re.fullmatch(r"  a (\d): (\d|None: .*), margin ([-+][\d.]+)", x) for x in lines]
+    decisions = [(m[1], m[2], m[3].startswith("-")) for m in decided if m is not None]
+    assert len(decisions) == 200
+    assert all(label.startswith("None") == negative for _, label, negative in decisions)
+    correct = sum(truth == label for truth, label, _ in decisions)
+    rejected = sum(negative for _, _, negative in decisions)
+    assert last == f"{correct} of 200 correct, {rejected} rejected"
+    assert correct > 100
+
+
+def test_audit_your_own_model(tmp_path: Path) -> None:
+    output = run_example("audit_your_own_model", cwd=tmp_path)
+    best = dict(re.findall(r"^(\w+): the best attack evades ([\d.]+)$", output, re.M))
+    rate = r"^(adaptive|paper): (\w+) -> (\w+) evade ([\d.]+) of \d+$"
+    found = {(p, s, v): float(r) for p, s, v, r in re.findall(rate, output, re.M)}
+    assert len(found) == 8
+    for name in ("door", "gate"):
+        # Not one image less: the adaptive attack is exact where the best one is known.
+        assert found["adaptive", name, name] == float(best[name])
+        assert found["paper", name, name] < found["adaptive", name, name] / 2
+    assert re.search(r"^fail: M1 paper: ", output, re.M)
+    assert re.search(r"^fail: M13 paper: ", output, re.M)
+    assert not re.search(r"^fail: \w+ (adaptive|both): ", output, re.M)
+
+
+def test_every_example_has_a_test_and_a_line_in_the_index() -> None:
+    scripts = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert {f"test_{name}" for name in scripts} <= set(globals())
+    index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert {name for name in scripts if f"[{name}.py]({name}.py)" in index} == scripts

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin/python
 FLEET := $(BIN) -m fleet
 
-.PHONY: install install-dev demo test lint types check bench clean
+.PHONY: install install-dev demo test lint types check bench docs
 .DEFAULT_GOAL := check
 
 $(VENV)/.installed: pyproject.toml
@@ -43,3 +43,7 @@ check: lint types test
 
 bench: install
 	$(BIN) -m pytest -m benchmark tests/benchmarks -s
+	$(BIN) -m docs.render
+
+docs: install
+	$(BIN) -m docs.render

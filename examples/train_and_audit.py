@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import fleet
-from fleet.audit.run import audit_run_transfer
 from fleet.profiles import FamilySpec
 from fleet.reports import write_reports
 from fleet.reports.findings import summary_lines
@@ -41,7 +40,9 @@ def main() -> None:
         raise error
 
     settings = fleet.TransferSettings(eps=(0.1,), steps=5 if options.quick else 20)
-    audit = audit_run_transfer(trained.run, settings, images=options.images, workers=options.jobs)
+    audit = fleet.audit_run_transfer(
+        trained.run, settings, images=options.images, workers=options.jobs
+    )
     directory = trained.run.audit("transfer")
     audit.save(directory / "audit.json")
     for path in write_reports(audit, directory):

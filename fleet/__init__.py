@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fleet.audit.run import audit_run_transfer
     from fleet.audit.transfer import Member, TransferSettings, audit_transfer
     from fleet.encoding import IntervalEncoding
     from fleet.errors import FleetError
@@ -33,6 +34,7 @@ _HOMES = {
     "Member": "fleet.audit.transfer",
     "Prediction": "fleet.runtime",
     "TransferSettings": "fleet.audit.transfer",
+    "audit_run_transfer": "fleet.audit.run",
     "audit_transfer": "fleet.audit.transfer",
     "load_bundle": "fleet.runtime",
     "load_profile": "fleet.profiles",
@@ -45,6 +47,7 @@ __all__ = [
     "Member",
     "Prediction",
     "TransferSettings",
+    "audit_run_transfer",
     "audit_transfer",
     "load_bundle",
     "load_profile",

@@ -88,6 +88,25 @@ class Reach:
     largest: int
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What more work would have found: the adaptive attack on a device itself, twice as long.
+
+    Attributes:
+        device: Device name.
+        eps: As asked for.
+        n: Correctly decoded images among the first of the sample, which were attacked again.
+        evade: How many of them the audit's own settings evade.
+        more: How many others fall to twice the steps and twice the restarts.
+    """
+
+    device: str
+    eps: float
+    n: int
+    evade: int
+    more: int
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Everything that the checks look at.
@@ -101,6 +120,7 @@ class Evidence:
         noise: Counted from ``scores``.
         health: One for each device, in matrix order.
         reaches: One for each device and eps.
+        efforts: One for each device and eps.
     """
 
     devices: tuple[AuditedDevice, ...]
@@ -111,3 +131,4 @@ class Evidence:
     noise: tuple[NoiseFloor, ...]
     health: tuple[GradientHealth, ...]
     reaches: tuple[Reach, ...]
+    efforts: tuple[Effort, ...]

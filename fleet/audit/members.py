@@ -60,7 +60,7 @@ class TransferSettings:
 
     eps: tuple[float, ...]
     steps: int = 20
-    restarts: int = 1
+    restarts: int = 2
     batch_size: int = 128
     seed: int = 0
     noise_draws: int = 5

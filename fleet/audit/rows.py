@@ -6,7 +6,7 @@ Rows share nothing, so they run as independent jobs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,7 +29,8 @@ from fleet.attacks import (
     settle,
     to_bytes,
 )
-from fleet.audit.evidence import AttackName, GradientHealth, Reach
+from fleet.audit.counting import WORST, attack_rows
+from fleet.audit.evidence import AttackName, Effort, GradientHealth, Outcomes, Reach
 from fleet.audit.members import Member, Sample, TransferSettings
 from fleet.audit.result import AuditedDevice
 from fleet.audit.scoring import Baseline, Trial, farthest_levels, score_baseline, score_sets
@@ -39,6 +40,9 @@ from fleet.models import Classifier
 
 SEGMENT = "segment"
 """Name of the set that holds the one best image of each example after segment search."""
+
+HARDER_IMAGES = 64
+"""Images attacked again with twice the effort, to see whether the audit has converged (M9)."""
 
 ProgressHook = Callable[[int, int, str], None]
 """(done, total, a few words for people)."""
@@ -54,6 +58,7 @@ class Row:
         attack_values: Its attacks with their hyper-parameters, at the first eps.
         health: Its gradients at the clean images.
         reaches: How far its images are from the clean ones, one for each eps.
+        efforts: What twice the effort adds, one for each eps.
         baseline: Itself without an attack and under noise.
         trials: Its images on every victim, by name.
     """
@@ -63,6 +68,7 @@ class Row:
     attack_values: dict[str, str]
     health: GradientHealth
     reaches: tuple[Reach, ...]
+    efforts: tuple[Effort, ...]
     baseline: Baseline
     trials: dict[str, Trial]
 
@@ -118,6 +124,7 @@ def score_row(
     """
     baseline = score_baseline(member, sample, settings)
     farthest = zip(sets.eps, farthest_levels(sets, sample), strict=True)
+    trials = {victim.name: score_sets(victim, sample, sets.images, settings) for victim in victims}
     return Row(
         device=_describe(member, baseline),
         attacks=sets.attacks,
@@ -127,11 +134,43 @@ def score_row(
         },
         health=sets.health,
         reaches=tuple(Reach(member.name, eps, radius(eps), far) for eps, far in farthest),
+        efforts=_double_effort(
+            member,
+            sample,
+            settings,
+            attacks=sets.attacks,
+            clean=baseline.clean,
+            attacked=trials[member.name].outcomes,
+        ),
         baseline=baseline,
-        trials={
-            victim.name: score_sets(victim, sample, sets.images, settings) for victim in victims
-        },
+        trials=trials,
     )
+
+
+def _double_effort(
+    member: Member,
+    sample: Sample,
+    settings: TransferSettings,
+    *,
+    attacks: tuple[AttackName, ...],
+    clean: Outcomes,
+    attacked: Outcomes,
+) -> tuple[Effort, ...]:
+    """Attack the first images again with twice the steps and twice the restarts (M9)."""
+    harder = replace(settings, steps=2 * settings.steps, restarts=2 * settings.restarts)
+    first = torch.arange(min(HARDER_IMAGES, len(sample.images)))
+    part, correct = _part(sample, first), clean[: len(first)] == 0
+    adaptive = attack_rows(attacks, "adaptive", WORST)
+    efforts = []
+    for level, eps in enumerate(settings.eps):
+        _, images = _attack_batch(member, part, eps, harder)
+        again = score_sets(member, part, images.unsqueeze(0), settings).outcomes[0, adaptive]
+        fallen = (attacked[level, adaptive, : len(first)] > 0).any(axis=0) & correct
+        more = (again > 0).any(axis=0) & correct & ~fallen
+        efforts.append(
+            Effort(member.name, eps, *map(int, (correct.sum(), fallen.sum(), more.sum())))
+        )
+    return tuple(efforts)
 
 
 def _describe(member: Member, baseline: Baseline) -> AuditedDevice:

@@ -19,7 +19,7 @@ from fleet.audit.transfer import assemble
 from fleet.data import ImageData
 from fleet.errors import AuditError
 from fleet.execution import Job, Progress, run_jobs
-from fleet.execution.jobs import ProgressReporter
+from fleet.execution.jobs import ProgressReporter, default_workers
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.provenance import environment, fleet_version
@@ -53,7 +53,7 @@ def audit_run_transfer(
     settings: TransferSettings,
     *,
     images: int,
-    workers: int,
+    workers: int | None = None,
     split: SplitName = "test",
     on_event: Callable[[Progress], None] | None = None,
 ) -> TransferAudit:
@@ -66,7 +66,7 @@ def audit_run_transfer(
         run: A finished training.
         settings: How thoroughly to attack.
         images: Images to audit; all of the split if it has fewer.
-        workers: Processes, one thread each; 0 or 1 works in this process.
+        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
         split: Which images.
         on_event: Called with the progress of each job, ``attack NAME``.
 
@@ -80,7 +80,8 @@ def audit_run_transfer(
     family = read_family(run)
     jobs = [AuditJob(run, device.name, settings, images, split) for device in family.devices]
     work = [Job(f"attack {job.device}", audit_device, (job,)) for job in jobs]
-    outcomes = run_jobs(work, workers=workers, on_progress=on_event).values()
+    count = default_workers(len(work)) if workers is None else workers
+    outcomes = run_jobs(work, workers=count, on_progress=on_event).values()
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error

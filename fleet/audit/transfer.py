@@ -84,6 +84,7 @@ def assemble(
         noise=count_noise(scores, settings.eps, settings.noise_draws),
         health=tuple(row.health for row in rows),
         reaches=tuple(reach for row in rows for reach in row.reaches),
+        efforts=tuple(effort for row in rows for effort in row.efforts),
     )
     return TransferAudit(
         run=label,

@@ -63,7 +63,7 @@ def transfer(
         SplitChoice, typer.Option(help="Choose on validation; the test set is for final figures.")
     ] = SplitChoice.test,
     steps: Annotated[int, typer.Option(min=1, help="Steps of each iterative attack.")] = 20,
-    restarts: Annotated[int, typer.Option(min=1, help="Random starts of each attack.")] = 1,
+    restarts: Annotated[int, typer.Option(min=1, help="Runs of each iterative attack.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of images, starts and noise.")] = 0,
     jobs: JobsOption = None,
     max_asr: Annotated[
@@ -124,15 +124,13 @@ def _run(
     output: Output,
 ) -> TransferAudit:
     from fleet.audit.run import audit_run_transfer
-    from fleet.execution.jobs import default_workers
 
-    devices = len(family.devices)
-    with FamilyProgress(devices, output.stderr) as progress:
+    with FamilyProgress(len(family.devices), output.stderr) as progress:
         return audit_run_transfer(
             run,
             settings,
             images=images,
-            workers=default_workers(devices) if jobs is None else jobs,
+            workers=jobs,
             split=split.value,
             on_event=progress.update,
         )

@@ -31,7 +31,7 @@ class _Device(NamedTuple):
 
 
 def load_profile(
-    path: Path,
+    path: Path | str,
     *,
     secret: Path | None = None,
     check_data: bool = True,
@@ -55,6 +55,7 @@ def load_profile(
         ProfileFileError: The profile or the secret cannot be read.
         StorageError: A new secret cannot be written.
     """
+    path = Path(path)
     source, text = read_source(path)
     root, problems, orphans = inherit(parse(source, text))
     _check_version(source, root)

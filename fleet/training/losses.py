@@ -30,7 +30,7 @@ def batch_loss(
     int    ordinal paper   Eq. 3 on the scalar
     int    ordinal scaled  cross-entropy of the K-1 questions "is the slot at least j?"
     tra    logits          cross-entropy
-    hin    logits          multi-class hinge (Crammer and Singer 2001), margin 1
+    hin    logits          multi-class hinge (Weston and Watkins 1999), margin 1
     ====== ======= ======= ==========================================================
 
     Args:

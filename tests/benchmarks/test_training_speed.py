@@ -8,6 +8,7 @@ writes results/benchmarks/training.json.
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import time
 from dataclasses import asdict
@@ -33,6 +34,7 @@ def test_family_training_against_the_plain_loop(project: Path, tmp_path: Path) -
     start = time.perf_counter()
     family = train_family(spec, run=tmp_path / "run")
     ours_seconds = time.perf_counter() - start
+    torch.set_num_threads(len(os.sched_getaffinity(0)))  # torch's default; our conftest says 1
     plain = plain_family(spec, root)
 
     images = sum(

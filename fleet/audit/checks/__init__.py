@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from fleet.audit.checks.accounting import constraints, rejects, repeatable
-from fleet.audit.checks.gradients import one_step, output_gradient, zero_gradient
+from fleet.audit.checks.gradients import converged, one_step, output_gradient, zero_gradient
 from fleet.audit.checks.rates import monotone, noise, transfer, two_protocols
 from fleet.audit.evidence import Evidence
 from fleet.audit.result import Check, Protocol, TransferAudit
@@ -24,6 +24,7 @@ _RULES: tuple[Callable[[Evidence], Iterable[Check]], ...] = (
     monotone,
     noise,
     transfer,
+    converged,
     repeatable,
     constraints,
     two_protocols,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fleet.audit.checks import masked, run_checks
-from fleet.audit.evidence import GradientHealth, Reach
+from fleet.audit.evidence import Effort, GradientHealth, Reach
 from fleet.audit.result import Check, TransferAudit
 
 
@@ -41,7 +41,8 @@ def test_a_healthy_audit_passes_every_check(maker: Any) -> None:
     assert [(check.id, check.subject) for check in checks] == [
         ("M1", "paper"), ("M1", "adaptive"), ("M3", ""), ("M4", "paper"), ("M4", "adaptive"),
         ("M5", "paper"), ("M5", "adaptive"), ("M6", "paper"), ("M6", "adaptive"),
-        ("M8", "paper"), ("M8", "adaptive"), ("M11", ""), ("M12", ""), ("M13", "paper"),
+        ("M8", "paper"), ("M8", "adaptive"), ("M9", "adaptive"),
+        ("M11", ""), ("M12", ""), ("M13", "paper"),
         ("M15", ""),
     ]  # fmt: skip
     assert not masked(gate(checks), "paper")
@@ -136,6 +137,20 @@ def test_m8_fails_transfer_above_the_victims_white_box_rate(maker: Any) -> None:
     assert check.verdict == "fail"
     assert "a on b at eps 0.2: 99.0 %, white-box 90.0 % (worst of 2)" in check.finding
     assert found(maker, "M8", "paper").verdict == "pass"
+
+
+@pytest.mark.parametrize(("more", "verdict"), [(0, "pass"), (1, "warn"), (6, "warn"), (7, "fail")])
+def test_m9_grades_what_twice_the_effort_adds(maker: Any, more: int, verdict: str) -> None:
+    maker.efforts[3] = Effort("b", 0.2, 64, 50, more)
+    check = found(maker, "M9", "adaptive")
+    assert check.verdict == verdict
+    if more:
+        assert f"on b at eps 0.2 twice the effort evades {50 + more} of 64" in check.finding
+
+
+def test_m9_says_nothing_where_nothing_is_correct(maker: Any) -> None:
+    maker.efforts = [Effort("a", 0.1, 0, 0, 0)]
+    assert "M9" not in [check.id for check in run_checks(maker.build())]
 
 
 def test_m11_fails_outputs_that_do_not_repeat(maker: Any) -> None:

@@ -301,3 +301,24 @@ def test_random_outputs_fail_a_check() -> None:
     result = audit_transfer([member], *images(), TransferSettings((0.1,), steps=1))
     assert "M11" in {check.id for check in result.checks if check.verdict == "fail"}
     assert masked(result)
+
+
+class Hidden(nn.Module):
+    """``o = 25 + 3 relu(|k_0 - 128| - 2)``: at level 128 no gradient shows the way out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        away = (x[:, 0, 0, 0] * 255 - 128).abs()
+        return 25 + 3 * torch.relu(away - 2) + 0 * x.sum((1, 2, 3))
+
+
+@pytest.mark.parametrize(("restarts", "verdict"), [(1, "fail"), (6, "pass")])
+def test_m9_notices_an_attack_that_stopped_too_early(restarts: int, verdict: str) -> None:
+    encoding = IntervalEncoding(3, alpha=10.0, beta=10.0)
+    member = Member("hidden", Classifier.from_module(Hidden(), encoding, (1, 2, 2)))
+    settings = TransferSettings(eps=(20 / 255,), steps=4, restarts=restarts, precision="fp32")
+    result = audit_transfer([member], *images(), settings)
+    (check,) = [check for check in result.checks if check.id == "M9"]
+    assert check.verdict == verdict
+    assert result.matrix("adaptive", result.eps[0]).cells[0].outcome.evade == (
+        0 if restarts == 1 else 4
+    )

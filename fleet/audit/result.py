@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fleet.audit.statistics import wilson_interval
+from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.files import write_json
 
@@ -35,6 +36,11 @@ class Outcome:
     n: int
     flip: int
     reject: int
+
+    def __post_init__(self) -> None:
+        counts = (self.n, self.flip, self.reject)
+        if any(type(count) is not int or count < 0 for count in counts) or self.evade > self.n:
+            raise ValueError(f"{self.flip} flips and {self.reject} rejects of {self.n}")
 
     @property
     def evade(self) -> int:
@@ -231,7 +237,8 @@ class TransferAudit:
         """Rebuild an audit from :meth:`to_dict`.
 
         Raises:
-            AuditError: The schema is not this version's, or a field is missing.
+            AuditError: The schema is not this version's, a field or a cell is missing, or counts
+                contradict each other.
         """
         if data.get("schema") != SCHEMA:
             raise AuditError(
@@ -239,7 +246,7 @@ class TransferAudit:
                 hint="render it with the version of fleet that wrote it, or audit again",
             )
         try:
-            return cls(
+            audit = cls(
                 run=data["run"],
                 created=data["created"],
                 devices=tuple(AuditedDevice(**device) for device in data["devices"]),
@@ -253,10 +260,13 @@ class TransferAudit:
                 settings=data["settings"],
                 provenance=data["provenance"],
             )
-        except (KeyError, TypeError) as error:
+            _require_whole(audit)
+        except (KeyError, TypeError, ValueError) as error:
             raise AuditError(
-                f"audit file is incomplete: {error}", hint="audit again to write a whole one"
+                f"audit file is incomplete or contradicts itself: {error}",
+                hint="audit again to write a whole one",
             ) from error
+        return audit
 
     def save(self, path: Path) -> None:
         """Write ``audit.json``, whole or not at all.
@@ -282,6 +292,26 @@ class TransferAudit:
         if not isinstance(data, dict):
             raise AuditError(f"{path} is not an audit", hint="`fleet audit transfer` writes one")
         return cls.from_dict(data)
+
+
+def _require_whole(audit: TransferAudit) -> None:
+    """Raise ``KeyError`` or ``ValueError`` unless every figure that a report shows is there."""
+    names = [device.name for device in audit.devices]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"device names are {names}")
+    for device in audit.devices:
+        if device.encoding is not None:
+            IntervalEncoding.from_dict(device.encoding)
+        if not 0 <= device.correct + device.rejected <= device.images or not device.images:
+            raise ValueError(f"clean figures of {device.name}")
+    pairs = sorted((surrogate, victim) for surrogate in names for victim in names)
+    for eps in audit.eps:
+        for name in names:
+            audit.noise_floor(name, eps)
+        for protocol in {matrix.protocol for matrix in audit.matrices}:
+            cells = audit.matrix(protocol, eps).cells
+            if sorted((cell.surrogate, cell.victim) for cell in cells) != pairs:
+                raise ValueError(f"cells of protocol {protocol} at eps {eps}")
 
 
 def _matrix(data: dict[str, Any]) -> Matrix:

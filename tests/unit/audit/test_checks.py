@@ -189,6 +189,7 @@ def test_m15_always_reports_rejects_and_warns_when_there_are_many(maker: Any) ->
 
 
 def test_a_device_that_gets_nothing_right_has_no_figures_and_is_named(maker: Any) -> None:
+    maker.efforts = [replace(effort, n=0, evade=0) for effort in maker.efforts]
     for device in (0, 1):
         maker.change(device, clean=some(100))
         maker.health[device] = replace(maker.health[device], n=0)

@@ -1,6 +1,7 @@
 """``audit.json`` and its values."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,40 @@ def test_an_audit_survives_json(maker: Any, tmp_path: Path) -> None:
     result.save(path)
     assert json.loads(path.read_text())["schema"] == SCHEMA
     assert TransferAudit.load(path) == result
+
+
+def spoil_cell(plain: dict[str, Any]) -> None:
+    worst = [m for m in plain["matrices"] if m["attack"] == "worst"]
+    del worst[0]["cells"][0]
+
+
+def spoil_count(plain: dict[str, Any]) -> None:
+    plain["matrices"][0]["cells"][0]["outcome"]["flip"] = 101
+
+
+def spoil_name(plain: dict[str, Any]) -> None:
+    plain["devices"][1]["name"] = plain["devices"][0]["name"]
+
+
+def spoil_encoding(plain: dict[str, Any]) -> None:
+    plain["devices"][0]["encoding"] = {"alpha": -1}
+
+
+def spoil_clean(plain: dict[str, Any]) -> None:
+    plain["devices"][0]["correct"] = 101
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_cell, spoil_count, spoil_name, spoil_encoding, spoil_clean]
+)
+def test_an_audit_that_contradicts_itself_is_refused(
+    maker: Any, spoil: Callable[[dict[str, Any]], None]
+) -> None:
+    plain = json.loads(json.dumps(audit(maker).to_dict()))
+    TransferAudit.from_dict(plain)
+    spoil(plain)
+    with pytest.raises(AuditError, match="incomplete or contradicts itself"):
+        TransferAudit.from_dict(plain)
 
 
 def test_other_files_are_refused_with_a_hint(maker: Any, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ devices:
   - name: twin
     task: tra
 """
-SETTINGS = TransferSettings(eps=(0.1, 0.2), steps=2, noise_draws=1)
+SETTINGS = TransferSettings(eps=(0.1, 0.2), steps=2, restarts=1, noise_draws=1)
 IMAGES = 40
 
 

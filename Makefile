@@ -29,7 +29,7 @@ demo: install
 
 test: install
 	$(BIN) -m coverage erase
-	$(BIN) -m pytest -n auto --dist loadscope --cov --cov-report=
+	$(BIN) -m pytest -n auto --dist loadscope --no-loadscope-reorder --cov --cov-report=
 	$(BIN) -m coverage report
 
 lint: install-dev

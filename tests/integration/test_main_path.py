@@ -79,7 +79,7 @@ def test_the_audit_unmasks_the_papers_protocol(audited: dict[str, Any]) -> None:
 
 
 def test_gates_turn_an_audit_into_an_exit_code(workplace: Path, run_fleet: RunFleet) -> None:
-    quick = ("audit", "transfer", "--images", 60, "--steps", 5, "--restarts", 1, "--eps", "0.2")
+    quick = ("audit", "transfer", "--images", 20, "--steps", 2, "--restarts", 1, "--eps", "0.2")
     strict = run_fleet(*quick, "--max-asr", 0, cwd=workplace)
     assert strict.returncode == 1
     assert "gate: evade" in strict.stderr

@@ -47,7 +47,7 @@ def test_demo_is_what_its_comments_say() -> None:
     encodings = [device.encoding for device in family.devices]
     one, two, three, four = (encoding for encoding in encodings if encoding is not None)
     assert (one.alpha, one.beta, one.s0, one.order) == (4.0, 16.0, 0.0, None)
-    assert (two.alpha, two.beta, two.order) == (16.0, 16.0, None)
+    assert (two.alpha, two.beta, two.order) == (2.0, 18.0, None)
     assert three.classes == (3, 8, 1, 6, 0, 9, 5, 2, 7, 4)
     assert four.classes == (6, 2, 9, 4, 1, 7, 3, 5, 0, 8)
     for a, b in itertools.combinations((one.classes, three.classes, four.classes), 2):

@@ -113,7 +113,7 @@ def test_kill_nine_at_any_moment_and_the_rerun_gives_the_same_bits(
     script.write_text(TRAIN_SCRIPT)
     broken = RunDirectory(tmp_path / "broken")
     kills = 0
-    for _ in range(3):
+    for _ in range(3 if optimizer == "adam" else 1):
         process = subprocess.Popen(
             [sys.executable, str(script), str(profile), str(broken.root), "2"],
             start_new_session=True,

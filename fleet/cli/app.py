@@ -79,9 +79,12 @@ def main() -> None:
         # The reader of our stdout left, for example `| head`: not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except ModuleNotFoundError as error:
+        hint = 'pip install "interval-fleet[train]"; `fleet doctor` looks closer'
+        _fail(f"this command needs {error.name}, which is not installed", hint, error)
     except Exception as error:
-        name = type(error).__name__
-        _fail(f"{name}: {error}", "this is a defect of fleet; FLEET_DEBUG=1 shows more", error)
+        hint = "`fleet doctor` checks this machine; FLEET_DEBUG=1 shows the traceback to report"
+        _fail(f"{type(error).__name__}: {error}", hint, error)
 
 
 def _fail(message: str, hint: str | None, error: BaseException) -> None:

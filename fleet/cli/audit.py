@@ -88,15 +88,18 @@ def transfer(
 
     Example: fleet audit transfer --eps 0.1 --eps 8/255
     """
-    from fleet.audit.members import TransferSettings
     from fleet.profiles.resolved import read_family
     from fleet.rundir import find_run
 
     output = Output(form)
+    radii = tuple(map(parse_eps, eps or ()))
     found = find_run(run, runs)
     family = read_family(found)
+
+    from fleet.audit.members import TransferSettings  # torch, once the small things are right
+
     settings = TransferSettings(
-        eps=tuple(map(parse_eps, eps)) if eps else _default_eps(family),
+        eps=radii or _default_eps(family),
         steps=steps,
         restarts=restarts,
         seed=seed,

@@ -112,7 +112,7 @@ def perform(job: Job, progress: ProgressReporter) -> JobOutcome:
     except Exception as error:
         wrapped = BackendError(
             f"{job.name} failed unexpectedly: {type(error).__name__}: {error}",
-            hint="this is a defect of fleet; FLEET_DEBUG=1 shows the traceback to report",
+            hint="`fleet doctor` checks this machine; FLEET_DEBUG=1 shows the traceback to report",
         )
         return JobOutcome(error=wrapped, trace=traceback.format_exc())
 

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,4 +93,36 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         check=True,
     )
     assert done.stdout.endswith("0\n")
+    assert "Traceback" not in done.stderr
+
+
+RESNET = """\
+version: 1
+name: small
+data: {{dataset: mnist, root: {root}, validation: 100, train_limit: 200}}
+devices:
+  - name: a
+    encoding: {{alpha: 4, beta: 16}}
+    model: {{architecture: resnet18}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "failure", "words"),
+    [
+        ("torch", "ModuleNotFoundError('no', name='torch')", "interval-fleet[train]"),
+        ("torchvision", "RuntimeError('operator torchvision::nms does not exist')", "nms"),
+    ],
+)
+def test_a_missing_or_broken_torch_leads_to_the_doctor(
+    run_fleet: RunFleet, tmp_path: Path, mnist_root: Path, module: str, failure: str, words: str
+) -> None:
+    (tmp_path / module).mkdir()
+    (tmp_path / module / "__init__.py").write_text(f"raise {failure}\n")
+    profile = tmp_path / "p.yaml"
+    profile.write_text(RESNET.format(root=mnist_root))
+    done = run_fleet("train", "-p", profile, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "fleet doctor" in done.stderr
     assert "Traceback" not in done.stderr

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ from fleet.attacks import (
 from fleet.audit.counting import WORST, attack_rows
 from fleet.audit.evidence import AttackName, Effort, GradientHealth, Outcomes, Reach
 from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.result import AuditedDevice
+from fleet.audit.result import AuditedDevice, Protocol
 from fleet.audit.scoring import Baseline, Trial, farthest_levels, score_baseline, score_sets
 from fleet.audit.sets import AdversarialSets
 from fleet.data import to_unit
@@ -163,8 +164,8 @@ def _double_effort(
     adaptive = attack_rows(attacks, "adaptive", WORST)
     efforts = []
     for level, eps in enumerate(settings.eps):
-        _, images = _attack_batch(member, part, eps, harder)
-        again = score_sets(member, part, images.unsqueeze(0), settings).outcomes[0, adaptive]
+        _, images = _attack_batch(member, part, eps, harder, protocols=("adaptive",))
+        again = score_sets(member, part, images.unsqueeze(0), settings).outcomes[0]
         fallen = (attacked[level, adaptive, : len(first)] > 0).any(axis=0) & correct
         more = (again > 0).any(axis=0) & correct & ~fallen
         efforts.append(
@@ -190,7 +191,12 @@ def _describe(member: Member, baseline: Baseline) -> AuditedDevice:
 
 
 def _attack_batch(
-    member: Member, batch: Sample, eps: float, settings: TransferSettings
+    member: Member,
+    batch: Sample,
+    eps: float,
+    settings: TransferSettings,
+    *,
+    protocols: tuple[Protocol, ...] = get_args(Protocol),
 ) -> tuple[tuple[AttackName, ...], Tensor]:
     """Names, and 8-bit images (A, B, C, H, W), of every attack on one batch."""
     classifier = member.classifier
@@ -200,6 +206,8 @@ def _attack_batch(
     names: list[AttackName] = []
     made: list[Tensor] = []
     for entry in _portfolio(classifier, eps, settings):
+        if entry.protocol not in protocols:
+            continue
         adversarial = entry.attack(classifier, to_unit(clean), labels, keys)
         made.append(reproject(to_bytes(adversarial), clean, radius(eps)))
         names += [AttackName(entry.protocol, name) for name in entry.names]

@@ -197,7 +197,7 @@ def _finish(fit: _Fit) -> dict[str, Any]:
         "status": "complete",
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "weights_bytes": len(weights),
-        "validation": asdict(evaluate(fit.classifier, fit.images.validation)),
+        "validation": fit.position.history[-1]["validation"],
         "test": asdict(evaluate(fit.classifier, fit.images.test)),
         "epochs": fit.position.epoch,
         "seconds": round(fit.position.seconds, 3),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fleet.errors import CheckpointError, ProfileError
+from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory, list_runs, new_run
 
@@ -78,7 +79,7 @@ def plan_training(
             )
         target = RunDirectory(run) if run is not None else new_run(parent, spec.name)
         return TrainingPlan(spec, target, False, dict.fromkeys(selected, "new"))
-    changed = _changes(json.loads(found.profile.read_text(encoding="utf-8")), spec.to_dict())
+    changed = _changes(read_family(found).to_dict(), spec.to_dict())
     if changed:
         raise CheckpointError(
             f"the profile changed since {found.root} began:\n  " + "\n  ".join(changed),

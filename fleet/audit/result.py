@@ -17,10 +17,11 @@ from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.files import write_json
 
-SCHEMA = "fleet.audit.transfer/1"
+SCHEMA = "fleet.audit.transfer/2"
 
 Protocol = Literal["paper", "adaptive"]
 Verdict = Literal["pass", "warn", "fail"]
+Role = Literal["device", "control"]
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ class AuditedDevice:
         images: Audited images.
         correct: How many of them are decoded correctly without an attack.
         rejected: How many are decoded as None without an attack.
+        role: ``device``, or ``control``: an ordinary network of the same backbone (task ``tra``)
+            that goes through the same audit for comparison and is shipped to nobody.
     """
 
     name: str
@@ -147,6 +150,7 @@ class AuditedDevice:
     images: int
     correct: int
     rejected: int
+    role: Role = "device"
 
     @property
     def clean_accuracy(self) -> float:

@@ -14,7 +14,7 @@ from fleet.bundle.evidence import AuditRow, AuditSummary
 from fleet.errors import CheckpointError
 from fleet.files import canonical_json
 
-AUDIT_SCHEMA = "fleet.audit.transfer/1"
+AUDIT_SCHEMA = "fleet.audit.transfer/2"
 CIRCUMSTANCES = ("created", "provenance", "run")
 """Keys of ``audit.json`` that say when, where and by which command, and not what was found."""
 

@@ -46,7 +46,7 @@ def audit(run: RunDirectory, /, **changes: Any) -> Path:
         return {"protocol": protocol, "attack": attack, "eps": eps, "cells": cells}
 
     value = {
-        "schema": "fleet.audit.transfer/1",
+        "schema": "fleet.audit.transfer/2",
         "devices": [
             {
                 "name": name,

@@ -1,13 +1,25 @@
-"""``fleet audit``."""
+"""``fleet audit transfer``."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from fleet.cli.audit.options import (
+    EpsOption,
+    FailOn,
+    FailOnOption,
+    ImagesOption,
+    MaxAsrOption,
+    RestartsOption,
+    SeedOption,
+    SplitChoice,
+    SplitOption,
+    StepsOption,
+    default_eps,
+)
 from fleet.cli.options import (
     DryRunOption,
     FormatOption,
@@ -25,59 +37,19 @@ if TYPE_CHECKING:
     from fleet.profiles.spec import FamilySpec
     from fleet.rundir import RunDirectory
 
-app = typer.Typer(help="Find out what breaking a device is worth.", no_args_is_help=True)
 
-
-class SplitChoice(StrEnum):
-    """Which images are attacked."""
-
-    test = "test"
-    validation = "validation"
-
-
-class FailOn(StrEnum):
-    """What makes an audit end with exit code 1."""
-
-    masked = "masked"
-
-
-@app.callback()
-def _group() -> None:
-    pass
-
-
-@app.command()
 def transfer(
     run: RunArgument = None,
     runs: RunsOption = Path("runs"),
-    eps: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--eps",
-            help="Linf radius like 0.1 or 8/255; repeat it. By default 0.1 and 0.2 for grey "
-            "images, 4/255 and 8/255 for colour.",
-        ),
-    ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Images to attack.")] = 500,
-    split: Annotated[
-        SplitChoice, typer.Option(help="Choose on validation; the test set is for final figures.")
-    ] = SplitChoice.test,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each iterative attack.")] = 20,
-    restarts: Annotated[int, typer.Option(min=1, help="Runs of each iterative attack.")] = 2,
-    seed: Annotated[int, typer.Option(help="Seed of images, starts and noise.")] = 0,
+    eps: EpsOption = None,
+    images: ImagesOption = 500,
+    split: SplitOption = SplitChoice.test,
+    steps: StepsOption = 20,
+    restarts: RestartsOption = 2,
+    seed: SeedOption = 0,
     jobs: JobsOption = None,
-    max_asr: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Exit code 1 if any adaptive evade rate between two devices is above this.",
-        ),
-    ] = None,
-    fail_on: Annotated[
-        FailOn | None,
-        typer.Option(help="masked: exit code 1 if the adaptive figures fail a reliability check."),
-    ] = None,
+    max_asr: MaxAsrOption = None,
+    fail_on: FailOnOption = None,
     dry_run: DryRunOption = False,
     form: FormatOption = Format.auto,
 ) -> None:
@@ -99,7 +71,7 @@ def transfer(
     from fleet.audit.members import TransferSettings  # torch, once the small things are right
 
     settings = TransferSettings(
-        eps=radii or _default_eps(family),
+        eps=radii or default_eps(family),
         steps=steps,
         restarts=restarts,
         seed=seed,
@@ -181,7 +153,3 @@ def _above(audit: TransferAudit, limit: float) -> list[str]:
                 f"is above {limit:g}"
             )
     return found
-
-
-def _default_eps(family: FamilySpec) -> tuple[float, ...]:
-    return (0.1, 0.2) if family.data.channels == 1 else (4 / 255, 8 / 255)

@@ -1,0 +1,77 @@
+"""How results of audits are stored: frozen dataclasses as one JSON document with a schema's name.
+
+Nothing in this module imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from fleet.errors import AuditError
+from fleet.files import write_json
+
+Result = TypeVar("Result")
+
+
+def to_document(result: Any, schema: str) -> dict[str, Any]:
+    """Turn a frozen dataclass into plain JSON values, with its schema's name."""
+    return {"schema": schema, **dataclasses.asdict(result)}
+
+
+def from_document(kind: type[Result], data: Any, schema: str) -> Result:
+    """Rebuild a result from :func:`to_document`; the inverse.
+
+    Args:
+        kind: A dataclass whose ``__post_init__`` raises ``ValueError`` if it contradicts itself.
+        data: Plain JSON values.
+        schema: Name and version that ``data`` must carry.
+
+    Raises:
+        AuditError: The schema is another, a field is missing or of another type, or the result
+            contradicts itself.
+    """
+    if not isinstance(data, dict) or data.get("schema") != schema:
+        found = data.get("schema") if isinstance(data, dict) else None
+        raise AuditError(
+            f"audit schema is {found!r}, not {schema!r}",
+            hint="render it with the version of fleet that wrote it, or audit again",
+        )
+    fields = {key: value for key, value in data.items() if key != "schema"}
+    try:
+        # Through JSON, because strict validation takes lists for tuples only there.
+        return TypeAdapter(kind).validate_json(json.dumps(fields), strict=True)
+    except (ValidationError, TypeError, ValueError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        where = ".".join(map(str, first["loc"])) if first else ""
+        words = f"{where}: {first['msg']}" if first else str(error)
+        raise AuditError(
+            f"audit file is incomplete or contradicts itself: {words}",
+            hint="audit again to write a whole one",
+        ) from error
+
+
+def save(result: Any, path: Path, schema: str) -> None:
+    """Write a result, whole or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    write_json(path, to_document(result, schema))
+
+
+def load(kind: type[Result], path: Path, schema: str) -> Result:
+    """Read a result that :func:`save` wrote.
+
+    Raises:
+        AuditError: The file is absent, not JSON, of another schema, or damaged.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise AuditError(f"cannot read {path}: {error}", hint="`fleet audit` writes it") from error
+    return from_document(kind, data, schema)

@@ -57,6 +57,7 @@ def new_classifier(
         std=std,
         width=model.width,
         batch_norm=model.batch_norm,
+        stem=model.stem,
         pretrained=model.pretrained,
         seed=derive_seed(device.training.seed, device.name, "weights"),
     )

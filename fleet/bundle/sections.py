@@ -12,7 +12,7 @@ from typing import Any, Literal, cast, get_args
 
 from fleet.bundle.archive import MAX_MODEL_BYTES, MODEL_MEMBER
 from fleet.bundle.fields import SHA256, Fields
-from fleet.profiles.spec import Architecture, Head
+from fleet.profiles.spec import Architecture, Head, Stem
 
 UNSEALED = "none"
 Fit = Literal["squash", "crop"]
@@ -47,6 +47,7 @@ class ModelSection(Section):
         batch_norm: BatchNorm in the paper's NN and in AlexNet.
         num_classes: 2 or more.
         input_shape: Channels, height, width of one image.
+        stem: First layers of ResNet-18 and DenseNet-121; ``auto`` goes by the image size.
         extra: Unknown fields.
     """
 
@@ -56,6 +57,7 @@ class ModelSection(Section):
     batch_norm: bool
     num_classes: int
     input_shape: tuple[int, int, int]
+    stem: Stem = "auto"
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -70,6 +72,7 @@ class ModelSection(Section):
             head=cast(Head, fields.choice("head", get_args(Head))),
             width=fields.number("width", 0.01, 16.0),
             batch_norm=fields.boolean("batch_norm"),
+            stem=cast(Stem, fields.choice("stem", get_args(Stem))),
             num_classes=num_classes,
             input_shape=(shape[0], shape[1], shape[2]),
             extra=fields.rest,

@@ -15,6 +15,8 @@ from fleet.models.paper import PaperNN
 
 Architecture = Literal["nn", "alexnet", "resnet18", "densenet121"]
 
+Stem = Literal["auto", "cifar", "imagenet"]
+
 ARCHITECTURES: tuple[Architecture, ...] = ("nn", "alexnet", "resnet18", "densenet121")
 
 
@@ -30,6 +32,7 @@ def build_classifier(
     std: tuple[float, ...],
     width: float = 1.0,
     batch_norm: bool = True,
+    stem: Stem = "auto",
     pretrained: bool = False,
     seed: int,
 ) -> Classifier:
@@ -48,6 +51,8 @@ def build_classifier(
         std: Standard deviation of each channel on that scale.
         width: Multiplies the channels of the paper's NN; the others ignore it.
         batch_norm: BatchNorm in the paper's NN and in AlexNet; the others always have it.
+        stem: First layers of ResNet-18 and DenseNet-121: ``cifar``, ``imagenet``, or ``auto`` by
+            the image size; the others ignore it.
         pretrained: Start from torchvision's ImageNet weights; colour images of 64 pixels or more.
         seed: Seed of the initial weights.
 
@@ -67,7 +72,14 @@ def build_classifier(
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: that one also seeds every accelerator.
         torch.default_generator.manual_seed(seed)
-        backbone, features = _backbone(architecture, input_shape, width, batch_norm, pretrained)
+        backbone, features = _backbone(
+            architecture,
+            input_shape,
+            width,
+            batch_norm=batch_norm,
+            stem=stem,
+            pretrained=pretrained,
+        )
         last = _head(head, features, encoding, num_classes)
     return Classifier(
         backbone=backbone,
@@ -86,7 +98,9 @@ def _backbone(
     architecture: Architecture,
     input_shape: tuple[int, int, int],
     width: float,
+    *,
     batch_norm: bool,
+    stem: Stem,
     pretrained: bool,
 ) -> tuple[nn.Module, int]:
     """Build a backbone and say how many features it gives."""
@@ -97,7 +111,7 @@ def _backbone(
     from fleet.models import vision  # noqa: PLC0415
 
     return vision.build_backbone(
-        architecture, input_shape, batch_norm=batch_norm, pretrained=pretrained
+        architecture, input_shape, batch_norm=batch_norm, stem=stem, pretrained=pretrained
     )
 
 

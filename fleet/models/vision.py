@@ -1,7 +1,7 @@
 """torchvision's AlexNet, ResNet-18 and DenseNet-121, adapted to small and to grey images.
 
 torchvision's own layers are kept; only the stem (the first layers, which shrink the image) and the
-last fully connected layer are replaced.
+last fully connected layer are replaced. ``stem`` overrides the size for the last two.
 
 ============  =============================================  ==========================
 network       28 to 63 pixels                                64 pixels or more
@@ -29,7 +29,12 @@ LARGE = 64
 
 
 def build_backbone(
-    architecture: str, input_shape: tuple[int, int, int], *, batch_norm: bool, pretrained: bool
+    architecture: str,
+    input_shape: tuple[int, int, int],
+    *,
+    batch_norm: bool,
+    stem: str = "auto",
+    pretrained: bool,
 ) -> tuple[nn.Module, int]:
     """Build a backbone from PyTorch's current random state.
 
@@ -37,6 +42,8 @@ def build_backbone(
         architecture: ``alexnet``, ``resnet18`` or ``densenet121``.
         input_shape: (C, H, W).
         batch_norm: Put BatchNorm after AlexNet's convolutions; the others always have it.
+        stem: ``cifar`` or ``imagenet`` for ResNet-18 and DenseNet-121 of any size; ``auto`` goes by
+            the size, as in the table above.
         pretrained: Start from torchvision's ImageNet weights.
 
     Returns:
@@ -55,6 +62,8 @@ def build_backbone(
     small = side < LARGE
     if isinstance(network, AlexNet):
         return network, _adapt_alexnet(network, channels, small, batch_norm)
+    if stem != "auto":
+        small = stem == "cifar"
     if isinstance(network, ResNet):
         return network, _adapt_resnet(network, channels, small)
     return network, _adapt_densenet(cast(DenseNet, network), channels, small)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from fleet.encoding.interval import CanonicalEncoding
+from fleet.profiles.control import CONTROL, derive_controls
 from fleet.profiles.data_section import resolve_data
 from fleet.profiles.device_section import device_problems, encoding_section, resolve_device
 from fleet.profiles.draw import drawn_fields
@@ -74,9 +76,12 @@ def load_profile(
     )
     specs, found = _resolve_devices(devices, data, key)
     problems += found
+    if root.plain.get("control", True):
+        problems += _reserved_names(devices)
     if problems:
         raise source.error(problems)
-    return FamilySpec(name=root.plain["name"], data=data, devices=specs)
+    controls = derive_controls(specs) if root.plain.get("control", True) else ()
+    return FamilySpec(name=root.plain["name"], data=data, devices=specs, controls=controls)
 
 
 def _check_version(source: Source, root: Node) -> None:
@@ -135,6 +140,19 @@ def _resolve_devices(
         if other.section.name != spec.name:
             problems.append(_equivalent(device, other))
     return tuple(specs), problems
+
+
+def _reserved_names(devices: list[_Device]) -> list[Problem]:
+    taken = re.compile(rf"{CONTROL}(-.*)?", re.IGNORECASE)
+    return [
+        Problem(
+            device.node.nearest(["name"]).mark,
+            f"the name {device.section.name!r} is kept for the control of the audits",
+            "choose another name, or write `control: false` at the top",
+        )
+        for device in devices
+        if taken.fullmatch(device.section.name)
+    ]
 
 
 def _no_encoding(device: _Device, error: ValueError) -> Problem:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from fleet.profiles.spec import Architecture, DatasetName, Head, Task
+from fleet.profiles.spec import Architecture, DatasetName, Head, Stem, Task
 
 MAX_DEVICES = 1000
 MAX_CLASSES = 1000
@@ -144,6 +144,11 @@ class ModelSection(Section):
         description="Start from torchvision's ImageNet weights; colour images of 64 pixels or "
         "more.",
     )
+    stem: Stem = Field(
+        default="auto",
+        description="First layers of `resnet18` and `densenet121`: `cifar` (3x3, stride 1, no "
+        "pooling), `imagenet` (torchvision's), or `auto`: `cifar` below 64 pixels.",
+    )
 
 
 class TrainingSection(Section):
@@ -235,6 +240,11 @@ class ProfileSection(Section):
     data: DataSection = Field(description="Which images, and how they are split.")
     defaults: DefaultsSection = Field(
         default=DefaultsSection(), description="What a device has unless it says otherwise."
+    )
+    control: bool = Field(
+        default=True,
+        description="Train an ordinary network of each backbone (task `tra`) beside the devices: "
+        "the undefended baseline of every audit, shipped to nobody.",
     )
     devices: Annotated[tuple[DeviceSection, ...], Field(min_length=1, max_length=MAX_DEVICES)] = (
         Field(description="The family, in the order of its audits.")

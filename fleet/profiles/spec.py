@@ -19,6 +19,7 @@ Task = Literal["int", "tra", "hin"]
 DatasetName = Literal["mnist", "fashion-mnist", "cifar10", "folder", "imagenet10"]
 Architecture = Literal["nn", "alexnet", "resnet18", "densenet121"]
 Head = Literal["linear", "ordinal", "logits"]
+Stem = Literal["auto", "cifar", "imagenet"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class ModelSpec:
         width: Multiplies the channels of the paper's NN (1.0: 32 and 64); 1.0 elsewhere.
         batch_norm: BatchNorm in the paper's NN and in AlexNet (the others always have it).
         pretrained: Start from torchvision's ImageNet weights.
+        stem: First layers of ResNet-18 and DenseNet-121: ``cifar`` (3x3, stride 1, no pooling),
+            ``imagenet`` (torchvision's), or ``auto`` by the size of the images.
     """
 
     architecture: Architecture
@@ -64,6 +67,7 @@ class ModelSpec:
     width: float
     batch_norm: bool
     pretrained: bool
+    stem: Stem = "auto"
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,30 @@ class DeviceSpec:
     training: TrainingSpec
     drawn: tuple[str, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; :meth:`from_dict` is the inverse."""
+        return {
+            "name": self.name,
+            "task": self.task,
+            "encoding": None if self.encoding is None else self.encoding.to_dict(),
+            "model": dataclasses.asdict(self.model),
+            "training": dataclasses.asdict(self.training),
+            "drawn": list(self.drawn),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> DeviceSpec:
+        """Rebuild a specification from :meth:`to_dict`."""
+        encoding = data["encoding"]
+        return cls(
+            name=data["name"],
+            task=data["task"],
+            encoding=None if encoding is None else IntervalEncoding.from_dict(encoding),
+            model=ModelSpec(**data["model"]),
+            training=TrainingSpec(**data["training"]),
+            drawn=tuple(data.get("drawn", ())),
+        )
+
 
 @dataclass(frozen=True)
 class FamilySpec:
@@ -132,37 +160,40 @@ class FamilySpec:
         name: Name of the family; part of the run directory's name.
         data: Images.
         devices: In the order of the profile.
+        controls: Undefended networks of the same backbones, trained and audited for comparison and
+            shipped to nobody (:mod:`fleet.profiles.control`).
     """
 
     name: str
     data: DataSpec
     devices: tuple[DeviceSpec, ...]
+    controls: tuple[DeviceSpec, ...] = ()
+
+    @property
+    def trained(self) -> tuple[DeviceSpec, ...]:
+        """All that is trained and audited: the devices, then the controls."""
+        return (*self.devices, *self.controls)
 
     def device(self, name: str) -> DeviceSpec:
-        """Look up a device.
+        """Look up a device or a control.
 
         Raises:
             KeyError: There is none of this name.
         """
-        for device in self.devices:
+        for device in self.trained:
             if device.name == name:
                 return device
         raise KeyError(name)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; :meth:`from_dict` is the inverse."""
-        devices = [
-            {
-                **{f.name: getattr(d, f.name) for f in dataclasses.fields(d)},
-                "encoding": None if d.encoding is None else d.encoding.to_dict(),
-                "model": dataclasses.asdict(d.model),
-                "training": dataclasses.asdict(d.training),
-                "drawn": list(d.drawn),
-            }
-            for d in self.devices
-        ]
-        data = {**dataclasses.asdict(self.data), "root": str(self.data.root)}
-        return {"version": 1, "name": self.name, "data": data, "devices": devices}
+        return {
+            "version": 1,
+            "name": self.name,
+            "data": {**dataclasses.asdict(self.data), "root": str(self.data.root)},
+            "devices": [device.to_dict() for device in self.devices],
+            "controls": [control.to_dict() for control in self.controls],
+        }
 
     def redacted(self) -> dict[str, Any]:
         """:meth:`to_dict` with ``auto`` in place of what was drawn from the family secret."""
@@ -175,21 +206,12 @@ class FamilySpec:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> FamilySpec:
         """Rebuild a specification from :meth:`to_dict`."""
-        devices = tuple(
-            DeviceSpec(
-                name=d["name"],
-                task=d["task"],
-                encoding=(
-                    None if d["encoding"] is None else IntervalEncoding.from_dict(d["encoding"])
-                ),
-                model=ModelSpec(**d["model"]),
-                training=TrainingSpec(**d["training"]),
-                drawn=tuple(d.get("drawn", ())),
-            )
-            for d in data["devices"]
+        return cls(
+            name=data["name"],
+            data=DataSpec(**{**data["data"], "root": Path(data["data"]["root"])}),
+            devices=tuple(map(DeviceSpec.from_dict, data["devices"])),
+            controls=tuple(map(DeviceSpec.from_dict, data.get("controls", ()))),
         )
-        images = DataSpec(**{**data["data"], "root": Path(data["data"]["root"])})
-        return cls(name=data["name"], data=images, devices=devices)
 
     def digest(self) -> str:
         """SHA-256 of the profile: neither the data's path nor drawn values.

@@ -61,6 +61,7 @@ def _build(manifest: Manifest, **changes: Any) -> Classifier:
         "std": images.std,
         "width": model.width,
         "batch_norm": model.batch_norm,
+        "stem": model.stem,
         "pretrained": False,
         "seed": 0,
     }

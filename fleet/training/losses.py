@@ -9,6 +9,7 @@ from torch.nn import functional
 from fleet.encoding import tensor as encoding
 from fleet.encoding.tensor import EncodingTensors
 from fleet.models import Classifier
+from fleet.models.hinge import multiclass_hinge
 
 
 def batch_loss(
@@ -30,7 +31,7 @@ def batch_loss(
     int    ordinal paper   Eq. 3 on the scalar
     int    ordinal scaled  cross-entropy of the K-1 questions "is the slot at least j?"
     tra    logits          cross-entropy
-    hin    logits          multi-class hinge (Weston and Watkins 1999), margin 1
+    hin    logits          multi-class hinge (Crammer and Singer 2001), margin 1
     ====== ======= ======= ==========================================================
 
     Args:
@@ -46,7 +47,7 @@ def batch_loss(
     """
     if tensors is None:
         if classifier.task == "hin":
-            return functional.multi_margin_loss(raw, labels)
+            return multiclass_hinge(raw, labels).mean()
         return functional.cross_entropy(raw, labels)
     if loss == "paper":
         return encoding.interval_loss(classifier.outputs(raw), labels, tensors).mean()

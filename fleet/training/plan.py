@@ -37,7 +37,7 @@ class TrainingPlan:
     def pending(self) -> tuple[DeviceSpec, ...]:
         """Devices that are still to be trained."""
         return tuple(
-            d for d in self.spec.devices if self.states.get(d.name, "finished") != "finished"
+            d for d in self.spec.trained if self.states.get(d.name, "finished") != "finished"
         )
 
 
@@ -89,7 +89,7 @@ def plan_training(
 
 
 def _select(spec: FamilySpec, devices: Sequence[str] | None) -> list[str]:
-    known = [device.name for device in spec.devices]
+    known = [device.name for device in spec.trained]
     unknown = [name for name in devices or [] if name not in known]
     if unknown:
         raise ProfileError(
@@ -136,11 +136,11 @@ def _changes(old: Any, new: Any, where: str = "") -> list[str]:
         keys = [key for key in {**old, **new} if key not in ignored]
         prefix = f"{where}." if where else ""
         return [c for key in keys for c in _changes(old.get(key), new.get(key), f"{prefix}{key}")]
-    if where == "devices":
+    if where in {"devices", "controls"}:
         before = {device["name"]: device for device in old}
         after = {device["name"]: device for device in new}
         names = list({**before, **after})
-        return [c for n in names for c in _changes(before.get(n), after.get(n), f"devices[{n}]")]
+        return [c for n in names for c in _changes(before.get(n), after.get(n), f"{where}[{n}]")]
     if old == new:
         return []
     if isinstance(old, dict) or isinstance(new, dict):

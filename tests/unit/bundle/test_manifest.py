@@ -96,6 +96,7 @@ WRONG = [
     ("model.width", 1, "model.width must be a decimal number"),
     ("model.width", 1e9, "model.width must be a decimal number from 0.01 to 16"),
     ("model.batch_norm", 1, "model.batch_norm must be true or false"),
+    ("model.stem", "wide", "model.stem must be one of: auto, cifar, imagenet"),
     ("model.num_classes", 1, "model.num_classes must be an integer from 2"),
     ("model.num_classes", 4, "class_names must hold model.num_classes = 4 names"),
     ("model.input_shape", [1, 28], r"model.input_shape must be \[channels"),

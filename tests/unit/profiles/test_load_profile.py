@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ def load(directory: Path, text: str, **settings: bool) -> FamilySpec:
 
 def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> None:
     family = load(directory, HEAD + "devices: [{name: a, encoding: {alpha: 4, beta: 16}}]\n")
-    assert family.to_dict() == {
+    assert [control.name for control in family.controls] == ["control"]
+    assert replace(family, controls=()).to_dict() == {
         "version": 1,
         "name": "fam",
         "data": {
@@ -55,6 +57,7 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
                     "width": 1.0,
                     "batch_norm": True,
                     "pretrained": False,
+                    "stem": "auto",
                 },
                 "training": {
                     "loss": "scaled",
@@ -74,6 +77,7 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
                 "drawn": [],
             }
         ],
+        "controls": [],
     }
 
 

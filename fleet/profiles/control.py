@@ -1,0 +1,41 @@
+"""The control: an ordinary network of the same backbone, trained beside the devices.
+
+An audit without an undefended baseline cannot tell a strong device from a weak attack. The control
+has task ``tra`` (cross-entropy), goes through every audit, and is shipped to nobody. It also is
+what an attacker without any device would train for himself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from fleet.profiles.spec import DeviceSpec, ModelSpec
+
+CONTROL = "control"
+
+
+def derive_controls(devices: Sequence[DeviceSpec]) -> tuple[DeviceSpec, ...]:
+    """Specify one control for each backbone of a family, in order of appearance.
+
+    Its recipe is that of the first device with the backbone; only the loss is the task's own.
+
+    Args:
+        devices: The family.
+
+    Returns:
+        ``control``, or ``control-ARCHITECTURE`` where there are several; a number follows where
+        two backbones differ in width or stem alone.
+    """
+    first: dict[ModelSpec, DeviceSpec] = {}
+    for device in devices:
+        first.setdefault(dataclasses.replace(device.model, head="logits"), device)
+    names: list[str] = []
+    for model in first:
+        name = CONTROL if len(first) == 1 else f"{CONTROL}-{model.architecture}"
+        same = sum(taken == name or taken.startswith(f"{name}-") for taken in names)
+        names.append(f"{name}-{same + 1}" if same else name)
+    return tuple(
+        DeviceSpec(name=name, task="tra", encoding=None, model=model, training=device.training)
+        for name, (model, device) in zip(names, first.items(), strict=True)
+    )

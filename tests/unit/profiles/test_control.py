@@ -1,0 +1,64 @@
+"""The control: the undefended network that every family is trained and audited with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import ProfileError
+from fleet.profiles import load_profile
+from fleet.profiles.control import derive_controls
+from fleet.profiles.spec import FamilySpec
+
+HEAD = "version: 1\nname: fam\ndata: {dataset: mnist, root: images}\n"
+ONE = "devices: [{name: a, encoding: {alpha: 4, beta: 16}, training: {epochs: 3, seed: 5}}]\n"
+
+
+def load(tmp_path: Path, text: str) -> FamilySpec:
+    (tmp_path / "images").mkdir(exist_ok=True)
+    path = tmp_path / "profile.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_profile(path)
+
+
+def test_a_family_has_one_control_of_its_backbone_and_recipe(tmp_path: Path) -> None:
+    family = load(tmp_path, HEAD + ONE)
+    (device,), (control,) = family.devices, family.controls
+    assert (control.name, control.task, control.encoding) == ("control", "tra", None)
+    assert control.model == replace(device.model, head="logits")
+    assert control.training == device.training
+    assert family.trained == (device, control)
+    assert family.device("control") is control
+    assert FamilySpec.from_dict(family.to_dict()) == family
+
+
+def test_devices_of_one_backbone_share_a_control_and_others_have_their_own(tmp_path: Path) -> None:
+    text = (
+        "defaults: {encoding: {alpha: 4, beta: 16}, allow_equivalent: true}\n"
+        "devices:\n"
+        "  - {name: a}\n"
+        "  - {name: b, model: {head: ordinal}}\n"
+        "  - {name: c, model: {width: 0.5}}\n"
+        "  - {name: d, model: {architecture: resnet18}}\n"
+        "  - {name: e, model: {architecture: resnet18, stem: imagenet}}\n"
+    )
+    names = [control.name for control in load(tmp_path, HEAD + text).controls]
+    assert names == ["control-nn", "control-nn-2", "control-resnet18", "control-resnet18-2"]
+
+
+def test_a_family_can_do_without(tmp_path: Path) -> None:
+    family = load(tmp_path, HEAD + "control: false\n" + ONE.replace("name: a", "name: control"))
+    assert family.controls == ()
+    assert family.trained == family.devices
+    assert derive_controls(()) == ()
+
+
+@pytest.mark.parametrize("name", ["control", "Control", "control-nn"])
+def test_its_names_are_kept_for_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ProfileError, match="kept for the control") as caught:
+        load(tmp_path, HEAD + ONE.replace("name: a", f"name: {name}"))
+    assert "profile.yaml:4:" in str(caught.value)
+    assert "control: false" in f"{caught.value} {caught.value.hint}"
+    assert load(tmp_path, HEAD + ONE.replace("name: a", "name: controller")).controls

@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
 FLEET := $(BIN) -m fleet
+PEERS := .venv-crosscheck
+PEERS_BIN := $(PEERS)/bin/python
 
-.PHONY: install install-dev demo test lint types check bench docs
+.PHONY: install install-dev demo test lint types check bench crosscheck docs
 .DEFAULT_GOAL := check
 
 $(VENV)/.installed: pyproject.toml
@@ -14,6 +16,13 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN) -m pip install --quiet --editable ".[train,test,dev]"
+	@touch $@
+
+# An environment of its own: torchattacks pins a requests of 2021, so it comes without dependencies.
+$(PEERS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS_BIN) -m pip install --quiet --editable ".[train,test,crosscheck]"
+	$(PEERS_BIN) -m pip install --quiet --no-deps "torchattacks==3.5.1"
 	@touch $@
 
 install: $(VENV)/.installed
@@ -41,8 +50,11 @@ types: install-dev
 
 check: lint types test
 
-bench: install
-	$(BIN) -m pytest -m benchmark tests/benchmarks -s
+crosscheck: $(PEERS)/.installed
+	$(PEERS_BIN) -m fleet audit crosscheck
+
+bench: install $(PEERS)/.installed
+	$(PEERS_BIN) -m pytest -m benchmark tests/benchmarks -s
 	$(BIN) -m docs.render
 
 docs: install

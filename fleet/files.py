@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fleet.errors import StorageError
+from fleet.errors import CheckpointError, StorageError
 
 _HINTS = {
     errno.ENOSPC: "free some disk space and run the command again; finished work is kept",
@@ -97,6 +97,23 @@ def canonical_json(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """:func:`write_text` of :func:`canonical_json`."""
     write_text(path, canonical_json(value))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that a training wrote into its run.
+
+    Raises:
+        CheckpointError: It is absent, damaged or no object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error}", hint="`fleet train` writes it"
+        ) from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} is not a JSON object", hint="`fleet train` writes one")
+    return value
 
 
 def _sync_directory(path: Path) -> None:

@@ -8,13 +8,26 @@ An attack is a small frozen value; calling it makes adversarial images::
 
 from __future__ import annotations
 
+from fleet.attacks.adapter import PseudoLogits
+from fleet.attacks.apgd import HalvingStep
+from fleet.attacks.arc import ArcAttack
+from fleet.attacks.ball import Ball, L2Ball, LinfBall, ball, distance, quantise
+from fleet.attacks.carlini_wagner import CarliniWagner
+from fleet.attacks.climb import Watch
 from fleet.attacks.diagnosis import GradientFaults, gradient_faults
-from fleet.attacks.gradient import FGSM, PGD, Attack, Precision
+from fleet.attacks.diversity import InputDiversity, Look, View
+from fleet.attacks.elastic_net import ElasticNet
+from fleet.attacks.exits import Exits, Outside, exits, nearest_exits
+from fleet.attacks.gradient import Attack, Precision
+from fleet.attacks.joint import JointAscent, JointAttack
 from fleet.attacks.keys import SampleKeys
-from fleet.attacks.noise import SignNoise
+from fleet.attacks.linear import DeepFool, first_order_margins
+from fleet.attacks.minimum import Minimum
+from fleet.attacks.noise import SignNoise, UniformNoise
 from fleet.attacks.objectives import (
     CrossEntropy,
     Directions,
+    LogitRatio,
     Margin,
     Objective,
     OutputValue,
@@ -22,11 +35,15 @@ from fleet.attacks.objectives import (
     TaskLoss,
 )
 from fleet.attacks.outcomes import CORRECT, FLIP, REJECT, Decisions, decide
-from fleet.attacks.pixels import exact_eps, radius, reproject, to_bytes
+from fleet.attacks.pgd import FGSM, PGD
+from fleet.attacks.pixels import Norm, exact_eps, radius, reproject, to_bytes
 from fleet.attacks.portfolio import Entry, TargetChoice, portfolio
+from fleet.attacks.queries import Queried
+from fleet.attacks.rays import RayS
 from fleet.attacks.segment import SegmentSearch, settle
+from fleet.attacks.square import Square
 from fleet.attacks.state import attackable
-from fleet.attacks.steps import SignStep, StepRule
+from fleet.attacks.steps import Momentum, Move, SignStep, StepRule
 
 __all__ = [
     "CORRECT",
@@ -34,29 +51,61 @@ __all__ = [
     "FLIP",
     "PGD",
     "REJECT",
+    "ArcAttack",
     "Attack",
+    "Ball",
+    "CarliniWagner",
     "CrossEntropy",
     "Decisions",
+    "DeepFool",
     "Directions",
+    "ElasticNet",
     "Entry",
+    "Exits",
     "GradientFaults",
+    "HalvingStep",
+    "InputDiversity",
+    "JointAscent",
+    "JointAttack",
+    "L2Ball",
+    "LinfBall",
+    "LogitRatio",
+    "Look",
     "Margin",
+    "Minimum",
+    "Momentum",
+    "Move",
+    "Norm",
     "Objective",
     "OutputValue",
+    "Outside",
     "Precision",
+    "PseudoLogits",
+    "Queried",
+    "RayS",
     "SampleKeys",
     "SegmentSearch",
     "SignNoise",
     "SignStep",
+    "Square",
     "StepRule",
     "TargetChoice",
     "Targets",
     "TaskLoss",
+    "UniformNoise",
+    "View",
+    "Watch",
     "attackable",
+    "ball",
     "decide",
+    "distance",
     "exact_eps",
+    "exits",
+    "first_order_margins",
     "gradient_faults",
+    "nearest_exits",
     "portfolio",
+    "quantise",
     "radius",
     "reproject",
     "settle",

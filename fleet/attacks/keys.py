@@ -51,6 +51,20 @@ class SampleKeys:
         """Draw -1 or +1 with equal chance, float32 (B, *shape); arguments as for uniform."""
         return (self._bits(shape, purpose) & 1).to(torch.float32) * 2 - 1
 
+    def normal(self, shape: torch.Size, *purpose: int | str) -> Tensor:
+        """Draw from the standard normal distribution (Box and Muller 1958).
+
+        Args:
+            shape: As for :meth:`uniform`.
+            purpose: As for :meth:`uniform`.
+
+        Returns:
+            float32 (B, *shape); equal between torch devices up to the rounding of log and cos.
+        """
+        # 1 - u is in (0, 1], so its logarithm is finite.
+        length = (-2 * torch.log1p(-self.uniform(shape, *purpose, "length"))).sqrt_()
+        return length * torch.cos(2 * math.pi * self.uniform(shape, *purpose, "angle"))
+
     def _bits(self, shape: torch.Size, purpose: tuple[int | str, ...]) -> Tensor:
         stream = derive_seed(self.seed, self.device, *purpose)
         samples = _mix(self.indices * _GOLDEN + stream)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from fleet.encoding.tensor import EncodingTensors, encoding_tensors, interval_loss
 from fleet.errors import AuditError
 from fleet.models import Classifier
+from fleet.models.hinge import multiclass_hinge
 
 Value = Callable[[Tensor], Tensor]
 """Raw head values, float32 (variants * B, R), to what is ascended, float32 (variants * B,)."""
@@ -57,7 +58,7 @@ class TaskLoss:
         if classifier.task == "tra":
             return CrossEntropy().bind(classifier, labels)
         if classifier.task == "hin":
-            return lambda raw: functional.multi_margin_loss(raw, labels, reduction="none")
+            return lambda raw: multiclass_hinge(raw, labels)
         tensors = interval_tensors(classifier, labels.device)
         return lambda raw: interval_loss(classifier.outputs(raw), labels, tensors)
 
@@ -114,6 +115,34 @@ class Margin:
 
 
 @dataclass(frozen=True)
+class LogitRatio:
+    """The margin over the spread of the logits (DLR, Croce and Hein 2020, equation 6).
+
+    ``(max_k z_k - z_y) / (z_1st - z_3rd)`` with k other than the true class y: scaling or shifting
+    the logits changes neither the value nor the gradient's direction. Two classes have no third
+    logit; there it is the margin itself, since over their spread it would be -1 or 1.
+    """
+
+    @property
+    def variants(self) -> int:
+        """One."""
+        return 1
+
+    def bind(self, classifier: Classifier, labels: Tensor) -> Value:
+        """See :class:`Objective`."""
+        margin = Margin().bind(classifier, labels)
+        if classifier.num_classes < 3:
+            return margin
+        tiny = torch.finfo(torch.float32).tiny
+
+        def value(raw: Tensor) -> Tensor:
+            ranked = raw.topk(3).values
+            return margin(raw) / (ranked[:, 0] - ranked[:, 2]).clamp(min=tiny)
+
+        return value
+
+
+@dataclass(frozen=True)
 class Directions:
     """UP and DOWN: the only two ways out of an interval; alpha, beta and s0 play no part.
 
@@ -147,14 +176,16 @@ class Directions:
 
 @dataclass(frozen=True)
 class Targets:
-    """TARGET: towards the centre of other slots, for a flip where UP and DOWN end in a gap.
+    """TARGET: towards chosen slots, for a flip where UP and DOWN end in a gap.
 
     ``linear`` head: minus the distance from the slot's centre, in slots. ``ordinal`` head: minus
-    how far the units before their clip are from where that slot has them.
+    how far the units before their clip are from where that slot has them. Logits, whose slots are
+    the classes: the target's logit minus the true one. An image whose own slot is the target has
+    nowhere to go, and stays.
 
     Attributes:
         slots: The same slots for every image, or None for the two slots nearest to the true one
-            (one to each side where there are two sides).
+            (one to each side where there are two sides; logits have no sides).
     """
 
     slots: tuple[int, ...] | None = None
@@ -166,6 +197,8 @@ class Targets:
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """See :class:`Objective`."""
+        if self.slots is not None and classifier.encoding is None:
+            return self._rivals(labels)
         tensors = interval_tensors(classifier, labels.device)
         target = self._aims(tensors.class_slot[labels], classifier.num_classes)
         if classifier.head_name != "ordinal":
@@ -174,6 +207,12 @@ class Targets:
         units = torch.arange(1, classifier.num_classes, device=labels.device)
         wanted = torch.where(target.unsqueeze(1) >= units, 1.0, -1.0)
         return lambda raw: -functional.relu(0.5 - wanted * raw).sum(1)
+
+    def _rivals(self, labels: Tensor) -> Value:
+        """Margins of the targets over the true class."""
+        true = labels.repeat(self.variants).unsqueeze(1)
+        target = self._aims(labels, 0).unsqueeze(1)
+        return lambda raw: (raw.gather(1, target) - raw.gather(1, true)).squeeze(1)
 
     def _aims(self, slots: Tensor, count: int) -> Tensor:
         """Target slot of every row, int64 (variants * B,)."""

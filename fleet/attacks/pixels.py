@@ -7,12 +7,15 @@ A ball of radius eps around an 8-bit image holds whole levels only: eps 0.01 is 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fleet.errors import AuditError
+
+Norm = Literal["linf", "l2"]
+"""``linf``: largest difference of a pixel; ``l2``: length of all differences of an image."""
 
 LEVELS = 255
 """Steps between black and white in an 8-bit image."""
@@ -21,33 +24,19 @@ _ROUNDING = 1e-6
 """Slack in levels, so that 8/255 written as a float is 8 levels and not 7."""
 
 
-@dataclass(frozen=True, eq=False)
-class Box:
-    """The eps ball cut by [0, 1]: the images that an attack may make.
-
-    Attributes:
-        low: Lowest pixel values, float32 (B, C, H, W).
-        high: Highest pixel values, same shape.
-        eps: Linf radius in pixel units.
-    """
-
-    low: Tensor
-    high: Tensor
-    eps: float
-
-    @classmethod
-    def around(cls, images: Tensor, eps: float) -> Box:
-        """Make the box around ``images``, float32 (B, C, H, W) in [0, 1]."""
-        return cls((images - eps).clamp_(min=0.0), (images + eps).clamp_(max=1.0), eps)
-
-
-def check_eps(eps: float) -> float:
+def check_eps(eps: float, norm: Norm = "linf") -> float:
     """Return ``eps`` if it is a radius that an attack can have.
 
     Raises:
-        AuditError: It is not in (0, 1].
+        AuditError: It is not in (0, 1], or for ``l2`` not finite and above 0.
     """
-    if not 0 < eps <= 1:
+    if norm == "l2":
+        if not 0 < eps < math.inf:
+            raise AuditError(
+                f"the l2 radius is {eps!r}, not above 0",
+                hint="give the length of the whole difference in pixel units, for example 1.5",
+            )
+    elif not 0 < eps <= 1:
         raise AuditError(
             f"eps is {eps!r}, not in (0, 1]",
             hint="pixels are in [0, 1]: give eps as 0.03 or as 8/255, not as 8",
@@ -56,27 +45,41 @@ def check_eps(eps: float) -> float:
 
 
 def radius(eps: float) -> int:
-    """Whole 8-bit levels inside ``eps``, 1 to 255.
+    """Whole 8-bit levels inside an Linf ``eps``, 1 to 255.
 
     Raises:
         AuditError: ``eps`` is not in (0, 1], or is smaller than one level.
     """
-    levels = math.floor(check_eps(eps) * LEVELS + _ROUNDING)
+    return _at_least_one(math.floor(check_eps(eps) * LEVELS + _ROUNDING), eps)
+
+
+def squared_radius(eps: float) -> int:
+    """Largest sum of squared 8-bit levels inside an L2 ``eps``, at least 1.
+
+    Raises:
+        AuditError: ``eps`` is not finite and above 0, or is smaller than one level.
+    """
+    return _at_least_one(math.floor((check_eps(eps, "l2") * LEVELS) ** 2 + _ROUNDING), eps)
+
+
+def exact_eps(eps: float, norm: Norm = "linf") -> float:
+    """The largest radius on the 8-bit grid that is not above ``eps``.
+
+    Raises:
+        AuditError: As for :func:`radius` and :func:`squared_radius`.
+    """
+    if norm == "l2":
+        return math.sqrt(squared_radius(eps)) / LEVELS
+    return radius(eps) / LEVELS
+
+
+def _at_least_one(levels: int, eps: float) -> int:
     if levels == 0:
         raise AuditError(
             f"eps is {eps!r}, less than one level of an 8-bit image (1/255 = 0.0039)",
             hint="no 8-bit image but the original is that near; choose 1/255 or more",
         )
     return levels
-
-
-def exact_eps(eps: float) -> float:
-    """The largest radius on the 8-bit grid that is not above ``eps``.
-
-    Raises:
-        AuditError: As for :func:`radius`.
-    """
-    return radius(eps) / LEVELS
 
 
 def to_bytes(images: Tensor) -> Tensor:

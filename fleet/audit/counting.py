@@ -82,10 +82,12 @@ def _names(attacks: dict[str, tuple[AttackName, ...]], protocol: Protocol) -> tu
 def _row(
     scores: Sequence[VictimScores], surrogate: str, level: int, rows: list[int]
 ) -> Iterator[Cell]:
-    """One surrogate against every victim, worst case over the sets ``rows``."""
+    """One surrogate against every victim it was tried on, worst case over the sets ``rows``."""
     source = next(score for score in scores if score.victim == surrogate)
     at_home = source.attacked[surrogate][level, rows].max(axis=0)
     for victim in scores:
+        if surrogate not in victim.attacked:
+            continue
         there = victim.attacked[surrogate][level, rows].max(axis=0)
         correct = victim.clean == 0
         joint = correct & (source.clean == 0)

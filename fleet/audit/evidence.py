@@ -6,11 +6,13 @@ Nothing in this module imports torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.audit.result import AuditedDevice, Matrix, NoiseFloor, Protocol
+from fleet.audit.result import AuditedDevice, Matrix, NoiseFloor, Outcome, Protocol
+from fleet.audit.statistics import wilson_interval
 
 Outcomes = NDArray[np.int8]
 """One of ``fleet.attacks.CORRECT``, ``REJECT`` and ``FLIP`` (0, 1, 2) for each example."""
@@ -107,6 +109,140 @@ class Effort:
     more: int
 
 
+Probe = Literal["flat", "uniform", "square", "iterates", "steps", "restarts"]
+"""What was looked for in the images that a protocol did not evade.
+
+``flat``: the protocol's objective kept one value in the whole attack (M2). ``uniform``: uniform
+noise evades (M6). ``square``: a gradient-free attack evades (M7). ``iterates``: some iterate of the
+attack was adversarial, rounded to 8 bits, though the returned images are not (M10). ``steps``,
+``restarts``: twice as many evade (M9).
+"""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A second look at images that a protocol leaves standing on the device they were made on.
+
+    Only those can change a rate, so only they are tried again: the first of the sample.
+
+    Attributes:
+        device: Device name.
+        protocol: Whose images stand.
+        eps: As asked for.
+        probe: What was looked for.
+        n: Images that the device decodes correctly.
+        survivors: How many of them the protocol does not evade.
+        examined: How many of those were tried again.
+        found: In how many of these the probe found what it looked for.
+    """
+
+    device: str
+    protocol: Protocol
+    eps: float
+    probe: Probe
+    n: int
+    survivors: int
+    examined: int
+    found: int
+
+    @property
+    def share(self) -> float:
+        """Estimated share of the correct images in which it would be found; 0 if none stand."""
+        if not self.examined:
+            return 0.0
+        return self.found / self.examined * self.survivors / self.n
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """95 % bounds of :attr:`share`; exact where every survivor was examined."""
+        if self.examined == self.survivors:
+            return self.share, self.share
+        low, high = wilson_interval(self.found, self.examined)
+        scale = self.survivors / self.n
+        return max(low * scale, self.found / self.n), high * scale
+
+    @property
+    def one(self) -> float:
+        """What one examined image is worth, as a share of the correct images."""
+        return self.survivors / self.n / self.examined if self.examined else 0.0
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """Whether a protocol's objective is larger where its attacks succeed (M2).
+
+    Attributes:
+        device: Device name.
+        protocol: Whose objective.
+        eps: As asked for.
+        pairs: Pairs of images of one original, one that evades and one that does not.
+        ordered: How many of them have the larger objective where the image evades; ties half.
+    """
+
+    device: str
+    protocol: Protocol
+    eps: float
+    pairs: int
+    ordered: float
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """One device under both decode rules of Eq. 2 (M18).
+
+    Attributes:
+        device: Device name.
+        eps: As asked for.
+        images: Clean images.
+        strict_correct: How many of them decode correctly if gaps are None.
+        floor_correct: The same if a gap belongs to the class below it.
+        strict: Adaptive worst case over the first images, of those then correct.
+        floor: The same attacked images, decoded by floor.
+    """
+
+    device: str
+    eps: float
+    images: int
+    strict_correct: int
+    floor_correct: int
+    strict: Outcome
+    floor: Outcome
+
+
+@dataclass(frozen=True)
+class Binarization:
+    """Attacks on heads for which an adversarial image exists by construction (check BT).
+
+    Attributes:
+        device: Whose features the heads read.
+        eps: As asked for.
+        n: Images for which such a head could be built.
+        unbuilt: Images for which none could.
+        paper: How many of the n heads the paper's protocol evades.
+        adaptive: How many the adaptive protocol evades.
+        random: How many uniform and sign noise evade, with as many tries as the adaptive
+            protocol has gradients.
+    """
+
+    device: str
+    eps: float
+    n: int
+    unbuilt: int
+    paper: int
+    adaptive: int
+    random: int
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What the cheap extra attacks on one device found (``fleet.audit.probes``)."""
+
+    retries: tuple[Retry, ...] = ()
+    orderings: tuple[Ordering, ...] = ()
+    decodings: tuple[Decoding, ...] = ()
+    binarization: Binarization | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Everything that the checks look at.
@@ -121,6 +257,8 @@ class Evidence:
         health: One for each device, in matrix order.
         reaches: One for each device and eps.
         efforts: One for each device and eps.
+        probes: One for each device, in matrix order; none if they were not run.
+        norm: How eps is measured.
     """
 
     devices: tuple[AuditedDevice, ...]
@@ -132,3 +270,5 @@ class Evidence:
     health: tuple[GradientHealth, ...]
     reaches: tuple[Reach, ...]
     efforts: tuple[Effort, ...]
+    probes: tuple[Probes, ...] = ()
+    norm: Literal["linf", "l2"] = "linf"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 
 from fleet.assembly import load_trained
-from fleet.attacks import Precision, TargetChoice, radius, to_bytes
-from fleet.errors import AuditError
-from fleet.models import Classifier, weights_digest
+from fleet.attacks import Norm, Precision, TargetChoice, exact_eps, radius, to_bytes
+from fleet.audit.result import Role
+from fleet.errors import AuditError, CheckpointError
+from fleet.files import canonical_json, read_json
+from fleet.models import Classifier, weights_bytes, weights_digest
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
 
@@ -28,6 +31,7 @@ class Member:
         architecture: Backbone name, for the record.
         head: Head name, for the record.
         private: Keep the encoding out of the result, because it was drawn from a secret.
+        role: ``device``, or ``control`` for an ordinary network that is audited for comparison.
     """
 
     name: str
@@ -36,6 +40,22 @@ class Member:
     architecture: str = ""
     head: str = ""
     private: bool = False
+    role: Role = "device"
+
+    def digest(self) -> str:
+        """SHA-256 of all that determines its decisions: weights, task, head and encoding.
+
+        The weights themselves go into it, not their digest, so that an encoding drawn from a secret
+        cannot be found by trying all of them.
+        """
+        encoding = self.classifier.encoding
+        rules = {
+            "task": self.classifier.task,
+            "head": self.classifier.head_name,
+            "encoding": None if encoding is None else encoding.to_dict(),
+        }
+        weights = weights_bytes(self.classifier)
+        return hashlib.sha256(weights + canonical_json(rules).encode("utf-8")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -43,7 +63,7 @@ class TransferSettings:
     """How thoroughly to attack.
 
     Attributes:
-        eps: Linf radii in pixel units, (0, 1], at least one 8-bit level each; kept ascending.
+        eps: Radii in pixel units, at least one 8-bit level each; kept ascending. ``linf``: (0, 1].
         steps: Steps of each iterative run.
         restarts: Runs of each iterative attack.
         batch_size: Images attacked at once, 2 directions of each in one batch; changes the time and
@@ -53,6 +73,7 @@ class TransferSettings:
             portfolio has images.
         targets: Slots at which TARGET aims.
         precision: Of forward and backward passes inside attacks; scoring is always fp32.
+        norm: How ``eps`` is measured: ``linf`` or ``l2``.
 
     Raises:
         AuditError: A value is out of range.
@@ -66,13 +87,14 @@ class TransferSettings:
     noise_draws: int = 5
     targets: TargetChoice = "neighbours"
     precision: Precision = "bf16"
+    norm: Norm = "linf"
 
     def __post_init__(self) -> None:
         if not self.eps:
             raise AuditError("no eps to audit", hint="give one or more, for example 0.1 or 8/255")
         object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
         for eps in self.eps:
-            radius(eps)
+            exact_eps(eps, self.norm)
         for name in ("steps", "restarts", "batch_size", "noise_draws"):
             if getattr(self, name) < 1:
                 raise AuditError(
@@ -82,6 +104,10 @@ class TransferSettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "eps": list(self.eps)}
+
+    def levels(self) -> list[int] | None:
+        """Whole 8-bit levels inside each ``linf`` eps; None for ``l2``, which has none."""
+        return [radius(eps) for eps in self.eps] if self.norm == "linf" else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +148,17 @@ class Sample:
             images = to_bytes(images)
         return cls(images, labels.long(), torch.arange(len(images)))
 
+    def part(self, rows: Tensor) -> Sample:
+        """The images at positions ``rows``, int64 (R,)."""
+        return Sample(self.images[rows], self.labels[rows], self.indices[rows])
+
+    def digest(self) -> str:
+        """SHA-256 of the pixels, labels and indices, 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for part in (self.images, self.labels, self.indices):
+            digest.update(part.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
 
 def check_members(members: Sequence[Member], sample: Sample) -> None:
     """Refuse devices that cannot be compared on these images.
@@ -159,17 +196,27 @@ def check_members(members: Sequence[Member], sample: Sample) -> None:
 
 
 def load_member(run: RunDirectory, family: FamilySpec, device: DeviceSpec) -> Member:
-    """Load one finished device of a run.
+    """Load one finished device or control of a run.
 
     Raises:
-        CheckpointError: It is not finished, or its weights are damaged.
+        CheckpointError: It is not finished, or its weights are damaged or not those that its
+            training recorded.
     """
     classifier = load_trained(run, device, family.data)
+    digest = weights_digest(classifier)
+    recorded = read_json(run.result(device.name)).get("weights_sha256")
+    if recorded != digest:
+        raise CheckpointError(
+            f"the weights of {device.name} in {run.root} are not those that were trained: "
+            f"their SHA-256 is {digest[:12]}..., {run.result(device.name).name} says {recorded!r}",
+            hint="one of the two files was changed; train the device again",
+        )
     return Member(
         name=device.name,
         classifier=classifier,
-        weights_sha256=weights_digest(classifier),
+        weights_sha256=digest,
         architecture=device.model.architecture,
         head=device.model.head,
         private=bool(device.drawn),
+        role="control" if device in family.controls else "device",
     )

@@ -6,16 +6,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from fleet.audit.statistics import wilson_interval
+from fleet.audit.stored import from_document, load, save, to_document
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
-from fleet.files import write_json
 
 SCHEMA = "fleet.audit.transfer/2"
 
@@ -234,7 +232,7 @@ class TransferAudit:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values with the schema's name; :meth:`from_dict` is the inverse."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+        return to_document(self, SCHEMA)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TransferAudit:
@@ -244,33 +242,7 @@ class TransferAudit:
             AuditError: The schema is not this version's, a field or a cell is missing, or counts
                 contradict each other.
         """
-        if data.get("schema") != SCHEMA:
-            raise AuditError(
-                f"audit schema is {data.get('schema')!r}, not {SCHEMA!r}",
-                hint="render it with the version of fleet that wrote it, or audit again",
-            )
-        try:
-            audit = cls(
-                run=data["run"],
-                created=data["created"],
-                devices=tuple(AuditedDevice(**device) for device in data["devices"]),
-                eps=tuple(data["eps"]),
-                matrices=tuple(_matrix(matrix) for matrix in data["matrices"]),
-                noise=tuple(
-                    NoiseFloor(**{**floor, "outcome": Outcome(**floor["outcome"])})
-                    for floor in data["noise"]
-                ),
-                checks=tuple(Check(**check) for check in data["checks"]),
-                settings=data["settings"],
-                provenance=data["provenance"],
-            )
-            _require_whole(audit)
-        except (KeyError, TypeError, ValueError) as error:
-            raise AuditError(
-                f"audit file is incomplete or contradicts itself: {error}",
-                hint="audit again to write a whole one",
-            ) from error
-        return audit
+        return _whole(from_document(cls, data, SCHEMA))
 
     def save(self, path: Path) -> None:
         """Write ``audit.json``, whole or not at all.
@@ -278,24 +250,27 @@ class TransferAudit:
         Raises:
             StorageError: It cannot be written.
         """
-        write_json(path, self.to_dict())
+        save(self, path, SCHEMA)
 
     @classmethod
     def load(cls, path: Path) -> TransferAudit:
         """Read ``audit.json``.
 
         Raises:
-            AuditError: The file is absent, not JSON, or of another schema.
+            AuditError: The file is absent, not JSON, of another schema, or damaged.
         """
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise AuditError(
-                f"cannot read {path}: {error}", hint="`fleet audit transfer` writes it"
-            ) from error
-        if not isinstance(data, dict):
-            raise AuditError(f"{path} is not an audit", hint="`fleet audit transfer` writes one")
-        return cls.from_dict(data)
+        return _whole(load(cls, path, SCHEMA))
+
+
+def _whole(audit: TransferAudit) -> TransferAudit:
+    try:
+        _require_whole(audit)
+    except (KeyError, ValueError) as error:
+        raise AuditError(
+            f"audit file is incomplete or contradicts itself: {error}",
+            hint="audit again to write a whole one",
+        ) from error
+    return audit
 
 
 def _require_whole(audit: TransferAudit) -> None:
@@ -316,17 +291,3 @@ def _require_whole(audit: TransferAudit) -> None:
             cells = audit.matrix(protocol, eps).cells
             if sorted((cell.surrogate, cell.victim) for cell in cells) != pairs:
                 raise ValueError(f"cells of protocol {protocol} at eps {eps}")
-
-
-def _matrix(data: dict[str, Any]) -> Matrix:
-    cells = tuple(
-        Cell(
-            surrogate=cell["surrogate"],
-            victim=cell["victim"],
-            outcome=Outcome(**cell["outcome"]),
-            joint=Outcome(**cell["joint"]),
-            given_success=Outcome(**cell["given_success"]),
-        )
-        for cell in data["cells"]
-    )
-    return Matrix(data["protocol"], data["attack"], data["eps"], cells)

@@ -1,25 +1,40 @@
-"""The transfer audit of a run: the rows of the matrix as independent jobs that resume."""
+"""The audits of a run: independent jobs that resume, over files that can be used again.
+
+Beside ``audit.json`` an audit keeps::
+
+    sets/NAME.safetensors, .json    adversarial images made on one device
+    examined/NAME.json              what was found about it on its own
+    trials/NAME/VICTIM.json         outcomes of its images on another device
+
+Each carries all that determines it. So an audit that was killed goes on where it stopped, and one
+that is extended by a device attacks that device, and tries its images on the others and theirs on
+it, and does nothing else again.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from fleet.assembly import load_images
+from fleet.audit.examination import Examination, examine
+from fleet.audit.kept import remember
 from fleet.audit.members import Member, Sample, TransferSettings, check_members, load_member
 from fleet.audit.result import TransferAudit
-from fleet.audit.rows import Row, attack_surrogate, score_row
-from fleet.audit.sets import AdversarialSets, load_sets, save_sets
+from fleet.audit.rows import attack_surrogate
+from fleet.audit.scoring import Trial, replay
+from fleet.audit.sets import find_sets, load_sets, save_sets, sets_digest, sets_origin
 from fleet.audit.transfer import assemble
 from fleet.data import ImageData
 from fleet.errors import AuditError
-from fleet.execution import Job, Progress, run_jobs
+from fleet.execution import Job, JobOutcome, Progress, run_jobs
 from fleet.execution.jobs import ProgressReporter, default_workers
+from fleet.files import read_json, write_bytes
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.provenance import environment, fleet_version
@@ -27,6 +42,7 @@ from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 
 SplitName = Literal["test", "validation"]
+OnEvent = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -35,10 +51,11 @@ class AuditJob:
 
     Attributes:
         run: What is audited.
-        device: Name of the surrogate.
+        device: Name of the device that is attacked, or tried on.
         settings: How thoroughly to attack.
         images: How many images of the split; all of them if it has fewer.
         split: ``test``, or ``validation`` for choices.
+        kind: Directory of the audit's files.
     """
 
     run: RunDirectory
@@ -46,6 +63,7 @@ class AuditJob:
     settings: TransferSettings
     images: int
     split: SplitName
+    kind: str = "transfer"
 
 
 def audit_run_transfer(
@@ -55,12 +73,13 @@ def audit_run_transfer(
     images: int,
     workers: int | None = None,
     split: SplitName = "test",
-    on_event: Callable[[Progress], None] | None = None,
+    sets_from: RunDirectory | None = None,
+    on_event: OnEvent | None = None,
 ) -> TransferAudit:
-    """Audit every device of a run on a seeded sample of its images.
+    """Audit every device of a run, and its controls, on a seeded sample of its images.
 
-    Adversarial sets are kept under ``audits/transfer/sets`` and used again where everything that
-    they were made from is unchanged, so an interrupted audit goes on where it stopped.
+    Attacks are linear in the number of devices, one job each; then each device is loaded once and
+    tried with everybody's images, one surrogate's at a time.
 
     Args:
         run: A finished training.
@@ -68,47 +87,121 @@ def audit_run_transfer(
         images: Images to audit; all of the split if it has fewer.
         workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
         split: Which images.
-        on_event: Called with the progress of each job, ``attack NAME``.
+        sets_from: An audited run with some of the same devices, whose images and trials are taken
+            over where they fit.
+        on_event: Called with the progress of each job, ``attack NAME`` and ``try on NAME``.
 
     Raises:
         AuditError: Fewer than one image is asked for, or a device cannot be audited.
-        CheckpointError: A device is not finished.
+        CheckpointError: A device is not finished, or a file of the run is damaged.
         DataError: The images cannot be read.
+    """
+    family, jobs = plan_jobs(run, settings, images, split, "transfer")
+    provenance = describe_run(run, family)
+    if sets_from is not None:
+        _take_over(sets_from, run, family)
+    examinations = run_all("attack", examine_device, jobs, workers, on_event)
+    trials = run_all("try on", try_on_device, jobs, workers, on_event)
+    sample = take_sample(load_images(family.data), jobs[0])
+    return assemble(
+        examinations,
+        dict(zip((job.device for job in jobs), trials, strict=True)),
+        settings,
+        label=run.name,
+        details={"split": split, "images_sha256": sample.digest()},
+        provenance=provenance,
+    )
+
+
+def plan_jobs(
+    run: RunDirectory, settings: TransferSettings, images: int, split: SplitName, kind: str
+) -> tuple[FamilySpec, list[AuditJob]]:
+    """Make one job for each device and control of a run.
+
+    Raises:
+        AuditError: Fewer than one image is asked for.
     """
     if images < 1:
         raise AuditError(f"{images} images to audit", hint="audit at least one image")
     family = read_family(run)
-    jobs = [AuditJob(run, device.name, settings, images, split) for device in family.devices]
-    work = [Job(f"attack {job.device}", audit_device, (job,)) for job in jobs]
+    names = [device.name for device in family.trained]
+    return family, [AuditJob(run, name, settings, images, split, kind) for name in names]
+
+
+def run_all(
+    verb: str,
+    function: Callable[..., Any],
+    jobs: list[AuditJob],
+    workers: int | None,
+    on_event: OnEvent | None,
+) -> list[Any]:
+    """Run one function on each job; the first error is raised once all are done."""
+    work = [Job(f"{verb} {job.device}", function, (job,)) for job in jobs]
     count = default_workers(len(work)) if workers is None else workers
-    outcomes = run_jobs(work, workers=count, on_progress=on_event).values()
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    sample = take_sample(load_images(family.data), jobs[0])
-    return assemble(
-        [outcome.value for outcome in outcomes],
-        settings,
-        label=run.name,
-        details={"split": split, "images_sha256": _images_digest(sample)},
-        provenance=_provenance(run, family),
+    return _values(run_jobs(work, workers=count, on_progress=on_event).values())
+
+
+def examine_device(job: AuditJob, *, progress: ProgressReporter) -> Examination:
+    """Attack one device of a run, and try the images on itself; the body of a job."""
+    member, sample = load_audited(job)
+    origin = sets_origin(member, sample, job.settings)
+    path = job.run.audit(job.kind) / "sets" / f"{member.name}.safetensors"
+    sets = find_sets(path, origin)
+    if sets is None:
+        sets = attack_surrogate(
+            member, sample, job.settings, lambda done, total, text: progress(done, total + 1, text)
+        )
+        save_sets(sets, path, origin)
+    found = remember(
+        job.run.audit(job.kind) / "examined" / f"{member.name}.json",
+        {
+            "sets_sha256": sets_digest(path),
+            "settings": job.settings.to_dict(),
+            "device": [member.architecture, member.head, member.private, member.role],
+            **versions(),
+        },
+        Examination,
+        lambda: examine(member, sets, sample, job.settings),
     )
+    progress(1, 1, "attacked")
+    return found
 
 
-def audit_device(job: AuditJob, *, progress: ProgressReporter) -> Row:
-    """Attack one device of a run and try the images on all; the body of a job.
+def try_on_device(job: AuditJob, *, progress: ProgressReporter) -> dict[str, Trial]:
+    """Try all other devices' images on one; the body of a job that follows the attacks."""
+    family = read_family(job.run)
+    victim = load_member(job.run, family, family.device(job.device))
+    digest = victim.digest()
+    others = [device.name for device in family.trained if device.name != job.device]
+    trials = {}
+    for done, name in enumerate(others):
+        path = job.run.audit(job.kind) / "sets" / f"{name}.safetensors"
+        trials[name] = remember(
+            job.run.audit(job.kind) / "trials" / name / f"{job.device}.json",
+            {"sets_sha256": sets_digest(path), "victim_sha256": digest, **versions()},
+            Trial,
+            partial(_replay_stored, path, victim, job.settings),
+        )
+        progress(done + 1, len(others) + 1, f"images of {name}")
+    progress(1, 1, "tried with everybody's images")
+    return trials
 
-    Images that an earlier audit left are used again if everything they were made from is the same.
+
+def _replay_stored(path: Path, victim: Member, settings: TransferSettings) -> Trial:
+    return replay(load_sets(path), victim, settings)
+
+
+def load_audited(job: AuditJob) -> tuple[Member, Sample]:
+    """Load the device and the images of a job.
+
+    Raises:
+        AuditError: They do not fit together.
     """
     family = read_family(job.run)
     member = load_member(job.run, family, family.device(job.device))
     sample = take_sample(load_images(family.data), job)
     check_members([member], sample)
-    sets = _sets(job, member, sample, progress)
-    victims = (load_member(job.run, family, device) for device in family.devices)
-    row = score_row(member, sets, victims, sample, job.settings)
-    progress(1, 1, "attacked and tried on every device")
-    return row
+    return member, sample
 
 
 def take_sample(data: ImageData, job: AuditJob) -> Sample:
@@ -124,52 +217,48 @@ def take_sample(data: ImageData, job: AuditJob) -> Sample:
     return Sample(split.images(indices), split.labels[indices], indices)
 
 
-def _sets(
-    job: AuditJob, member: Member, sample: Sample, progress: ProgressReporter
-) -> AdversarialSets:
-    """Load a surrogate's images, or make and store them."""
-    path = job.run.audit("transfer") / "sets" / f"{job.device}.safetensors"
-    origin = _origin(job, member, sample)
-    sets = load_sets(path, origin)
-    if sets is None:
-        sets = attack_surrogate(
-            member, sample, job.settings, lambda done, total, text: progress(done, total + 1, text)
-        )
-        save_sets(sets, path, origin)
-    return sets
+def describe_run(run: RunDirectory, family: FamilySpec) -> dict[str, Any]:
+    """Where models and images come from, plain JSON values.
 
-
-def _origin(job: AuditJob, member: Member, sample: Sample) -> dict[str, Any]:
-    """All that determines a surrogate's images."""
-    settings = job.settings.to_dict()
-    del settings["noise_draws"]
+    Raises:
+        CheckpointError: The run's record of its data is absent or damaged.
+    """
     return {
-        "settings": settings,
-        "weights_sha256": member.weights_sha256,
-        "encoding": None
-        if member.classifier.encoding is None
-        else member.classifier.encoding.to_dict(),
-        "images_sha256": _images_digest(sample),
-        "fleet": fleet_version(),
-        "torch": torch.__version__,
-    }
-
-
-def _images_digest(sample: Sample) -> str:
-    """SHA-256 of the audited pixels, labels and indices."""
-    digest = hashlib.sha256()
-    for part in (sample.images, sample.labels, sample.indices):
-        digest.update(part.contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _provenance(run: RunDirectory, family: FamilySpec) -> dict[str, Any]:
-    try:
-        dataset = json.loads(run.dataset.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        dataset = None
-    return {
-        "dataset": dataset,
+        "dataset": read_json(run.dataset),
         "profile_sha256": family.digest(),
         "environment": environment(),
     }
+
+
+def _take_over(source: RunDirectory, run: RunDirectory, family: FamilySpec) -> None:
+    """Copy what another run's audit kept about devices of these names and is absent here.
+
+    Whether it fits is decided where it is used, by the keys that the files carry.
+    """
+    there, here = source.audit("transfer"), run.audit("transfer")
+    if not (there / "sets").is_dir():
+        raise AuditError(
+            f"{source.root} holds no adversarial images",
+            hint="name a run that `fleet audit transfer` has audited",
+        )
+    names = [device.name for device in family.trained]
+    kept = [f"sets/{name}.{end}" for name in names for end in ("safetensors", "json")]
+    kept += [f"examined/{name}.json" for name in names]
+    kept += [f"trials/{name}/{victim}.json" for name in names for victim in names]
+    for path in kept:
+        if (there / path).is_file() and not (here / path).exists():
+            write_bytes(here / path, (there / path).read_bytes())
+
+
+def versions() -> dict[str, Any]:
+    """Versions that the figures may depend on, for keys of kept results."""
+    return {"fleet": fleet_version(), "torch": torch.__version__}
+
+
+def _values(outcomes: Iterable[JobOutcome]) -> list[Any]:
+    values = []
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+        values.append(outcome.value)
+    return values

@@ -11,17 +11,17 @@ from torch import Tensor
 from fleet.attacks import (
     SampleKeys,
     SignNoise,
+    UniformNoise,
     attackable,
     decide,
     exact_eps,
-    radius,
-    reproject,
-    to_bytes,
+    quantise,
 )
-from fleet.audit.evidence import Outcomes
-from fleet.audit.members import Member, Sample, TransferSettings
+from fleet.audit.kept import PackedOutcomes
+from fleet.audit.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.sets import AdversarialSets
 from fleet.data import to_unit
+from fleet.encoding import REJECTED
 from fleet.errors import AuditError
 
 
@@ -33,11 +33,11 @@ class Baseline:
         clean: Outcomes of the clean images, (N,).
         noise: Worst of the noise draws at each eps, (E, N).
         nonfinite: Noisy images whose output is NaN or infinite.
-        repeatable: Whether two forward passes of the clean images gave the same bits.
+        repeatable: Whether three forward passes of the clean images gave the same bits.
     """
 
-    clean: Outcomes
-    noise: Outcomes
+    clean: PackedOutcomes
+    noise: PackedOutcomes
     nonfinite: int
     repeatable: bool
 
@@ -48,10 +48,12 @@ class Trial:
 
     Attributes:
         outcomes: (E, A, N).
+        floor: The same under Eq. 2's floor decoding, (E, A, N).
         nonfinite: Images whose output is NaN or infinite.
     """
 
-    outcomes: Outcomes
+    outcomes: PackedOutcomes
+    floor: PackedOutcomes
     nonfinite: int
 
 
@@ -62,72 +64,99 @@ def score_baseline(member: Member, sample: Sample, settings: TransferSettings) -
         AuditError: The outputs for the clean images are not finite.
     """
     with attackable(member.classifier):
-        outputs, clean = _decide(member, sample.images, sample.labels, settings.batch_size)
-        again, _ = _decide(member, sample.images, sample.labels, settings.batch_size)
-        broken = _nonfinite(outputs)
+        passes = [_decide(member, sample.images, sample.labels, settings) for _ in range(3)]
+        broken = _nonfinite(passes[0].outputs)
         if broken:
             raise AuditError(
-                f"{member.name} gives NaN or infinite outputs for {broken} of {len(clean)} "
-                "clean images",
+                f"{member.name} gives NaN or infinite outputs for {broken} of "
+                f"{len(sample.labels)} clean images",
                 hint="its weights or its normalisation are broken; train it again",
             )
         noise = [_noise(member, sample, eps, settings) for eps in settings.eps]
     return Baseline(
-        clean=clean,
+        clean=passes[0].outcomes,
         noise=np.stack([trial.outcomes.max(axis=(0, 1)) for trial in noise]),
         nonfinite=sum(trial.nonfinite for trial in noise),
-        repeatable=torch.equal(outputs, again),
+        repeatable=all(torch.equal(passes[0].outputs, again.outputs) for again in passes[1:]),
     )
 
 
 def score_sets(victim: Member, sample: Sample, images: Tensor, settings: TransferSettings) -> Trial:
-    """Decide attacked images in fp32.
+    """Decide attacked images in fp32; batches run across the sets, so small ones cost no time.
 
     Args:
         victim: Left exactly as it was.
         sample: The clean images and their labels.
         images: uint8 (E, A, N, C, H, W).
-        settings: Of the audit.
+        settings: Of the audit; the batch size counts.
     """
-    sets = images.flatten(0, 1)
+    labels = sample.labels.expand(*images.shape[:3]).flatten()
     with attackable(victim.classifier):
-        decided = [_decide(victim, x, sample.labels, settings.batch_size) for x in sets]
-    outcomes = np.stack([codes for _, codes in decided])
+        decided = _decide(victim, images.flatten(0, 2), labels, settings)
     return Trial(
-        outcomes.reshape(*images.shape[:2], len(sample.labels)),
-        sum(_nonfinite(outputs) for outputs, _ in decided),
+        decided.outcomes.reshape(images.shape[:3]),
+        decided.floor.reshape(images.shape[:3]),
+        _nonfinite(decided.outputs),
     )
 
 
-def farthest_levels(sets: AdversarialSets, sample: Sample) -> list[int]:
-    """Largest distance of a pixel from the clean image at each eps, in 8-bit levels."""
-    clean = sample.images.to(torch.int16)
-    return [
-        max(int((images.to(torch.int16) - clean).abs().amax()) for images in level)
-        for level in sets.images
-    ]
+def replay(sets: AdversarialSets, victim: Member, settings: TransferSettings) -> Trial:
+    """Try stored adversarial images on a device that had no part in their making.
+
+    Args:
+        sets: From :func:`fleet.audit.sets.load_sets`.
+        victim: Left exactly as it was.
+        settings: Of which only the batch size counts.
+
+    Raises:
+        AuditError: The device knows other classes or takes images of another shape.
+    """
+    check_members([victim], sets.sample)
+    return score_sets(victim, sets.sample, sets.images, settings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Decided:
+    """Outputs, (R, 1) or (R, K), and outcomes of both decode rules, (R,)."""
+
+    outputs: Tensor
+    outcomes: PackedOutcomes
+    floor: PackedOutcomes
 
 
 def _noise(member: Member, sample: Sample, eps: float, settings: TransferSettings) -> Trial:
     """All draws at one eps; the same noise for every victim."""
-    keys = SampleKeys(settings.seed, "", sample.indices)
-    attack = SignNoise(exact_eps(eps), settings.noise_draws)
-    noisy = to_bytes(attack(None, to_unit(sample.images), sample.labels, keys))
-    inside = reproject(noisy, sample.images, radius(eps))
-    return score_sets(member, sample, inside.unsqueeze(0), settings)
+    strength, draws = exact_eps(eps, settings.norm), settings.noise_draws
+    attack = (
+        SignNoise(strength, draws)
+        if settings.norm == "linf"
+        else UniformNoise(strength, draws, settings.norm)
+    )
+    made = []
+    for rows in torch.arange(len(sample.images)).split(settings.batch_size):
+        part = sample.part(rows)
+        keys = SampleKeys(settings.seed, "", part.indices)
+        noisy = attack(None, to_unit(part.images), part.labels, keys)
+        made.append(quantise(noisy, part.images, eps, settings.norm))
+    return score_sets(member, sample, torch.cat(made, dim=1).unsqueeze(0), settings)
 
 
-def _decide(
-    member: Member, images: Tensor, labels: Tensor, batch_size: int
-) -> tuple[Tensor, Outcomes]:
-    """Outputs, (N, 1) or (N, K), and outcomes, (N,), of N images."""
+def _decide(member: Member, images: Tensor, labels: Tensor, settings: TransferSettings) -> _Decided:
+    """Decide R images, uint8 (R, C, H, W), on the member's own torch device."""
     device = member.classifier.mean.device
-    parts = [
-        decide(member.classifier, x.to(device), y.to(device))
-        for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True)
-    ]
-    outputs = torch.cat([part.outputs.reshape(len(part.outcomes), -1) for part in parts])
-    return outputs, torch.cat([part.outcomes for part in parts]).cpu().numpy()
+    outputs, outcomes, floor = [], [], []
+    size = settings.batch_size
+    for x, y in zip(images.split(size), labels.to(device).split(size), strict=True):
+        part = decide(member.classifier, x.to(device), y)
+        classes = member.classifier.decode(part.outputs, "floor")
+        outputs.append(part.outputs.reshape(len(y), -1))
+        outcomes.append(part.outcomes)
+        floor.append(torch.where(classes == y, 0, torch.where(classes == REJECTED, 1, 2)))
+    return _Decided(
+        torch.cat(outputs),
+        torch.cat(outcomes).cpu().numpy(),
+        torch.cat(floor).to(torch.int8).cpu().numpy(),
+    )
 
 
 def _nonfinite(outputs: Tensor) -> int:

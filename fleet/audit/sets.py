@@ -1,8 +1,9 @@
 """Adversarial sets: what attacking one surrogate gives, in memory and on disk.
 
-On disk a set is two files: ``NAME.safetensors`` with the 8-bit images, and ``NAME.json`` with what
-they were made from and the digest of the first. A set whose manifest is the one expected is used
-again, so an interrupted audit goes on where it stopped.
+On disk a set is two files: ``NAME.safetensors`` with the 8-bit images, their originals, labels and
+indices, and ``NAME.json`` with what they were made from and the digest of the first. So a set can
+be tried on any device later, by somebody who has nothing else of the audit. A set of the expected
+origin is used again, so an interrupted audit goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from fleet.attacks import Norm
 from fleet.audit.evidence import AttackName, GradientHealth
+from fleet.audit.members import Member, Sample, TransferSettings
+from fleet.errors import AuditError
 from fleet.files import write_bytes, write_json
+from fleet.provenance import fleet_version
 
-SCHEMA = "fleet.adversarial-sets/1"
+SCHEMA = "fleet.adversarial-sets/2"
 """Raise the number when the same origin gives other images, so that stored ones are made again."""
 
 
@@ -30,17 +36,44 @@ class AdversarialSets:
 
     Attributes:
         surrogate: Device name.
+        norm: How ``eps`` is measured.
         eps: Radii as asked for, ascending.
         attacks: One name for each set.
+        attack_values: Hyper-parameters of the attacks, at the first eps.
         images: uint8 (E, A, N, C, H, W), each within eps of the clean image.
+        sample: The clean images, with their labels and their numbers in the dataset.
         health: Gradients of the surrogate at the clean images.
     """
 
     surrogate: str
+    norm: Norm
     eps: tuple[float, ...]
     attacks: tuple[AttackName, ...]
+    attack_values: dict[str, str]
     images: Tensor
+    sample: Sample
     health: GradientHealth
+
+
+def sets_origin(member: Member, sample: Sample, settings: TransferSettings) -> dict[str, Any]:
+    """All that determines a surrogate's images, plain JSON values.
+
+    Args:
+        member: The surrogate, with the digest of its weights.
+        sample: The clean images.
+        settings: Of the audit.
+    """
+    values = settings.to_dict()
+    del values["noise_draws"]
+    return {
+        "settings": values,
+        "levels": settings.levels(),
+        "surrogate": member.name,
+        "surrogate_sha256": member.digest(),
+        "images_sha256": sample.digest(),
+        "fleet": fleet_version(),
+        "torch": torch.__version__,
+    }
 
 
 def save_sets(sets: AdversarialSets, path: Path, origin: dict[str, Any]) -> None:
@@ -49,43 +82,101 @@ def save_sets(sets: AdversarialSets, path: Path, origin: dict[str, Any]) -> None
     Args:
         sets: What to write.
         path: Name of the images' file.
-        origin: Plain JSON values: everything that determines the images.
+        origin: From :func:`sets_origin`.
 
     Raises:
         StorageError: They cannot be written.
     """
-    data = save({"images": sets.images.contiguous()}, metadata={"format": "pt"})
+    tensors = {
+        "images": sets.images.contiguous(),
+        "clean": sets.sample.images.contiguous(),
+        "labels": sets.sample.labels,
+        "indices": sets.sample.indices,
+    }
+    data = save(tensors, metadata={"format": "pt"})
     write_bytes(path, data)
     manifest = {
         "schema": SCHEMA,
         "origin": origin,
         "surrogate": sets.surrogate,
+        "norm": sets.norm,
         "eps": list(sets.eps),
         "attacks": [asdict(name) for name in sets.attacks],
+        "attack_values": sets.attack_values,
         "health": asdict(sets.health),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     write_json(path.with_suffix(".json"), manifest)
 
 
-def load_sets(path: Path, origin: dict[str, Any]) -> AdversarialSets | None:
-    """Read what :func:`save_sets` wrote.
+def load_sets(path: Path) -> AdversarialSets:
+    """Read what :func:`save_sets` wrote, whatever it was made from.
+
+    Args:
+        path: Name of the images' file; the manifest lies beside it.
+
+    Raises:
+        AuditError: A file is absent or damaged, or of another schema.
+    """
+    manifest = _manifest(path)
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+            raise AuditError(
+                f"{path} is not the file that {path.stem}.json describes: its SHA-256 differs",
+                hint="copy both files again, or let the audit make them again",
+            )
+        tensors = load(data)
+        return AdversarialSets(
+            surrogate=manifest["surrogate"],
+            norm=manifest["norm"],
+            eps=tuple(manifest["eps"]),
+            attacks=tuple(AttackName(**name) for name in manifest["attacks"]),
+            attack_values=manifest["attack_values"],
+            images=tensors["images"],
+            sample=Sample(tensors["clean"], tensors["labels"], tensors["indices"]),
+            health=GradientHealth(**manifest["health"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def find_sets(path: Path, origin: dict[str, Any]) -> AdversarialSets | None:
+    """Read stored sets if they are of this origin.
 
     Returns:
         The sets; None if they are absent, damaged, or of another origin, and so must be made.
     """
     try:
-        manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        data = path.read_bytes()
-        wanted = {"schema": SCHEMA, "origin": origin, "sha256": hashlib.sha256(data).hexdigest()}
-        if {key: manifest[key] for key in wanted} != wanted:
-            return None
-        return AdversarialSets(
-            surrogate=manifest["surrogate"],
-            eps=tuple(manifest["eps"]),
-            attacks=tuple(AttackName(**name) for name in manifest["attacks"]),
-            images=load(data)["images"],
-            health=GradientHealth(**manifest["health"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return load_sets(path) if _manifest(path).get("origin") == origin else None
+    except AuditError:
         return None
+
+
+def sets_digest(path: Path) -> str:
+    """SHA-256 of the images' file, as its manifest says it, without reading the images.
+
+    Raises:
+        AuditError: The manifest is absent or damaged.
+    """
+    return str(_manifest(path).get("sha256"))
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise AuditError(
+            f"{path.with_suffix('.json')} does not say {SCHEMA}",
+            hint="let the audit make the images again",
+        )
+    return manifest
+
+
+def _unreadable(path: Path, error: Exception) -> AuditError:
+    return AuditError(
+        f"cannot read the adversarial images {path}: {type(error).__name__}: {error}",
+        hint="`fleet audit transfer` and `fleet audit whitebox` write them",
+    )

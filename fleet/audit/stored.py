@@ -35,10 +35,11 @@ def from_document(kind: type[Result], data: Any, schema: str) -> Result:
         AuditError: The schema is another, a field is missing or of another type, or the result
             contradicts itself.
     """
-    if not isinstance(data, dict) or data.get("schema") != schema:
-        found = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(data, dict):
+        raise AuditError("this is not an audit", hint="`fleet audit` writes one as a JSON object")
+    if data.get("schema") != schema:
         raise AuditError(
-            f"audit schema is {found!r}, not {schema!r}",
+            f"audit schema is {data.get('schema')!r}, not {schema!r}",
             hint="render it with the version of fleet that wrote it, or audit again",
         )
     fields = {key: value for key, value in data.items() if key != "schema"}

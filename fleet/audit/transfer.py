@@ -8,13 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from fleet.attacks import radius
 from fleet.audit.checks import run_checks
-from fleet.audit.counting import count_matrices, count_noise
-from fleet.audit.evidence import Evidence, VictimScores
+from fleet.audit.examination import Examination, examine, gather_evidence
 from fleet.audit.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.result import TransferAudit
-from fleet.audit.rows import ProgressHook, Row, attack_surrogate, score_row
+from fleet.audit.rows import ProgressHook, attack_surrogate
+from fleet.audit.scoring import Trial, score_sets
 
 __all__ = ["Member", "TransferSettings", "assemble", "audit_transfer"]
 
@@ -31,8 +30,11 @@ def audit_transfer(
 ) -> TransferAudit:
     """Audit devices in memory: attack each one, try every image on all.
 
+    Beside the models it holds one surrogate's images at a time: as many bytes as
+    ``eps * attacks * images * pixels``.
+
     Args:
-        members: The devices; each is left exactly as it was, training mode included.
+        members: The devices, controls last; each is left exactly as it was, training mode included.
         images: uint8 (N, C, H, W), or floats in [0, 1], which are rounded to 8 bits first.
         labels: True classes, integers (N,).
         settings: How thoroughly to attack.
@@ -45,19 +47,27 @@ def audit_transfer(
     """
     sample = Sample.of(images, labels)
     check_members(members, sample)
-    rows = []
+    examinations = []
+    trials: dict[str, dict[str, Trial]] = {member.name: {} for member in members}
     for done, member in enumerate(members):
         if progress is not None:
             progress(done, len(members), f"attack {member.name}")
         sets = attack_surrogate(member, sample, settings)
-        rows.append(score_row(member, sets, members, sample, settings))
+        examinations.append(examine(member, sets, sample, settings))
+        for victim in members:
+            if victim is not member:
+                trial = score_sets(victim, sample, sets.images, settings)
+                trials[victim.name][member.name] = trial
     if progress is not None:
         progress(len(members), len(members), "done")
-    return assemble(rows, settings, label=label, details={}, provenance=provenance or {})
+    return assemble(
+        examinations, trials, settings, label=label, details={}, provenance=provenance or {}
+    )
 
 
 def assemble(
-    rows: Sequence[Row],
+    examinations: Sequence[Examination],
+    trials: dict[str, dict[str, Trial]],
     settings: TransferSettings,
     *,
     label: str,
@@ -67,25 +77,14 @@ def assemble(
     """Count, check, and put the result together.
 
     Args:
-        rows: One for each device, in matrix order.
+        examinations: One for each device, in matrix order.
+        trials: Images of other surrogates on each victim, by victim and surrogate.
         settings: Of the audit.
         label: Name of the audit.
         details: Further settings, for the record.
         provenance: Where models and images come from.
     """
-    scores = tuple(_column(row, rows) for row in rows)
-    attacks = {row.device.name: row.attacks for row in rows}
-    evidence = Evidence(
-        devices=tuple(row.device for row in rows),
-        eps=settings.eps,
-        attacks=attacks,
-        scores=scores,
-        matrices=count_matrices(scores, attacks, settings.eps),
-        noise=count_noise(scores, settings.eps, settings.noise_draws),
-        health=tuple(row.health for row in rows),
-        reaches=tuple(reach for row in rows for reach in row.reaches),
-        efforts=tuple(effort for row in rows for effort in row.efforts),
-    )
+    evidence = gather_evidence(examinations, settings, trials)
     return TransferAudit(
         run=label,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -94,31 +93,21 @@ def assemble(
         matrices=evidence.matrices,
         noise=evidence.noise,
         checks=run_checks(evidence),
-        settings={**_record(rows, settings), **details},
+        settings={**record_settings(examinations, settings), **details},
         provenance=provenance,
     )
 
 
-def _column(victim: Row, rows: Sequence[Row]) -> VictimScores:
-    """Turn rows of trials into one victim's column."""
-    name = victim.device.name
-    trials = {row.device.name: row.trials[name] for row in rows}
-    return VictimScores(
-        victim=name,
-        clean=victim.baseline.clean,
-        noise=victim.baseline.noise,
-        attacked={surrogate: trial.outcomes for surrogate, trial in trials.items()},
-        nonfinite=victim.baseline.nonfinite + sum(trial.nonfinite for trial in trials.values()),
-        repeatable=victim.baseline.repeatable,
-    )
-
-
-def _record(rows: Sequence[Row], settings: TransferSettings) -> dict[str, Any]:
+def record_settings(
+    examinations: Sequence[Examination], settings: TransferSettings
+) -> dict[str, Any]:
+    """Attacks, images and rules of an audit, for its result; plain JSON values."""
+    values = (item for e in examinations for item in e.attack_values.items())
     return {
         **settings.to_dict(),
-        "images": rows[0].device.images,
-        "levels": [radius(eps) for eps in settings.eps],
-        "attack_values": {name: text for row in rows for name, text in row.attack_values.items()},
+        "images": examinations[0].device.images,
+        "levels": settings.levels(),
+        "attack_values": dict(values),
         "decode": "strict",
         "scoring": "fp32, on images rounded to 8 bits and re-projected into the eps ball",
     }

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from fleet.bundle.audited import summarise_audit
@@ -14,6 +12,7 @@ from fleet.bundle.evidence import Metrics, Provenance
 from fleet.bundle.manifest import TIME_FORMAT, Manifest
 from fleet.bundle.sections import ModelSection, Payload, Preprocessing
 from fleet.errors import BundleError, CheckpointError
+from fleet.files import read_json
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
 
@@ -51,6 +50,7 @@ def describe_device(
                 head=device.model.head,
                 width=device.model.width,
                 batch_norm=device.model.batch_norm,
+                stem=device.model.stem,
                 num_classes=images.num_classes,
                 input_shape=(images.channels, images.image_size, images.image_size),
             ),
@@ -112,20 +112,3 @@ def _created() -> str | None:
     raise BundleError(
         f"SOURCE_DATE_EPOCH is {epoch!r}", hint="set it to whole seconds since 1970, or unset it"
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that a training wrote.
-
-    Raises:
-        CheckpointError: It is absent, damaged or no object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"cannot read {path}: {error}", hint="`fleet train` writes it"
-        ) from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is not a JSON object", hint="`fleet train` writes one")
-    return value

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fleet.bundle.described import describe_device, read_json
+from fleet.bundle.described import describe_device
 from fleet.bundle.fields import NAME
 from fleet.bundle.manifest import Manifest
 from fleet.bundle.writer import BundleInfo, bundle_bytes, write_bundle
 from fleet.errors import BundleError, CheckpointError
+from fleet.files import read_json
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory

@@ -14,41 +14,55 @@ from fleet.cli.output import Format, Output
 def report(
     audit: Annotated[
         Path | None,
-        typer.Argument(metavar="AUDIT", help="An audit.json; by default the newest run's."),
+        typer.Argument(
+            metavar="AUDIT", help="An audit.json of any kind; by default all of the newest run."
+        ),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="The run whose transfer audit to render.")
+        Path | None, typer.Option("--run", help="The run whose audits to render.")
     ] = None,
     runs: RunsOption = Path("runs"),
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Directory to write to; by default beside the audit."),
+        typer.Option("--out", "-o", help="Directory to write to; by default beside the audits."),
     ] = None,
     form: FormatOption = Format.auto,
 ) -> None:
-    """Render an audit again (table, HTML, CSV, PNG, SVG) without computing anything.
+    """Render audits again (tables, HTML, CSV, PNG, SVG) without computing anything.
 
-    Example: fleet report runs/20261122-213100-demo/audits/transfer/audit.json --out report/
+    Of a run, one report.html holds everything: the threat ladder and every kind of audit made.
+
+    Example: fleet report --run runs/20261122-213100-demo --out report/
     """
-    from fleet.audit.result import TransferAudit
-    from fleet.reports import write_reports
-    from fleet.reports.findings import summary_lines, verdict
-    from fleet.reports.terminal import audit_view
+    from fleet.reports import AuditReport, read_audit, read_audits, write_reports
+    from fleet.reports.flags import verdict, worst_level
+    from fleet.reports.views import report_view, summary_lines
     from fleet.rundir import find_run
 
     output = Output(form)
     if audit is not None and run is not None:
         raise typer.BadParameter("name an audit or a run, not both", param_hint="--run")
-    path = audit or find_run(run, runs).audit("transfer") / "audit.json"
-    found = TransferAudit.load(path)
-    written = write_reports(found, out or path.parent)
+    if audit is not None:
+        single = read_audit(audit)
+        found = AuditReport.of(single)
+        source, written = audit, write_reports(single, out or audit.parent)
+    else:
+        source = find_run(run, runs).root / "audits"
+        found = read_audits(source)
+        written = write_reports(found, out or source)
     value = {
-        "audit": str(path),
-        "verdict": verdict(found)[0],
-        "summary": summary_lines(found),
+        "source": str(source),
+        "verdict": worst_level(verdict(each)[0] for each in found.audits.values()),
+        "audits": {
+            kind: {"verdict": verdict(each)[0], "summary": summary_lines(each)}
+            for kind, each in found.audits.items()
+        },
+        "unreadable": list(found.unreadable),
         "written": [str(file) for file in written],
     }
-    output.data(audit_view(found), value)
-    output.note(f"read {path}")
+    output.data(report_view(found), value)
+    output.note(f"read {source}")
+    for words in found.unreadable:
+        output.note(f"warning: left out {words}")
     for file in written:
         output.note(f"wrote {file}")

@@ -1,12 +1,23 @@
-"""An audit's result as terminal tables, HTML, figures and CSV: pure functions, no torch.
+"""Results of audits as terminal tables, HTML, figures and CSV: pure functions, no torch.
 
-Each report is a function of a :class:`~fleet.audit.result.TransferAudit` alone and gives the same
-bytes for the same audit. A protocol whose reliability checks failed is marked in all of them.
+Each report is a function of the audits' ``audit.json`` alone and gives the same bytes for the same
+audits. Figures whose reliability checks failed are marked in all of them.
 """
 
 from fleet.reports.csv_table import render_csv
 from fleet.reports.heatmap import heatmap_png, heatmap_svg
 from fleet.reports.html import render_html
-from fleet.reports.write import write_reports
+from fleet.reports.kinds import AuditReport, read_audit, read_audits
+from fleet.reports.write import render_run_reports, write_reports
 
-__all__ = ["heatmap_png", "heatmap_svg", "render_csv", "render_html", "write_reports"]
+__all__ = [
+    "AuditReport",
+    "heatmap_png",
+    "heatmap_svg",
+    "read_audit",
+    "read_audits",
+    "render_csv",
+    "render_html",
+    "render_run_reports",
+    "write_reports",
+]

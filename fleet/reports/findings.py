@@ -1,6 +1,7 @@
-"""What the reports say in words: findings, flags and the verdict, computed from an audit.
+"""What a transfer audit says in words: its matrices boiled down to a few figures.
 
-Everything here is plain values; terminal, HTML and figures only set them in type.
+Everything here is plain values; terminal, HTML and figures only set them in type. A control (a
+network that is shipped to nobody) never counts as a device of the fleet: it has figures of its own.
 """
 
 from __future__ import annotations
@@ -9,42 +10,37 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from fleet.audit.result import Cell, Check, Matrix, Protocol, TransferAudit, Verdict
+from fleet.audit.result import AuditedDevice, Cell, Matrix, Protocol, TransferAudit
+from fleet.reports.flags import PROTOCOLS, Flag, checks_with, flag, verdict
 from fleet.reports.wording import format_eps, format_interval, format_range, format_rate, visible
 
+__all__ = [
+    "PROTOCOLS",
+    "Finding",
+    "Flag",
+    "Kind",
+    "checks_with",
+    "controls",
+    "find",
+    "findings",
+    "flag",
+    "fleet_cells",
+    "lift",
+    "nobody_cells",
+    "protocols",
+    "rows",
+    "summary_lines",
+    "verdict",
+    "worst_first",
+    "worst_pairs",
+]
+
 Kind = Literal["flip", "reject", "evade"]
-
-PROTOCOLS: tuple[Protocol, ...] = ("adaptive", "paper")
-"""In the order of every report: the protocol that can be believed comes first."""
-
-MASKING = frozenset({"M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M13"})
-"""Checks whose failure means that the attack was blind, not that the device is robust."""
-
-
-@dataclass(frozen=True)
-class Flag:
-    """Why a protocol's figures must not be read as safety.
-
-    Attributes:
-        word: ``masked`` when a check of :data:`MASKING` failed, else ``unreliable``.
-        ids: The failed checks, each once.
-    """
-
-    word: Literal["masked", "unreliable"]
-    ids: tuple[str, ...]
-
-    @property
-    def sentence(self) -> str:
-        """The flag in words."""
-        return (
-            f"{self.word.upper()}: {', '.join(self.ids)} failed; "
-            "a low rate here is no evidence of safety"
-        )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One matrix in a few figures.
+    """One matrix in a few figures: of the fleet, and in the last two of the controls.
 
     Attributes:
         protocol: Of the matrix.
@@ -54,6 +50,9 @@ class Finding:
         mean: Mean rate off the diagonal, each pair counted once; None with one device.
         white_box: Lowest and highest rate on the diagonal.
         noise: Noise floor of the victim of ``worst``.
+        nobody: Mean rate of the devices under images made on the controls, what an attacker
+            without any device gets; None without a control.
+        baseline: Lowest and highest white-box rate of the controls, the undefended networks.
     """
 
     protocol: Protocol
@@ -63,6 +62,13 @@ class Finding:
     mean: float | None
     white_box: tuple[float, float] | None
     noise: float | None
+    nobody: float | None
+    baseline: tuple[float, float] | None
+
+
+def controls(audit: TransferAudit) -> tuple[AuditedDevice, ...]:
+    """The networks that are shipped to nobody; they stand last in every matrix."""
+    return tuple(device for device in audit.devices if device.role == "control")
 
 
 def protocols(audit: TransferAudit, eps: float) -> tuple[Protocol, ...]:
@@ -78,6 +84,22 @@ def rows(audit: TransferAudit, matrix: Matrix) -> list[list[Cell]]:
     return [[found[surrogate, victim] for victim in names] for surrogate in names]
 
 
+def fleet_cells(audit: TransferAudit, matrix: Matrix) -> list[Cell]:
+    """Cells between devices of the fleet, the diagonal left out."""
+    outside = {device.name for device in controls(audit)}
+    return [
+        cell
+        for cell in matrix.cells
+        if cell.surrogate != cell.victim and not outside & {cell.surrogate, cell.victim}
+    ]
+
+
+def nobody_cells(audit: TransferAudit, matrix: Matrix) -> list[Cell]:
+    """Cells from a control to a device of the fleet."""
+    outside = {device.name for device in controls(audit)}
+    return [c for c in matrix.cells if c.surrogate in outside and c.victim not in outside]
+
+
 def lift(audit: TransferAudit, cell: Cell, eps: float, kind: Kind = "evade") -> float | None:
     """Rate of a cell less the noise floor of its victim; None where either is undefined."""
     rate = cell.outcome.rate(kind)
@@ -85,26 +107,35 @@ def lift(audit: TransferAudit, cell: Cell, eps: float, kind: Kind = "evade") -> 
     return None if rate is None or noise is None else rate - noise
 
 
-def worst_pairs(matrix: Matrix, kind: Kind = "evade", top: int = 10) -> list[Cell]:
-    """The ``top`` off-diagonal cells of the highest rate; equals stay in matrix order."""
-    rated = [(cell.outcome.rate(kind), cell) for cell in _transfers(matrix)]
+def worst_pairs(
+    audit: TransferAudit, matrix: Matrix, kind: Kind = "evade", top: int = 10
+) -> list[Cell]:
+    """The ``top`` cells between devices of the highest rate; equals stay in matrix order."""
+    return worst_first(fleet_cells(audit, matrix), kind)[:top]
+
+
+def worst_first(cells: Iterable[Cell], kind: Kind = "evade") -> list[Cell]:
+    """Cells by rate, highest first; those without a rate are left out."""
+    rated = [(cell.outcome.rate(kind), cell) for cell in cells]
     known = [(rate, cell) for rate, cell in rated if rate is not None]
-    return [cell for _, cell in sorted(known, key=lambda pair: -pair[0])[:top]]
+    return [cell for _, cell in sorted(known, key=lambda pair: -pair[0])]
 
 
 def find(audit: TransferAudit, matrix: Matrix, kind: Kind = "evade") -> Finding:
     """Boil a matrix down to a :class:`Finding`."""
-    diagonal = _rates((c for c in matrix.cells if c.surrogate == c.victim), kind)
-    transfer = _rates(_transfers(matrix), kind)
-    worst = next(iter(worst_pairs(matrix, kind, top=1)), None)
+    outside = {device.name for device in controls(audit)}
+    diagonal = [cell for cell in matrix.cells if cell.surrogate == cell.victim]
+    worst = next(iter(worst_pairs(audit, matrix, kind, top=1)), None)
     return Finding(
         protocol=matrix.protocol,
         attack=matrix.attack,
         eps=matrix.eps,
         worst=worst,
-        mean=sum(transfer) / len(transfer) if transfer else None,
-        white_box=(min(diagonal), max(diagonal)) if diagonal else None,
+        mean=_mean(fleet_cells(audit, matrix), kind),
+        white_box=_extent((c for c in diagonal if c.victim not in outside), kind),
         noise=None if worst is None else _noise(audit, worst, matrix.eps, kind),
+        nobody=_mean(nobody_cells(audit, matrix), kind),
+        baseline=_extent((c for c in diagonal if c.victim in outside), kind),
     )
 
 
@@ -117,41 +148,6 @@ def findings(audit: TransferAudit) -> list[Finding]:
     ]
 
 
-def checks_with(audit: TransferAudit, *verdicts: Verdict) -> list[Check]:
-    """Checks that ended with one of ``verdicts``, in the order of the verdicts asked for."""
-    return [check for verdict in verdicts for check in audit.checks if check.verdict == verdict]
-
-
-def flag(audit: TransferAudit, protocol: Protocol) -> Flag | None:
-    """The flag that a protocol's figures carry, or None.
-
-    A check whose subject begins with a protocol's name speaks of that protocol alone; any other
-    failed check speaks of both.
-    """
-    failed = [c for c in checks_with(audit, "fail") if protocol in _spoken_of(c)]
-    if not failed:
-        return None
-    ids = tuple(dict.fromkeys(visible(check.id) for check in failed))
-    return Flag("masked" if MASKING.intersection(ids) else "unreliable", ids)
-
-
-def verdict(audit: TransferAudit) -> tuple[Verdict, str]:
-    """How far this audit can be believed: a level and one sentence or two.
-
-    ``fail`` when every protocol audited is flagged, ``warn`` when one can still be believed. The
-    paper's protocol is masked on nearly every interval classifier; that alone is no ``fail``.
-    """
-    if not audit.checks:
-        return "warn", "No reliability check ran: nothing vouches for these figures."
-    total = len(audit.checks)
-    failed, warned = len(checks_with(audit, "fail")), len(checks_with(audit, "warn"))
-    if failed:
-        return _failed(audit, f"{failed} of {total} reliability checks failed.")
-    if warned:
-        return "warn", f"{warned} of {total} reliability checks warn; none failed."
-    return "pass", f"All {total} reliability checks passed."
-
-
 def summary_lines(audit: TransferAudit) -> list[str]:
     """The audit in plain lines: each finding, then how far it can be believed."""
     lines = [_line(audit, finding) for finding in findings(audit)]
@@ -159,22 +155,11 @@ def summary_lines(audit: TransferAudit) -> list[str]:
     return [*lines, sentence if level == "pass" else f"warning: {sentence}"]
 
 
-def _failed(audit: TransferAudit, count: str) -> tuple[Verdict, str]:
-    flags = {protocol: flag(audit, protocol) for protocol in PROTOCOLS}
-    words = " and ".join(f"{protocol} protocol ({f.word})" for protocol, f in flags.items() if f)
-    audited = {matrix.protocol for matrix in audit.matrices}
-    sound = [protocol for protocol in PROTOCOLS if protocol in audited and not flags[protocol]]
-    sentence = f"{count} A low rate of the {words} is no evidence of safety."
-    if not sound:
-        return "fail", sentence
-    return "warn", f"{sentence} The {sound[0]} protocol failed none."
-
-
 def _line(audit: TransferAudit, finding: Finding) -> str:
     head = f"{finding.protocol}, eps {format_eps(finding.eps)}: "
     flagged = flag(audit, finding.protocol)
     if flagged:
-        head += f"[{flagged.word.upper()}: {', '.join(flagged.ids)}] "
+        head += f"[{flagged.short}] "
     parts = []
     if finding.worst is not None:
         outcome = finding.worst.outcome
@@ -185,6 +170,11 @@ def _line(audit: TransferAudit, finding: Finding) -> str:
         )
         parts.append(f"mean transfer {format_rate(finding.mean)}")
     parts.append(f"white-box {format_range(finding.white_box)}")
+    if finding.baseline is not None:
+        parts.append(
+            f"control: {format_rate(finding.nobody)} onto the fleet, "
+            f"white-box {format_range(finding.baseline)}"
+        )
     return head + "; ".join(parts)
 
 
@@ -196,14 +186,15 @@ def _noise(audit: TransferAudit, cell: Cell, eps: float, kind: Kind) -> float | 
     return audit.noise_floor(cell.victim, eps).outcome.rate(kind)
 
 
-def _transfers(matrix: Matrix) -> list[Cell]:
-    return [cell for cell in matrix.cells if cell.surrogate != cell.victim]
+def _mean(cells: Iterable[Cell], kind: Kind) -> float | None:
+    rates = _rates(cells, kind)
+    return sum(rates) / len(rates) if rates else None
+
+
+def _extent(cells: Iterable[Cell], kind: Kind) -> tuple[float, float] | None:
+    rates = _rates(cells, kind)
+    return (min(rates), max(rates)) if rates else None
 
 
 def _rates(cells: Iterable[Cell], kind: Kind) -> list[float]:
     return [rate for cell in cells if (rate := cell.outcome.rate(kind)) is not None]
-
-
-def _spoken_of(check: Check) -> tuple[Protocol, ...]:
-    first = check.subject.partition(" ")[0].rstrip(",:")
-    return tuple(protocol for protocol in PROTOCOLS if protocol == first) or PROTOCOLS

@@ -1,40 +1,36 @@
-"""Draws the figure of :mod:`fleet.reports.heatmap`; the only module that imports matplotlib.
+"""Draws the figure of :mod:`fleet.reports.heatmap`.
 
 One set of axes covers the page and is measured in inches from the top left corner, so that every
-cell has the same size for 2 devices and for 16. Uses matplotlib's objects and never pyplot, which
-keeps figures alive and picks a screen backend.
+cell has the same size for 2 devices and for 16.
 """
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib
-from matplotlib import font_manager, style
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fleet.audit.result import Cell, Matrix, TransferAudit
+from fleet.audit.result import AuditedDevice, Matrix, TransferAudit
+from fleet.reports.drawing import drawable
 from fleet.reports.findings import Kind, flag, protocols, rows
+from fleet.reports.order_strips import Strips, draw_strip, make_strips
+from fleet.reports.orders import control_mark, order_label
+from fleet.reports.palette import ALARM, EDGE, INK, MUTED, PAPER
 from fleet.reports.ramp import ink_color, ramp_color
-from fleet.reports.wording import format_eps, format_rate, visible
+from fleet.reports.wording import format_eps, format_rate
 
-_FONT = "DejaVu Sans"  # comes with matplotlib, so every machine sets the same letters
-_STYLE = {"font.family": _FONT, "svg.fonttype": "none", "svg.hashsalt": "fleet"}
-_METADATA: dict[str, dict[str, str | None]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-}
-_EMPTY, _RED, _EDGE = "#eceef1", "#9c1420", "#e0402f"
+_EMPTY = "#eceef1"
 _KINDS = {"flip": "flip (wrong class)", "reject": "reject", "evade": "evade (flip or reject)"}
 _LONGEST_NAME = 20
-_LETTER = 0.082  # inches, the width of a letter of a name
-_HEADER = 1.1  # inches above the first panel
+_LETTER = 0.0091  # inches of a letter's width for each point of its size
+_HEADER = 1.3  # inches above the first panel
 _BAR_STEPS = 50
+_NUMBERED = 20  # networks up to which each cell holds its rate
 
 
 @dataclass(frozen=True)
@@ -42,25 +38,50 @@ class Layout:
     """Sizes of one panel in inches.
 
     Attributes:
+        devices: In matrix order.
         names: Device names as drawn.
+        strips: Their orders.
         cell: Side of a cell.
-        digits: Decimals of the numbers in the cells.
-        left: From the panel's left edge to the matrix; the names of the rows stand here.
-        top: From the panel's upper edge to the matrix; title and names of the columns stand here.
-        upright: Whether the names of the columns stand upright.
+        digits: Decimals of the numbers in the cells; 0 for none.
+        size: Of the names, points.
     """
 
+    devices: tuple[AuditedDevice, ...]
     names: list[str]
+    strips: Strips
     cell: float
     digits: int
-    left: float
-    top: float
-    upright: bool
+    size: float
+
+    @property
+    def name_length(self) -> float:
+        """Length of the longest name."""
+        return max(map(len, self.names)) * self.size * _LETTER
+
+    @property
+    def upright(self) -> bool:
+        """Whether the names of the columns stand upright."""
+        return self.name_length > self.cell
+
+    @property
+    def left(self) -> float:
+        """From the panel's left edge to the matrix: names, then strips."""
+        return max(self.name_length, 1.15) + self.strips.length + 0.3
+
+    @property
+    def top(self) -> float:
+        """From the panel's upper edge to the matrix: title, names, strips."""
+        return 0.85 + (self.name_length if self.upright else 0.2) + self.strips.length + 0.1
 
     @property
     def side(self) -> float:
         """Width and height of the matrix."""
         return self.cell * len(self.names)
+
+    @property
+    def devices_side(self) -> float:
+        """From the matrix's edge to the line that sets the controls apart."""
+        return self.cell * sum(device.role == "device" for device in self.devices)
 
     @property
     def width(self) -> float:
@@ -90,23 +111,14 @@ class Sheet:
     layout: Layout
 
 
-def draw(audit: TransferAudit, kind: Kind, file_format: Literal["png", "svg"]) -> bytes:
-    """Draw the figure and encode it."""
-    stream = io.BytesIO()
-    with matplotlib.rc_context(), style.context(["default", _STYLE]):
-        figure = _figure(audit, kind)
-        figure.savefig(stream, format=file_format, dpi=160, metadata=_METADATA[file_format])
-    return stream.getvalue()
-
-
-def _figure(audit: TransferAudit, kind: Kind) -> Figure:
+def draw(audit: TransferAudit, kind: Kind = "evade") -> Figure:
+    """Every protocol (columns) at every eps (rows), all on one scale."""
     grid = [(eps, protocols(audit, eps)) for eps in audit.eps]
-    layout = _layout([device.name for device in audit.devices])
+    layout = _layout(audit)
     bar = 0.2 + max(len(names) for _, names in grid) * layout.width
     width, height = max(bar + 0.8, 6.2), _HEADER + len(grid) * layout.height
-    figure = Figure(figsize=(width, height), facecolor="white")
-    FigureCanvasAgg(figure)
-    page = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    figure = Figure(figsize=(width, height))
+    page = figure.add_axes((0, 0, 1, 1))
     page.set_axis_off()
     sheet = Sheet(page, audit, kind, layout)
     _title(sheet)
@@ -114,43 +126,49 @@ def _figure(audit: TransferAudit, kind: Kind) -> Figure:
         for column, protocol in enumerate(names):
             x, y = 0.2 + column * layout.width, _HEADER + row * layout.height
             _panel(sheet, x, y, audit.matrix(protocol, eps))
-    _color_bar(page, bar, _HEADER + layout.top, max(layout.side, 1.6))
+    _color_bar(page, bar, _HEADER + layout.top, min(max(layout.side, 1.6), 4))
+    page.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
     return figure
 
 
-def _layout(names: list[str]) -> Layout:
-    shown = [_drawable(name, _LONGEST_NAME) for name in names]
-    few = len(names) <= 8
-    cell = 0.62 if few else 0.46
-    longest = max(map(len, shown)) * _LETTER
-    upright = longest > cell
-    left = max(longest, 14 * _LETTER) + 0.15  # "clean accuracy" is a row too
-    top = 0.85 + (longest if upright else 0.2)
-    return Layout(shown, cell, 3 if few else 2, left, top, upright)
+def _layout(audit: TransferAudit) -> Layout:
+    count = len(audit.devices)
+    labels = [order_label(device) for device in audit.devices]
+    if count <= _NUMBERED:
+        cell, digits, size = (0.62, 3, 9.0) if count <= 8 else (0.46, 2, 9.0)
+    else:
+        cell, digits, size = max(0.13, min(0.4, 9 / count)), 0, 6.5
+    names = [_name(device) for device in audit.devices]
+    return Layout(audit.devices, names, make_strips(labels, cell), cell, digits, size)
+
+
+def _name(device: AuditedDevice) -> str:
+    mark = control_mark(device)
+    return drawable(device.name, _LONGEST_NAME - len(mark)) + mark
 
 
 def _title(sheet: Sheet) -> None:
     title = f"Transfer audit: {_KINDS[sheet.kind]}, worst case over the attacks"
     note = "Rows: surrogate. Columns: victim. Lighter = higher. Outlined: white-box."
-    source = f"Run {_drawable(sheet.audit.run, 40)}, {_drawable(sheet.audit.created, 40)}."
+    strips = "Grey strips: the class at each slot, slot 0 at the left or at the top."
+    source = f"Run {drawable(sheet.audit.run, 40)}, {drawable(sheet.audit.created, 40)}."
     _write(sheet.page, 0.2, 0.28, title, size=12, weight="bold")
     _write(sheet.page, 0.2, 0.56, note, size=9)
-    _write(sheet.page, 0.2, 0.76, source, size=9)
+    _write(sheet.page, 0.2, 0.76, strips, size=9)
+    _write(sheet.page, 0.2, 0.96, source, size=9)
 
 
 def _panel(sheet: Sheet, x: float, y: float, matrix: Matrix) -> None:
-    layout, page = sheet.layout, sheet.page
-    cells = rows(sheet.audit, matrix)
+    layout = sheet.layout
     _panel_title(sheet, x, y, matrix)
     left, top = x + layout.left, y + layout.top
-    for index, name in enumerate(layout.names):
+    for index in range(len(layout.names)):
         middle = (index + 0.5) * layout.cell
-        _write(page, left - 0.08, top + middle, name, size=9, ha="right")
-        turn: dict[str, Any] = {"rotation": 90} if layout.upright else {}
-        _write(page, left + middle, top - 0.07, name, size=9, ha="center", va="bottom", **turn)
-    for i, row in enumerate(cells):
-        for j, cell in enumerate(row):
-            _cell(sheet, left + j * layout.cell, top + i * layout.cell, cell)
+        _row_label(sheet, index, left, top + middle)
+        _column_label(sheet, index, left + middle, top)
+    _cells(sheet, left, top, matrix)
+    if 0 < layout.devices_side < layout.side:
+        _control_lines(sheet, left, top)
     _rows_below(sheet, left, top + layout.side, matrix.eps)
 
 
@@ -161,19 +179,58 @@ def _panel_title(sheet: Sheet, x: float, y: float, matrix: Matrix) -> None:
     _write(sheet.page, x, y + 0.1, f"{matrix.protocol} protocol", size=11, weight="bold")
     _write(sheet.page, x, y + 0.33, f"eps {format_eps(matrix.eps)}, n {n}", size=9)
     if flagged:
-        ids = _drawable(", ".join(flagged.ids), 24)
-        words = f"{flagged.word.upper()}: {ids} failed"
-        _write(sheet.page, x, y + 0.54, words, size=9, weight="bold", color=_RED)
+        words = f"{flagged.word.upper()}: {drawable(', '.join(flagged.ids), 24)} failed"
+        _write(sheet.page, x, y + 0.54, words, size=9, weight="bold", color=ALARM)
 
 
-def _cell(sheet: Sheet, x: float, y: float, cell: Cell) -> None:
-    white_box = cell.surrogate == cell.victim
-    side = sheet.layout.cell
-    weight = "bold" if white_box else "normal"
-    _tile(sheet, (x, y), side, cell.outcome.rate(sheet.kind), weight=weight)
-    if white_box:
-        looks: dict[str, Any] = {"fill": False, "edgecolor": _EDGE, "lw": 1.8}
-        sheet.page.add_patch(Rectangle((x + 0.025, y + 0.025), side - 0.05, side - 0.05, **looks))
+def _row_label(sheet: Sheet, index: int, left: float, y: float) -> None:
+    layout, page = sheet.layout, sheet.page
+    edge = left - layout.strips.length - 0.1
+    draw_strip(page, layout.strips, index, (edge, y), upright=False)
+    roomy = layout.cell > 0.3
+    name = {"size": layout.size, "ha": "right"}
+    _write(page, edge - 0.08, y - (0.07 if roomy else 0), layout.names[index], **name)
+    label = layout.strips.labels[index]
+    if roomy and label.alpha:
+        small: dict[str, Any] = {"size": 7, "ha": "right", "color": MUTED}
+        _write(page, edge - 0.08, y + 0.09, label.brief, **small)
+
+
+def _column_label(sheet: Sheet, index: int, x: float, top: float) -> None:
+    layout, page = sheet.layout, sheet.page
+    edge = top - layout.strips.length - 0.08
+    draw_strip(page, layout.strips, index, (x, edge), upright=True)
+    turn: dict[str, Any] = {"rotation": 90} if layout.upright else {}
+    looks = {"size": layout.size, "ha": "center", "va": "bottom"}
+    _write(page, x, edge - 0.07, layout.names[index], **looks, **turn)
+
+
+def _cells(sheet: Sheet, left: float, top: float, matrix: Matrix) -> None:
+    layout, page = sheet.layout, sheet.page
+    rates = [[c.outcome.rate(sheet.kind) for c in row] for row in rows(sheet.audit, matrix)]
+    if layout.digits:
+        for i, row in enumerate(rates):
+            for j, rate in enumerate(row):
+                corner = (left + j * layout.cell, top + i * layout.cell)
+                _tile(sheet, corner, layout.cell, rate, weight="bold" if i == j else "normal")
+    else:  # one picture: thousands of tiles make a slow file
+        pixels = np.array([[to_rgb(_color(rate)) for rate in row] for row in rates])
+        extent = (left, left + layout.side, top + layout.side, top)
+        page.imshow(pixels, extent=extent, interpolation="nearest", aspect="auto")
+    inner = min(0.025, layout.cell / 12)
+    for i in range(len(rates)):
+        place = (left + i * layout.cell + inner, top + i * layout.cell + inner)
+        side = layout.cell - 2 * inner
+        looks: dict[str, Any] = {"fill": False, "edgecolor": EDGE, "lw": 1.8 if side > 0.3 else 0.8}
+        page.add_artist(Rectangle(place, side, side, **looks))
+
+
+def _control_lines(sheet: Sheet, left: float, top: float) -> None:
+    layout = sheet.layout
+    end = layout.devices_side
+    looks: dict[str, Any] = {"color": INK, "lw": 2.2, "solid_capstyle": "butt"}
+    sheet.page.plot([left - 0.05, left + layout.side], [top + end] * 2, **looks)
+    sheet.page.plot([left + end] * 2, [top - 0.05, top + layout.side], **looks)
 
 
 def _rows_below(sheet: Sheet, left: float, bottom: float, eps: float) -> None:
@@ -181,12 +238,16 @@ def _rows_below(sheet: Sheet, left: float, bottom: float, eps: float) -> None:
     label: dict[str, Any] = {"size": 9, "ha": "right", "style": "italic"}
     _write(sheet.page, left - 0.08, noise + 0.17, "noise floor", **label)
     _write(sheet.page, left - 0.08, clean, "clean accuracy", **label)
+    digits = sheet.layout.digits
     for index, device in enumerate(sheet.audit.devices):
         x = left + index * sheet.layout.cell
         floor = sheet.audit.noise_floor(device.name, eps).outcome
         _tile(sheet, (x, noise), 0.34, floor.rate(sheet.kind))
-        accuracy = format_rate(device.clean_accuracy, sheet.layout.digits)
-        _write(sheet.page, x + sheet.layout.cell / 2, clean, accuracy, size=8.5, ha="center")
+        if digits:
+            accuracy = format_rate(device.clean_accuracy, digits)
+            _write(sheet.page, x + sheet.layout.cell / 2, clean, accuracy, size=8.5, ha="center")
+        else:
+            _tile(sheet, (x, clean - 0.08), 0.2, device.clean_accuracy)
 
 
 def _tile(
@@ -197,12 +258,17 @@ def _tile(
     *,
     weight: str = "normal",
 ) -> None:
-    width = sheet.layout.cell
-    color = _EMPTY if rate is None else ramp_color(rate)
-    sheet.page.add_patch(Rectangle(corner, width, height, facecolor=color, edgecolor="white", lw=1))
-    looks = {"size": 8.5, "ha": "center", "color": ink_color(color), "weight": weight}
-    x, y = corner[0] + width / 2, corner[1] + height / 2
-    _write(sheet.page, x, y, format_rate(rate, sheet.layout.digits), **looks)
+    width, color = sheet.layout.cell, _color(rate)
+    edge = {"edgecolor": PAPER, "lw": 1} if width > 0.3 else {"lw": 0}
+    sheet.page.add_artist(Rectangle(corner, width, height, facecolor=color, **edge))
+    if sheet.layout.digits:
+        looks = {"size": 8.5, "ha": "center", "color": ink_color(color), "weight": weight}
+        x, y = corner[0] + width / 2, corner[1] + height / 2
+        _write(sheet.page, x, y, format_rate(rate, sheet.layout.digits), **looks)
+
+
+def _color(rate: float | None) -> str:
+    return _EMPTY if rate is None else ramp_color(rate)
 
 
 def _color_bar(page: Axes, x: float, y: float, height: float) -> None:
@@ -210,19 +276,11 @@ def _color_bar(page: Axes, x: float, y: float, height: float) -> None:
     for index in range(_BAR_STEPS):
         color = ramp_color((index + 0.5) / _BAR_STEPS)
         corner = (x, y + height - (index + 1) * step)
-        page.add_patch(Rectangle(corner, 0.18, step, color=color, lw=0.5))
+        page.add_artist(Rectangle(corner, 0.18, step, color=color, lw=0.5))
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         _write(page, x + 0.25, y + height * (1 - share), f"{share:.2f}", size=8.5)
     _write(page, x, y - 0.15, "rate", size=9)
 
 
 def _write(page: Axes, x: float, y: float, text: str, **looks: Any) -> None:
-    # A name with two dollar signs is a name, not mathematics.
-    page.text(x, y, text, parse_math=False, **{"ha": "left", "va": "center", **looks})
-
-
-def _drawable(text: str, longest: int) -> str:
-    """Cut a text to ``longest`` letters, all of which the font has."""
-    font = font_manager.get_font(font_manager.findfont(_FONT))
-    known = "".join(c if font.get_char_index(ord(c)) else "\ufffd" for c in visible(text))
-    return known if len(known) <= longest else known[: longest - 1] + "…"
+    page.text(x, y, text, **{"ha": "left", "va": "center", **looks})

@@ -1,173 +1,137 @@
-"""The audit as one self-contained HTML page: no script, nothing loaded, numbers in every cell."""
+"""The audits of a run as one self-contained HTML page: no script, nothing loaded."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from fleet.audit.result import Cell, Matrix, Outcome, TransferAudit
-from fleet.audit.statistics import wilson_interval
-from fleet.encoding import IntervalEncoding
+from fleet.audit.result import AuditedDevice, Check, Verdict
 from fleet.reports import wording
-from fleet.reports.findings import (
-    PROTOCOLS,
-    Flag,
-    Kind,
-    checks_with,
-    find,
-    findings,
-    flag,
-    lift,
-    protocols,
-    rows,
-    verdict,
-)
-from fleet.reports.ramp import ANCHORS, ink_color, ramp_color
+from fleet.reports.figures import DrawnFigure
+from fleet.reports.flags import checks_with, verdict, worst_level
+from fleet.reports.inline_svg import inline_svg
+from fleet.reports.kinds import TITLES, AuditKind, AuditReport
+from fleet.reports.ladder import ladder
+from fleet.reports.orders import control_mark, order_label
+from fleet.reports.page_coalition import coalition_page
+from fleet.reports.page_query import query_page
+from fleet.reports.page_trace import trace_page
+from fleet.reports.page_transfer import transfer_page
+from fleet.reports.page_whitebox import whitebox_page
+from fleet.reports.palette import variables
+from fleet.reports.ramp import ANCHORS, RAMP_STEPS, ink_color, ramp_class, ramp_color
+from fleet.reports.wording import ABSENT, format_count
 
-_STEPS = 100  # of the colour scale; one CSS class each
-
-Shown = tuple[float | None, list[str]]
-"""A cell's rate and the lines of small print below it."""
-
-Show = Callable[[Cell], Shown]
+_NORMS = {"linf": "Linf", "l2": "L2"}
 
 
-@dataclass(frozen=True)
-class Grid:
-    """One matrix as the page shows it.
-
-    Attributes:
-        title: What the cells count.
-        matrix: Where they come from.
-        flag: The protocol's flag, or None.
-        cells: One row for each surrogate: each cell and what the page shows of it.
-        whole: Whether to print the noise floor, the clean rates and n below the matrix.
-    """
-
-    title: str
-    matrix: Matrix
-    flag: Flag | None
-    cells: list[list[tuple[Cell, Shown]]]
-    whole: bool
-
-
-def render_html(audit: TransferAudit) -> str:
+def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str:
     """Render the whole report.
 
-    The same audit gives the same bytes: the only time in the page is the audit's own.
+    The same report and figures give the same bytes: the only times in the page are the audits' own.
+
+    Args:
+        report: One audit at least.
+        figures: What :func:`fleet.reports.figures.draw_figures` drew of it.
 
     Returns:
-        An HTML document for UTF-8 with its styles inside and without scripts. It refers to nothing
-        outside itself, and a Content-Security-Policy holds it to that.
+        An HTML document for UTF-8 with its styles and figures inside and without scripts. It refers
+        to nothing outside itself, and a Content-Security-Policy holds it to that.
     """
-    level, sentence = verdict(audit)
-    return _template().render(
-        audit=audit,
-        level=level,
-        sentence=sentence,
-        raised=checks_with(audit, "fail", "warn"),
-        passed=checks_with(audit, "pass"),
-        findings=findings(audit),
-        panels=[(eps, _panels(audit, eps)) for eps in audit.eps],
-        attacks=[find(audit, matrix) for matrix in _single_attacks(audit)],
-        encodings={d.name: _encoding(d.encoding) for d in audit.devices},
-        settings=list(_flatten(audit.settings)),
-        provenance=list(_flatten(audit.provenance)),
-        flag=lambda protocol: flag(audit, protocol),
-        lift=lambda cell, eps: lift(audit, cell, eps),
+    verdicts = {kind: verdict(audit) for kind, audit in report.audits.items()}
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            shipped=_shipped(report.devices),
+            missing=[title.lower() for kind, title in TITLES.items() if kind not in verdicts],
+            level=worst_level(level for level, _ in verdicts.values()),
+            verdicts=verdicts,
+            warnings=_warnings(report),
+            failed=_checks(report, "fail"),
+            raised=_checks(report, "fail", "warn"),
+            passed=_checks(report, "pass"),
+            rungs=ladder(report),
+            figures=[_inlined(figure) for figure in figures],
+            devices=[_device(device) for device in report.devices],
+            weights=[(device.name, device.weights_sha256) for device in report.devices],
+            records=_records(report),
+            **_sections(report),
+        )
     )
 
 
 def style_sheet() -> str:
-    """The page's CSS: ``report.css`` and one class for each step of the colour scale."""
-    colors = [ramp_color(step / _STEPS) for step in range(_STEPS + 1)]
+    """The page's CSS: ``report.css``, the figures' colours, a class for each step of the scale."""
+    colors = [ramp_color(step / RAMP_STEPS) for step in range(RAMP_STEPS + 1)]
     ramp = (
         f".r{step}{{background:{color};color:{ink_color(color)}}}"
         for step, color in enumerate(colors)
     )
-    return "\n".join([_resource("report.css"), *ramp])
+    light = f":root {{ {variables(dark=False)} }}"
+    dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {variables(dark=True)} }} }}"
+    return "\n".join([_resource("report.css"), light, dark, *ramp])
 
 
-def _single_attacks(audit: TransferAudit) -> list[Matrix]:
-    found = [matrix for matrix in audit.matrices if matrix.attack != "worst"]
-    return sorted(found, key=lambda matrix: PROTOCOLS.index(matrix.protocol))
-
-
-def _panels(audit: TransferAudit, eps: float) -> dict[str, list[Grid]]:
-    """Matrices at one eps, by the section of the page that shows them."""
-    kinds: dict[str, list[tuple[str, Show]]] = {
-        "evade": [("evade (flip or reject)", _by_kind("evade"))],
-        "split": [("flip", _by_kind("flip")), ("reject", _by_kind("reject"))],
-        "joint": [
-            (
-                "evade, among images that surrogate and victim both decode correctly",
-                lambda cell: _counted(cell.joint),
-            ),
-            (
-                "evade, among those whose attack evades the surrogate",
-                lambda cell: _counted(cell.given_success),
-            ),
-        ],
-    }
-    names = protocols(audit, eps)
+def _sections(report: AuditReport) -> dict[str, Any]:
+    """What the template of each kind shows, by the kind's name."""
     return {
-        section: [
-            _grid(audit, audit.matrix(name, eps), title, show, whole=section == "evade")
-            for title, show in shown
-            for name in names
-        ]
-        for section, shown in kinds.items()
+        "whitebox": None if report.whitebox is None else whitebox_page(report.whitebox),
+        "transfer": None if report.transfer is None else transfer_page(report.transfer),
+        "coalition": None if report.coalition is None else coalition_page(report.coalition),
+        "query": None if report.query is None else query_page(report.query),
+        "trace": None if report.trace is None else trace_page(report.trace),
     }
 
 
-def _grid(audit: TransferAudit, matrix: Matrix, title: str, show: Show, *, whole: bool) -> Grid:
-    cells = [[(cell, show(cell)) for cell in row] for row in rows(audit, matrix)]
-    return Grid(title, matrix, flag(audit, matrix.protocol), cells, whole)
+def _inlined(figure: DrawnFigure) -> dict[str, Any]:
+    svg = inline_svg(figure.svg, figure.name, figure.alt)
+    return {"name": figure.name, "kind": figure.kind, "svg": Markup(svg)}  # noqa: S704  our own
 
 
-def _by_kind(kind: Kind) -> Show:
-    def show(cell: Cell) -> Shown:
-        outcome = cell.outcome
-        return outcome.rate(kind), [wording.format_interval(outcome.interval(kind))]
-
-    return show
+def _shipped(devices: Sequence[AuditedDevice]) -> str:
+    controls = sum(device.role == "control" for device in devices)
+    words = f"{format_count(len(devices) - controls, 'device')} of the fleet"
+    return f"{words} and {format_count(controls, 'control')}." if controls else f"{words}."
 
 
-def _counted(outcome: Outcome) -> Shown:
-    """Here n differs from cell to cell, and a rate over few images says little."""
-    interval = wording.format_interval(outcome.interval("evade"))
-    return outcome.rate("evade"), [f"{outcome.evade} of {outcome.n}", interval]
+def _warnings(report: AuditReport) -> list[str]:
+    unread = [f"Left out, because it cannot be read: {words}" for words in report.unreadable]
+    runs = {audit.run for audit in report.audits.values()}
+    several = ["The audits are of different runs."] if len(runs) > 1 else []
+    return [*unread, *report.contradictions, *several]
 
 
-def _encoding(plain: dict[str, Any] | None) -> dict[str, str] | None:
-    if plain is None:
-        return None
-    encoding = IntervalEncoding.from_dict(plain)
-    alphas, betas = _per_class(encoding, encoding.alpha), _per_class(encoding, encoding.beta)
-    shares = [beta / (alpha + beta) for alpha, beta in zip(alphas, betas, strict=True)]
+def _checks(report: AuditReport, *verdicts: Verdict) -> list[tuple[AuditKind, Check]]:
+    return [
+        (kind, check)
+        for wanted in verdicts
+        for kind, audit in report.audits.items()
+        for check in checks_with(audit, wanted)
+    ]
+
+
+def _device(device: AuditedDevice) -> tuple[str, ...]:
+    label = order_label(device)
+    shown = (device.name, device.role, device.task, device.architecture, device.head)
+    if label.classes is None:
+        return (*shown, *[ABSENT] * 4, label.order)
+    classes = " ".join(map(str, label.classes))
+    return (*shown, label.alpha, label.beta, label.ratio, label.s0, classes)
+
+
+def _records(report: AuditReport) -> dict[AuditKind, tuple[list[tuple[str, str]], ...]]:
     return {
-        "alpha": _extent(alphas),
-        "beta": _extent(betas),
-        "ratio": _extent([round(share, 4) for share in shares]),
-        "s0": f"{encoding.s0:g}",
-        "classes": " ".join(map(str, encoding.classes)),
+        kind: (list(_flatten(audit.settings)), list(_flatten(audit.provenance)))
+        for kind, audit in report.audits.items()
     }
-
-
-def _per_class(encoding: IntervalEncoding, value: float | tuple[float, ...]) -> list[float]:
-    return list(value) if isinstance(value, tuple) else [value] * encoding.num_classes
-
-
-def _extent(values: list[float]) -> str:
-    low, high = f"{min(values):g}", f"{max(values):g}"
-    return low if low == high else f"{low} to {high}"
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -181,18 +145,15 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, value if isinstance(value, str) else json.dumps(value)
 
 
-def _ramp_class(rate: float | None) -> str:
-    return "none" if rate is None else f"r{round(rate * _STEPS)}"
-
-
 def _legend() -> list[tuple[str, str]]:
     shares = [step / (len(ANCHORS) - 1) for step in range(len(ANCHORS))]
-    return [(f"{share:.1f}", _ramp_class(share)) for share in shares]
+    return [(f"{share:.1f}", ramp_class(share)) for share in shares]
 
 
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
     environment = Environment(
+        loader=FunctionLoader(_resource),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -205,16 +166,17 @@ def _template() -> Template:
         "rate": wording.format_rate,
         "interval": wording.format_interval,
         "range": wording.format_range,
-        "signed": wording.format_lift,
         "eps": wording.format_eps,
-        "ramp": _ramp_class,
+        "mark": control_mark,
+        "ramp": ramp_class,
+        "norm": _NORMS.__getitem__,
     }
     environment.globals |= {
         "style": Markup(style_sheet()),  # noqa: S704  our own file
         "legend": _legend(),
-        "wilson": wilson_interval,
+        "titles": TITLES,
     }
-    return environment.from_string(_resource("report.html.jinja"))
+    return environment
 
 
 def _resource(name: str) -> str:

@@ -24,6 +24,9 @@ ANCHORS = (
 
 INKS = ("#ffffff", "#000000")
 
+RAMP_STEPS = 100
+"""Steps of the scale in HTML; one CSS class each."""
+
 
 def ramp_color(share: float) -> str:
     """Colour of a share.
@@ -39,6 +42,11 @@ def ramp_color(share: float) -> str:
     pairs = zip(_channels(ANCHORS[left]), _channels(ANCHORS[left + 1]), strict=True)
     mixed = (round(a + (b - a) * (position - left)) for a, b in pairs)
     return "#" + "".join(f"{channel:02x}" for channel in mixed)
+
+
+def ramp_class(rate: float | None) -> str:
+    """CSS class of a rate, ``r0`` to ``r100``; ``none`` where there is no rate."""
+    return "none" if rate is None else f"r{round(rate * RAMP_STEPS)}"
 
 
 def ink_color(background: str) -> str:

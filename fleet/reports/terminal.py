@@ -11,10 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fleet.audit.result import Cell, Protocol, TransferAudit, Verdict
+from fleet.audit.result import AuditedDevice, Cell, Protocol, TransferAudit, Verdict
 from fleet.reports.findings import (
     Kind,
     checks_with,
+    controls,
     flag,
     lift,
     protocols,
@@ -23,6 +24,8 @@ from fleet.reports.findings import (
     verdict,
     worst_pairs,
 )
+from fleet.reports.kinds import Audit
+from fleet.reports.orders import control_mark
 from fleet.reports.wording import (
     format_eps,
     format_interval,
@@ -40,8 +43,8 @@ def transfer_table(
 ) -> Table:
     """One protocol's matrix: surrogates as rows, victims as columns, the white-box diagonal bold.
 
-    Below the matrix stand, for each victim, the noise floor of the same ``kind``, the clean
-    accuracy, the clean reject rate and n.
+    Controls stand last, in rows of their own section. Below the matrix stand, for each victim, the
+    noise floor of the same ``kind``, the clean accuracy, the clean reject rate and n.
 
     Args:
         audit: The audit.
@@ -55,12 +58,15 @@ def transfer_table(
     table = _titled(audit, protocol, f"{_title(protocol, eps)}: {kind}, surrogate × victim")
     table.add_column("surrogate", overflow="fold", min_width=len("clean accuracy"))
     for device in audit.devices:
-        name = Text(visible(device.name))
+        name = Text(_column_name(device))
         width = min(len(name), _WIDEST_NAME)
         table.add_column(name, justify="right", min_width=width, overflow="fold")
     cells = rows(audit, audit.matrix(protocol, eps))
-    for row in cells:
-        table.add_row(Text(visible(row[0].surrogate)), *(_rate(cell, kind) for cell in row))
+    shipped = len(audit.devices) - len(controls(audit))
+    for number, (device, row) in enumerate(zip(audit.devices, cells, strict=True)):
+        if number == shipped > 0:
+            table.add_section()
+        table.add_row(Text(_column_name(device)), *(_rate(cell, kind) for cell in row))
     table.add_section()
     for label, values in _footer(audit, eps, kind):
         table.add_row(Text(label, style="italic"), *values)
@@ -76,7 +82,7 @@ def worst_pairs_table(
     Raises:
         KeyError: The audit holds no such matrix.
     """
-    pairs = worst_pairs(audit.matrix(protocol, eps), kind, top)
+    pairs = worst_pairs(audit, audit.matrix(protocol, eps), kind, top)
     table = _titled(audit, protocol, f"{_title(protocol, eps)}: {kind}, {len(pairs)} worst pairs")
     for title in ("surrogate", "victim"):
         table.add_column(title, overflow="fold", min_width=len(title))
@@ -131,9 +137,7 @@ class TransferView:
             )
 
 
-def checks_table(
-    audit: TransferAudit, verdicts: Sequence[Verdict] = ("fail", "warn", "pass")
-) -> Table:
+def checks_table(audit: Audit, verdicts: Sequence[Verdict] = ("fail", "warn", "pass")) -> Table:
     """Reliability checks that ended with one of ``verdicts``, in that order."""
     table = Table(title=Text("reliability checks", style="bold"), title_justify="left")
     table.add_column("check", overflow="fold")
@@ -162,6 +166,15 @@ def summary_text(audit: TransferAudit) -> Text:
     """The lines of :func:`~fleet.reports.findings.summary_lines`, the verdict in its colour."""
     *lines, last = summary_lines(audit)
     return Text("\n").join([*map(Text, lines), Text(last, style=_STYLES[verdict(audit)[0]])])
+
+
+def verdict_style(level: Verdict) -> str:
+    """How a level is set in type."""
+    return _STYLES[level]
+
+
+def _column_name(device: AuditedDevice) -> str:
+    return visible(device.name) + control_mark(device)
 
 
 def _title(protocol: Protocol, eps: float) -> str:

@@ -53,10 +53,29 @@ def format_lift(lift: float | None) -> str:
 def format_eps(eps: float) -> str:
     """Write a radius as a share of the pixel range and in steps of 8 bits.
 
-    >>> format_eps(8 / 255), format_eps(0.1)
-    ('8/255 (0.0314)', '0.1 (25.5/255)')
+    >>> format_eps(8 / 255), format_eps(0.1), format_eps(0.2)
+    ('8/255 (0.0314)', '0.1 (25.5/255)', '0.2 (51/255)')
+    """
+    short = short_eps(eps)
+    return f"{short} ({eps:.3g})" if "/" in short else f"{short} ({eps * 255:.3g}/255)"
+
+
+def short_eps(eps: float) -> str:
+    """Write a radius as briefly as an axis needs: the form in which it was probably asked for.
+
+    >>> short_eps(8 / 255), short_eps(0.1), short_eps(0.2)
+    ('8/255', '0.1', '0.2')
     """
     steps = eps * 255
-    if abs(steps - round(steps)) < 1e-6:
-        return f"{round(steps)}/255 ({eps:.3g})"
-    return f"{eps:.4g} ({steps:.3g}/255)"
+    whole = abs(steps - round(steps)) < 1e-6
+    plain = f"{eps:.4g}"
+    return f"{round(steps)}/255" if whole and len(plain) > 4 else plain
+
+
+def format_count(number: int, word: str) -> str:
+    """Write a number of things.
+
+    >>> format_count(1, "device"), format_count(3, "device")
+    ('1 device', '3 devices')
+    """
+    return f"{number} {word}{'' if number == 1 else 's'}"

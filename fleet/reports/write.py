@@ -1,43 +1,81 @@
-"""Every report of an audit, written beside each other."""
+"""Every report of an audit or of a whole run, written in one go."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from fleet.audit.result import TransferAudit
 from fleet.files import write_bytes
+from fleet.reports.csv_audits import coalition_csv, margins_csv, query_csv, trace_csv, whitebox_csv
 from fleet.reports.csv_table import render_csv
-from fleet.reports.heatmap import heatmap_png, heatmap_svg
+from fleet.reports.figures import draw_figures
 from fleet.reports.html import render_html
+from fleet.reports.kinds import Audit, AuditKind, AuditReport, read_audits
 
-_REPORTS: dict[str, Callable[[TransferAudit], str | bytes]] = {
-    "report.html": render_html,
-    "transfer.csv": render_csv,
-    "transfer.png": heatmap_png,
-    "transfer.svg": heatmap_svg,
+_TABLES: dict[AuditKind, dict[str, Callable[[Any], str]]] = {
+    "whitebox": {"whitebox.csv": whitebox_csv, "whitebox-margins.csv": margins_csv},
+    "transfer": {"transfer.csv": render_csv},
+    "coalition": {"coalition.csv": coalition_csv},
+    "query": {"query.csv": query_csv},
+    "trace": {"trace.csv": trace_csv},
 }
 
 
-def write_reports(audit: TransferAudit, directory: Path) -> list[Path]:
-    """Write ``report.html``, ``transfer.csv``, ``transfer.png`` and ``transfer.svg``.
-
-    All are rendered before the first is written, so that a failure leaves no mixture of old and
-    new files.
+def render_run_reports(audits_directory: Path) -> list[Path]:
+    """Render all audits of a run anew: what every audit command calls when it is done.
 
     Args:
-        audit: The audit.
+        audits_directory: ``audits/`` of a run, which holds ``KIND/audit.json``.
+
+    Returns:
+        The files: ``report.html`` and the ladder here, tables and figures of each kind in
+        ``KIND/``.
+
+    Raises:
+        AuditError: There is no audit that can be read.
+        BackendError: matplotlib is not installed.
+        StorageError: A file cannot be written.
+    """
+    return write_reports(read_audits(audits_directory), audits_directory)
+
+
+def write_reports(report: AuditReport | Audit, directory: Path) -> list[Path]:
+    """Write ``report.html``, and tables (CSV) and figures (PNG, SVG) of every audit.
+
+    All are rendered before the first is written, so that a failure leaves no mixture of old and
+    new files. Files of a kind go into a folder of its name; those of a single audit, given as such,
+    beside ``report.html``.
+
+    Args:
+        report: Audits of a run, or one audit.
         directory: Created if needed.
 
     Returns:
-        The files, in the order above.
+        The files, ``report.html`` first.
 
     Raises:
         BackendError: matplotlib is not installed.
         StorageError: A file cannot be written.
     """
-    rendered = {name: render(audit) for name, render in _REPORTS.items()}
-    for name, content in rendered.items():
-        data = content.encode("utf-8") if isinstance(content, str) else content
-        write_bytes(directory / name, data)
-    return [directory / name for name in rendered]
+    whole = isinstance(report, AuditReport)
+    rendered = _render(report if isinstance(report, AuditReport) else AuditReport.of(report))
+    written = []
+    for (kind, name), data in rendered.items():
+        path = directory / kind / name if kind and whole else directory / name
+        write_bytes(path, data)
+        written.append(path)
+    return written
+
+
+def _render(report: AuditReport) -> dict[tuple[AuditKind | None, str], bytes]:
+    figures = draw_figures(report)
+    page = render_html(report, figures).encode("utf-8")
+    files: dict[tuple[AuditKind | None, str], bytes] = {(None, "report.html"): page}
+    for kind, audit in report.audits.items():
+        for name, render in _TABLES[kind].items():
+            files[kind, name] = render(audit).encode("utf-8")
+    for figure in figures:
+        files[figure.kind, f"{figure.name}.png"] = figure.png
+        files[figure.kind, f"{figure.name}.svg"] = figure.svg
+    return files

@@ -114,6 +114,21 @@ def test_audit_your_own_model(tmp_path: Path) -> None:
     assert not re.search(r"^fail: \w+ (adaptive|both): ", output, re.M)
 
 
+def test_any_module(tmp_path: Path) -> None:
+    output = run_example("any_module", cwd=tmp_path)
+    accuracy = re.search(r"^clean accuracy ([\d.]+)$", output, re.M)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 0.7
+    rate = r"^eps (\d+)/255: flip ([\d.]+), reject ([\d.]+), evade ([\d.]+) of \d+$"
+    found = {
+        int(e): (float(f), float(r), float(v)) for e, f, r, v in re.findall(rate, output, re.M)
+    }
+    assert set(found) == {4, 16}
+    assert all(f + r == pytest.approx(v, abs=2e-3) for f, r, v in found.values())
+    assert found[16][2] > found[4][2] > 0
+    assert output.endswith("left as it was: yes\n")
+
+
 def test_every_example_has_a_test_and_a_line_in_the_index() -> None:
     scripts = {path.stem for path in EXAMPLES.glob("*.py")}
     assert {f"test_{name}" for name in scripts} <= set(globals())

@@ -1,5 +1,7 @@
 """Whatever goes in: adversarial images stay in the ball, in [0, 1] and on the 8-bit grid."""
 
+import math
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,15 +11,22 @@ from fleet.attacks import (
     FGSM,
     PGD,
     Directions,
+    HalvingStep,
+    InputDiversity,
+    Momentum,
+    Norm,
     SampleKeys,
     SegmentSearch,
     SignNoise,
     SignStep,
+    StepRule,
     Targets,
     TaskLoss,
     attackable,
     decide,
+    distance,
     exact_eps,
+    quantise,
     radius,
     reproject,
     settle,
@@ -100,6 +109,53 @@ def test_8_bit_images_stay_within_the_whole_levels_inside_eps(
         inside = reproject(rounded, clean, radius(eps))
         assert torch.equal(rounded, inside), "inside before the projection already"
         assert (inside.int() - clean.int()).abs().max() <= radius(eps) <= eps * 255 + 1e-4
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=images,
+    w=weights,
+    norm=st.sampled_from(["linf", "l2"]),
+    eps=radii,
+    rule=st.sampled_from([SignStep(0.7), HalvingStep(), Momentum(SignStep(0.5))]),
+    view=st.sampled_from([None, InputDiversity(0.5)]),
+    crossed=st.booleans(),
+)
+def test_every_rule_view_and_norm_keeps_its_promises(
+    *,
+    rows: list[list[int]],
+    w: list[int],
+    norm: Norm,
+    eps: float,
+    rule: StepRule,
+    view: InputDiversity | None,
+    crossed: bool,
+) -> None:
+    clean, labels, keys = batch(rows)
+    exact = exact_eps(eps, norm)
+    attack = PGD(Directions(), exact, 4, rule, 2, norm=norm, crossed=crossed, pursuit=3, view=view)
+    made = attack(classifier(w), clean.float() / 255, labels, keys)
+    assert made.shape == (2, *clean.shape)
+    assert made.min() >= 0
+    assert made.max() <= 1
+    assert distance(quantise(made, clean, eps, norm), clean, norm).max() <= eps + 1e-8
+
+
+@settings(deadline=None, max_examples=100)
+@given(rows=images, made=images, eps=st.floats(1 / 255, math.sqrt(PIXELS)), scale=st.floats(0, 1))
+def test_l2_images_are_inside_exactly_and_as_near_as_rounding_allows(
+    rows: list[list[int]], made: list[list[int]], eps: float, scale: float
+) -> None:
+    count = min(len(rows), len(made))
+    clean, _, _ = batch(rows[:count])
+    far, _, _ = batch(made[:count])
+    wanted = torch.lerp(clean.double(), far.double(), scale) / 255
+    images = quantise(wanted, clean, eps, "l2")
+    assert distance(images, clean, "l2").max() <= eps * (1 + 1e-9)
+    inside = distance(far, clean, "l2") * scale < eps
+    shift = (images.double() - wanted * 255)[inside]
+    assert bool((shift.abs() < 1).all()), "up or down to a neighbouring level, never further"
+    assert torch.equal(quantise(images.double() / 255, clean, eps, "l2"), images)
 
 
 @settings(deadline=None, max_examples=40)

@@ -2,34 +2,61 @@
 
 Pure functions from :class:`fleet.audit.evidence.Evidence` to verdicts. Rules, thresholds and their
 sources are in docs/audit-checks.md. A check that has nothing to look at (one eps only, say) gives
-no verdict.
+no verdict. A check's subject begins with the protocol whose figures it is about; an empty one
+concerns all figures.
 """
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Iterable
 
-from fleet.audit.checks.accounting import constraints, rejects, repeatable
-from fleet.audit.checks.gradients import converged, one_step, output_gradient, zero_gradient
+from fleet.audit.checks.accounting import constraints, rejects, repeatable, worst_case
+from fleet.audit.checks.comparisons import binarization, control, decode_rule, secret
+from fleet.audit.checks.gradients import one_step, output_gradient, zero_gradient
 from fleet.audit.checks.rates import monotone, noise, transfer, two_protocols
+from fleet.audit.checks.standing import (
+    consistency,
+    converged,
+    gradient_free,
+    silent_success,
+    uniform_noise,
+)
 from fleet.audit.evidence import Evidence
-from fleet.audit.result import Check, Protocol, TransferAudit
+from fleet.audit.result import Check, Protocol
 
 __all__ = ["masked", "run_checks"]
 
 _RULES: tuple[Callable[[Evidence], Iterable[Check]], ...] = (
     zero_gradient,
+    consistency,
     output_gradient,
     one_step,
     monotone,
     noise,
+    uniform_noise,
+    gradient_free,
     transfer,
     converged,
+    silent_success,
     repeatable,
     constraints,
     two_protocols,
+    secret,
     rejects,
+    worst_case,
+    control,
+    decode_rule,
+    binarization,
 )
+
+
+class Checked(typing.Protocol):
+    """A result that holds checks."""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """In order of id."""
 
 
 def run_checks(evidence: Evidence) -> tuple[Check, ...]:
@@ -37,12 +64,17 @@ def run_checks(evidence: Evidence) -> tuple[Check, ...]:
     return tuple(check for rule in _RULES for check in rule(evidence))
 
 
-def masked(audit: TransferAudit, protocol: Protocol = "adaptive") -> bool:
+def masked(audit: Checked, protocol: Protocol = "adaptive") -> bool:
     """Whether some check says that a protocol's figures cannot be believed.
 
     The paper's protocol is masked on nearly every interval classifier; a gate for continuous
     integration asks about the adaptive one.
+
+    Args:
+        audit: Any result that holds checks.
+        protocol: Whose figures; checks whose subject is empty concern all.
     """
     return any(
-        check.verdict == "fail" and check.subject in (protocol, "") for check in audit.checks
+        check.verdict == "fail" and (not check.subject or check.subject.split()[0] == protocol)
+        for check in audit.checks
     )

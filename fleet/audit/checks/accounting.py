@@ -1,12 +1,13 @@
-"""M11, M12, M15: are the figures about what they claim to be about?"""
+"""M11, M12, M15, M16: are the figures about what they claim to be about?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet.audit.checks.verdicts import percent, worst_matrix
+from fleet.audit.checks.verdicts import percent, points, worst_matrix
+from fleet.audit.counting import WORST
 from fleet.audit.evidence import Evidence
-from fleet.audit.result import Check
+from fleet.audit.result import Cell, Check, Matrix, Outcome
 
 CLEAN_REJECTS = 0.05
 
@@ -18,17 +19,18 @@ def repeatable(evidence: Evidence) -> Iterator[Check]:
         id="M11",
         title="Outputs repeat",
         verdict="fail" if random else "pass",
-        finding=f"two forward passes differ: {', '.join(random)}"
+        finding=f"the forward passes differ: {', '.join(random)}"
         if random
-        else "two forward passes of every device gave the same bits",
+        else "the forward passes of every device gave the same bits",
         threshold="any difference fails",
     )
 
 
 def constraints(evidence: Evidence) -> Iterator[Check]:
     """M12: the saved 8-bit images lie in the eps ball."""
+    unit = "levels" if evidence.norm == "linf" else "squared levels"
     outside = [
-        f"{reach.surrogate} at eps {reach.eps:.4g}: {reach.largest} levels, {reach.allowed} allowed"
+        f"{reach.surrogate} at eps {reach.eps:.4g}: {reach.largest} {unit}, {reach.allowed} allowed"
         for reach in evidence.reaches
         if reach.largest > reach.allowed
     ]
@@ -41,7 +43,7 @@ def constraints(evidence: Evidence) -> Iterator[Check]:
         id="M12",
         title="Images within eps",
         verdict="fail" if outside else "pass",
-        finding="; ".join(outside) or f"all within the whole 8-bit levels allowed ({levels})",
+        finding="; ".join(outside) or f"all within the 8-bit {unit} allowed ({levels})",
         threshold="any saved pixel farther from the original than eps fails",
     )
 
@@ -74,3 +76,58 @@ def rejects(evidence: Evidence) -> Iterator[Check]:
         threshold=f"always reported; more than {percent(CLEAN_REJECTS)} of the clean images "
         "rejected, or none decoded correctly, warns",
     )
+
+
+def worst_case(evidence: Evidence) -> Iterator[Check]:
+    """M16: every figure is counted again, example by example, in another way."""
+    wrong = [
+        f"{matrix.protocol} {matrix.attack} at eps {matrix.eps:.4g}, {cell.surrogate} on "
+        f"{cell.victim}: {_said(cell.outcome)}, not {_said(recounted)}"
+        for matrix in evidence.matrices
+        for cell in matrix.cells
+        if (recounted := _recount(evidence, matrix, cell)) != cell.outcome
+    ]
+    finding = (
+        f"{wrong[0]} (one of {len(wrong)})"
+        if wrong
+        else f"all {sum(len(matrix.cells) for matrix in evidence.matrices)} cells agree; the worst "
+        f"case is up to {points(_union_gain(evidence))} above the strongest single attack"
+    )
+    yield Check(
+        id="M16",
+        title="Worst case per example",
+        verdict="fail" if wrong else "pass",
+        finding=finding,
+        threshold="a worst case that is not the union of its attacks, example by example, fails",
+    )
+
+
+def _recount(evidence: Evidence, matrix: Matrix, cell: Cell) -> Outcome:
+    """Count one cell from the outcomes: a union of sets of examples, not a maximum of codes."""
+    victim = next(score for score in evidence.scores if score.victim == cell.victim)
+    correct = set((victim.clean == 0).nonzero()[0].tolist())
+    flipped: set[int] = set()
+    rejected: set[int] = set()
+    level = victim.attacked[cell.surrogate][evidence.eps.index(matrix.eps)]
+    for name, outcomes in zip(evidence.attacks[cell.surrogate], level, strict=True):
+        if name.protocol == matrix.protocol and matrix.attack in {WORST, name.attack}:
+            flipped |= correct & set((outcomes == 2).nonzero()[0].tolist())
+            rejected |= correct & set((outcomes == 1).nonzero()[0].tolist())
+    return Outcome(len(correct), len(flipped), len(rejected - flipped))
+
+
+def _union_gain(evidence: Evidence) -> float:
+    """By how much a white-box worst case exceeds its strongest single attack, at most."""
+    single: dict[tuple[str, str, float], float] = {}
+    worst: dict[tuple[str, str, float], float] = {}
+    for matrix in evidence.matrices:
+        rates = worst if matrix.attack == WORST else single
+        for cell in matrix.cells:
+            if cell.surrogate == cell.victim:
+                key = (matrix.protocol, cell.victim, matrix.eps)
+                rates[key] = max(rates.get(key, 0.0), cell.outcome.rate("evade") or 0.0)
+    return max((rate - single.get(key, 0.0) for key, rate in worst.items()), default=0.0)
+
+
+def _said(outcome: Outcome) -> str:
+    return f"{outcome.flip} flips and {outcome.reject} rejects of {outcome.n}"

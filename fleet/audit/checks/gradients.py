@@ -1,4 +1,4 @@
-"""M1, M3, M4, M9: is there a gradient, does following it help, and was it followed far enough?"""
+"""M1, M3, M4: is there a gradient, and does following it help?"""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from fleet.audit.result import Check, Protocol, Verdict
 ZERO_WARN = 0.01
 ZERO_FAIL = 0.5
 ONE_STEP_TOLERANCE = 0.01
-EFFORT_WARN = 0.005
-EFFORT_FAIL = 0.1
 
 
 def zero_gradient(evidence: Evidence) -> Iterator[Check]:
@@ -81,33 +79,6 @@ def one_step(evidence: Evidence) -> Iterator[Check]:
         )
 
 
-def converged(evidence: Evidence) -> Iterator[Check]:
-    """M9: twice the steps and restarts may not find much more."""
-    gains = [(effort.more / effort.n, effort) for effort in evidence.efforts if effort.n]
-    if not gains:
-        return
-    gain, worst = max(gains, key=lambda pair: pair[0])
-    verdict = graded(gain, EFFORT_WARN, EFFORT_FAIL)
-    finding = (
-        f"no more falls on {worst.device}"
-        if verdict == "pass"
-        else (
-            f"not converged: on {worst.device} at eps {worst.eps:.4g} twice the effort evades "
-            f"{worst.evade + worst.more} of {worst.n} images, the audit's {worst.evade}; "
-            "read its rates as lower bounds"
-        )
-    )
-    yield Check(
-        id="M9",
-        title="More effort changes nothing",
-        verdict=verdict,
-        finding=finding,
-        threshold=f"twice the steps and restarts find {percent(EFFORT_WARN)} more: warns, "
-        f"{percent(EFFORT_FAIL)} more: fails",
-        subject="adaptive",
-    )
-
-
 def _nonfinite(evidence: Evidence) -> list[str]:
     gradients = [f"{h.device} ({h.nonfinite} gradients)" for h in evidence.health if h.nonfinite]
     outputs = [f"{s.victim} ({s.nonfinite} outputs)" for s in evidence.scores if s.nonfinite]
@@ -121,9 +92,9 @@ def _lost(
     names = evidence.attacks[score.victim]
     weak, strong = attack_rows(names, "paper", "fgsm"), attack_rows(names, protocol, attack)
     correct = score.clean == 0
+    if not (weak and strong and correct.any()):
+        return
     for eps, level in zip(evidence.eps, score.attacked[score.victim], strict=True):
-        if not correct.any():
-            continue
         lost = (level[weak].max(axis=0) > 0) & (level[strong].max(axis=0) == 0) & correct
         share = float(lost.sum() / correct.sum())
         yield Excess(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import get_args
 
@@ -17,38 +18,61 @@ from fleet.audit.checks.verdicts import (
 from fleet.audit.evidence import Evidence
 from fleet.audit.result import Check, Protocol
 
+EPS_WANTED = 5
 MONOTONE_TOLERANCE = 0.01
+CHANCE_EPS = 0.5
+CHANCE_EVADE = 0.95
 RATE_TOLERANCE = 0.005
 PROTOCOL_GAP = 0.05
 
 
 def monotone(evidence: Evidence) -> Iterator[Check]:
-    """M5: a larger eps may not give a smaller rate."""
-    if len(evidence.eps) < 2:
-        return
+    """M5: a larger eps may not give a smaller rate, and half the pixel range must break all."""
     for protocol in get_args(Protocol):
-        excesses = []
-        for smaller, larger in pairwise(evidence.eps):
-            before = diagonal(worst_matrix(evidence, protocol, smaller))
-            after = diagonal(worst_matrix(evidence, protocol, larger))
-            excesses += [
-                Excess(
-                    before[name] - after[name],
-                    f"{name} from {percent(before[name])} at eps {smaller:.4g} to "
-                    f"{percent(after[name])} at {larger:.4g}",
-                )
-                for name in before
-            ]
+        rates = {eps: diagonal(worst_matrix(evidence, protocol, eps)) for eps in evidence.eps}
+        falls = [
+            Excess(
+                rates[smaller][name] - rates[larger][name],
+                f"{name} from {percent(rates[smaller][name])} at eps {smaller:.4g} to "
+                f"{percent(rates[larger][name])} at {larger:.4g}",
+            )
+            for smaller, larger in pairwise(evidence.eps)
+            for name in rates[smaller]
+        ]
+        stands = [
+            Excess(1 - rate, f"{name} at eps {eps:.4g} only {percent(rate)}")
+            for eps in evidence.eps
+            for name, rate in rates[eps].items()
+            if eps >= CHANCE_EPS and evidence.norm == "linf"
+        ]
+        yield from _grows(evidence, falls, protocol)
         yield from excess_check(
-            excesses,
+            stands,
             id="M5",
-            title="Rates grow with eps",
-            tolerance=MONOTONE_TOLERANCE,
-            good="no white-box evade rate falls as eps grows",
-            bad="white-box evade rate falls",
-            threshold=f"a fall of more than {points(MONOTONE_TOLERANCE)} fails",
-            subject=protocol,
+            title="Large eps breaks all",
+            tolerance=1 - CHANCE_EVADE,
+            good=f"at eps {CHANCE_EPS:g} and above every device falls",
+            bad="white-box evade rate",
+            threshold=f"below {percent(CHANCE_EVADE)} at an eps of {CHANCE_EPS:g} or more fails",
+            subject=f"{protocol} large",
         )
+
+
+def _grows(evidence: Evidence, falls: list[Excess], protocol: Protocol) -> Iterator[Check]:
+    few = len(evidence.eps) < EPS_WANTED
+    for check in excess_check(
+        falls,
+        id="M5",
+        title="Rates grow with eps",
+        tolerance=MONOTONE_TOLERANCE,
+        notice=0.0,
+        good="no white-box evade rate falls as eps grows",
+        bad="white-box evade rate falls",
+        threshold=f"any fall warns, one of more than {points(MONOTONE_TOLERANCE)} fails",
+        subject=protocol,
+    ):
+        words = f" ({len(evidence.eps)} eps only; {EPS_WANTED} show more)" if few else ""
+        yield replace(check, finding=check.finding + words)
 
 
 def noise(evidence: Evidence) -> Iterator[Check]:
@@ -71,9 +95,10 @@ def noise(evidence: Evidence) -> Iterator[Check]:
             id="M6",
             title="Gradients beat noise",
             tolerance=RATE_TOLERANCE,
+            notice=0.0,
             good="no victim is evaded more by sign noise than by its own gradients",
             bad="sign noise is stronger",
-            threshold=f"noise ahead by more than {points(RATE_TOLERANCE)} fails",
+            threshold=f"noise ahead at all warns, by more than {points(RATE_TOLERANCE)} fails",
             subject=protocol,
         )
 
@@ -101,9 +126,10 @@ def transfer(evidence: Evidence) -> Iterator[Check]:
             id="M8",
             title="Transfer below white-box",
             tolerance=RATE_TOLERANCE,
+            notice=0.0,
             good="no transfer cell exceeds its victim's white-box rate",
             bad="transfer is stronger than white-box",
-            threshold=f"transfer ahead by more than {points(RATE_TOLERANCE)} fails",
+            threshold=f"transfer ahead at all warns, by more than {points(RATE_TOLERANCE)} fails",
             subject=protocol,
         )
 

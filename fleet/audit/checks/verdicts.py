@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fleet.audit.counting import WORST
-from fleet.audit.evidence import Evidence
+from fleet.audit.evidence import Evidence, Probe, Retry
 from fleet.audit.result import Check, Matrix, Protocol, Verdict
 
 _ROUNDING = 1e-9
@@ -31,18 +31,25 @@ def excess_check(
     bad: str,
     threshold: str,
     subject: str,
+    notice: float | None = None,
 ) -> Iterator[Check]:
-    """Fail with the worst figure and the number of breaches; nothing to look at, no check."""
+    """Fail with the worst figure and the number of breaches; nothing to look at, no check.
+
+    An amount above ``notice``, if given, warns.
+    """
     if not excesses:
         return
-    breaches = [excess for excess in excesses if excess.amount > tolerance + _ROUNDING]
-    finding = good
-    if breaches:
-        worst = max(breaches, key=lambda excess: excess.amount)
-        finding = f"{bad}: {worst.words}"
-        if len(breaches) > 1:
-            finding += f" (worst of {len(breaches)})"
-    verdict: Verdict = "fail" if breaches else "pass"
+    worst = max(excesses, key=lambda excess: excess.amount)
+    verdict: Verdict = "pass"
+    if notice is not None and worst.amount > notice + _ROUNDING:
+        verdict = "warn"
+    if worst.amount > tolerance + _ROUNDING:
+        verdict = "fail"
+    limit = tolerance if verdict == "fail" or notice is None else notice
+    breaches = sum(excess.amount > limit + _ROUNDING for excess in excesses)
+    finding = good if verdict == "pass" else f"{bad}: {worst.words}"
+    if breaches > 1:
+        finding += f" (worst of {breaches})"
     yield Check(id, title, verdict, finding, threshold, subject)
 
 
@@ -72,11 +79,32 @@ def graded(share: float, warn: float, fail: float) -> Verdict:
     return "warn" if share > warn else "pass"
 
 
+def retries(evidence: Evidence, probe: Probe, protocol: Protocol) -> list[Retry]:
+    """Second looks of one kind at what one protocol left standing, where anything was correct."""
+    return [
+        retry
+        for probes in evidence.probes
+        for retry in probes.retries
+        if (retry.probe, retry.protocol) == (probe, protocol) and retry.n
+    ]
+
+
+def tried(retry: Retry) -> str:
+    """Say what was found in how many, and how much that is."""
+    words = f"{retry.found} of {retry.examined}"
+    if retry.survivors > retry.examined:
+        words += f" examined of {retry.survivors} standing"
+    else:
+        words += " standing"
+    return f"{words} images ({retry.device} at eps {retry.eps:.4g}, one is {points(retry.one)})"
+
+
 def percent(share: float) -> str:
     """Write a share as a percentage."""
     return f"{100 * share:.1f} %"
 
 
 def points(share: float) -> str:
-    """Write a difference of shares in percentage points."""
-    return f"{100 * share:g} points"
+    """Write a difference of shares in percentage points, with two digits."""
+    value = 100 * share
+    return f"{value:.0f} points" if abs(value) >= 10 else f"{value:.2g} points"

@@ -7,7 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from fleet.attacks import FGSM, PGD, Directions, SampleKeys, SignStep, TaskLoss
+from fleet.attacks import (
+    FGSM,
+    PGD,
+    Directions,
+    InputDiversity,
+    Momentum,
+    SampleKeys,
+    SignStep,
+    Targets,
+    TaskLoss,
+    exact_eps,
+)
 from fleet.attacks.objectives import Value
 from fleet.errors import AuditError
 from fleet.models import Classifier
@@ -39,6 +50,27 @@ def test_fgsm_of_the_output_is_optimal_for_a_linear_model(linear: Make) -> None:
     up, down = FGSM(Directions(), 0.1)(classifier, x, torch.tensor([1]), keys(1))
     torch.testing.assert_close(up - x, 0.1 * torch.tensor(W).sign().reshape(1, 1, 2, 2))
     torch.testing.assert_close(down - x, -0.1 * torch.tensor(W).sign().reshape(1, 1, 2, 2))
+
+
+def test_fgsm_in_l2_is_optimal_for_a_linear_model(linear: Make) -> None:
+    classifier = linear(W, -743.0)
+    x = torch.full((1, 1, 2, 2), 128 / 255)
+    up, down = FGSM(Directions(), 0.1, norm="l2")(classifier, x, torch.tensor([1]), keys(1))
+    unit = (torch.tensor(W) / torch.tensor(W).norm()).reshape(1, 1, 2, 2)
+    torch.testing.assert_close(up - x, 0.1 * unit)
+    torch.testing.assert_close(down - x, -0.1 * unit)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 40])
+def test_pgd_in_l2_reaches_the_closed_form(linear: Make, steps: int) -> None:
+    """The best L2 attack moves ``w . x`` by ``eps * ||w||_2``."""
+    classifier = linear(W, -743.0)
+    x = torch.full((2, 1, 2, 2), 128 / 255)
+    attack = PGD(Directions(), 7 / 255, steps, SignStep(1.0), norm="l2")
+    up, down = attack(classifier, x, torch.tensor([1, 1]), keys(2))
+    reach = 7 * torch.tensor(W).norm()
+    torch.testing.assert_close(classifier(up), classifier(x) + reach, rtol=0, atol=1e-2)
+    torch.testing.assert_close(classifier(down), classifier(x) - reach, rtol=0, atol=1e-2)
 
 
 def test_the_box_cuts_the_ball_at_black_and_white(linear: Make) -> None:
@@ -166,12 +198,145 @@ def test_bad_hyper_parameters_are_refused() -> None:
         PGD(TaskLoss(), 0.0)
     with pytest.raises(AuditError, match="steps is"):
         PGD(TaskLoss(), 0.1, steps=0)
-    with pytest.raises(AuditError, match="steps is"):
+    with pytest.raises(AuditError, match="restarts is 0"):
         PGD(TaskLoss(), 0.1, restarts=0)
+    with pytest.raises(AuditError, match="pursuit is -1"):
+        PGD(TaskLoss(), 0.1, pursuit=-1)
+    with pytest.raises(AuditError, match="one variant"):
+        PGD(TaskLoss(), 0.1, crossed=True)
+    with pytest.raises(AuditError, match="not above 0"):
+        FGSM(TaskLoss(), 0.0, norm="l2")
+    assert PGD(TaskLoss(), 3.0, norm="l2").eps == 3.0
 
 
 def test_an_attack_says_what_it_is() -> None:
     assert repr(PGD(Directions(), 0.1, 20, SignStep(0.5, 0.02))) == (
         "PGD(objective=Directions(), eps=0.1, steps=20, rule=SignStep(share=0.5, final=0.02), "
-        "restarts=1, random_start=False, precision='fp32')"
+        "restarts=1, random_start=False, precision='fp32', norm='linf', "
+        "crossed=False, pursuit=0, view=None)"
     )
+
+
+def test_a_watcher_sees_every_iterate_and_changes_nothing(linear: Make) -> None:
+    classifier = linear(W, -743.0)
+    x = torch.full((3, 1, 2, 2), 128 / 255)
+    y = torch.tensor([1, 1, 1])
+    seen: list[tuple[int, torch.Tensor]] = []
+    attack = PGD(Directions(), 0.1, 4, SignStep(0.25), restarts=2)
+    made = attack(
+        classifier, x, y, keys(3), watch=lambda images, step: seen.append((step, images.clone()))
+    )
+    assert [step for step, _ in seen] == [0, 1, 2, 3, 4] * 2
+    assert all(images.shape == (2, 3, 1, 2, 2) for _, images in seen)
+    assert torch.equal(seen[0][1], x.expand(2, 3, 1, 2, 2))
+    assert torch.equal(made, attack(classifier, x, y, keys(3)))
+    reached = torch.stack([classifier(images[0]) for _, images in seen]).amax(0)
+    assert torch.equal(reached, classifier(made[0])), "the returned image is the best one seen"
+
+
+def test_crossed_runs_start_where_the_other_direction_ended(linear: Make) -> None:
+    classifier = linear(W, -743.0)
+    x = torch.full((2, 1, 2, 2), 128 / 255)
+    seen: list[torch.Tensor] = []
+    attack = PGD(Directions(), 0.1, 1, SignStep(1.0), restarts=5, crossed=True)
+    attack(
+        classifier, x, torch.tensor([1, 1]), keys(2), watch=lambda z, step: seen.append(z.clone())
+    )
+    first, ended, second = seen[0], seen[1], seen[2]
+    assert torch.equal(first, x.expand_as(first))
+    assert torch.equal(second, ended.flip(0))
+    assert not torch.equal(ended[0], ended[1])
+    fresh, before = seen[8], seen[7]
+    assert not torch.isin(fresh, torch.cat([x, before.flatten(0, 1)])).any(), "the fifth is random"
+
+
+def test_a_pursuit_runs_only_what_still_stands(linear: Make) -> None:
+    """Image 0 leaves its interval in the first run; image 1, at another eps, cannot."""
+    classifier = linear(W, -743.0)
+    x = torch.full((2, 1, 2, 2), 128 / 255)
+    x[1] = 130 / 255  # o = 37: correct for no class, so it evades before any run
+    eps = exact_eps(1 / 255)  # moves o by 10, from 25 to the edges 15 and 35: out both ways
+    rows: list[int] = []
+    handle = classifier.backbone.register_forward_hook(
+        lambda module, args, out: rows.append(len(out)) if args[0].requires_grad else None
+    )
+    attack = PGD(Directions(), eps, 1, SignStep(0.1), pursuit=2, crossed=True)
+    made = attack(classifier, x, torch.tensor([1, 1]), keys(2))
+    handle.remove()
+    assert rows == [4, 2, 2], "one gradient of all, then two of the image that stands"
+    assert made.shape == (2, 2, 1, 2, 2)
+
+
+def test_a_pursuit_finds_what_the_same_runs_of_all_images_find(linear: Make) -> None:
+    classifier = linear(W, -743.0)
+    x = torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(1)) * 0.02 + 0.49
+    x = (x * 255).round() / 255
+    y = torch.ones(20).long()
+    eps = exact_eps(4 / 255)
+    paths = [
+        PGD(TaskLoss(), eps, 5, restarts=restarts, pursuit=pursuit)
+        for restarts, pursuit in ((6, 0), (1, 5))
+    ]
+    outcomes = [
+        classifier.decode(classifier((attack(classifier, x, y, keys(20))[0] * 255).round() / 255))
+        for attack in paths
+    ]
+    assert torch.equal(outcomes[0] != 1, outcomes[1] != 1)
+    assert (outcomes[0] != 1).sum() > 0
+
+
+def test_with_a_view_only_last_iterates_are_candidates(linear: Make) -> None:
+    """Their values are those of what was shown, so they say nothing of the image."""
+    classifier = linear(W, -743.0)
+    x = torch.full((2, 1, 2, 2), 128 / 255)
+    seen: list[torch.Tensor] = []
+    attack = PGD(Peak(), 0.1, 2, SignStep(1.0), view=InputDiversity(1.0))
+    made = attack(
+        classifier, x, torch.tensor([1, 1]), keys(2), watch=lambda z, step: seen.append(z.clone())
+    )
+    assert torch.equal(made, seen[-1])
+
+
+def test_the_transfer_variant_reaches_the_closed_form_of_a_linear_model(linear: Make) -> None:
+    classifier = linear(W, -743.0)
+    x = torch.full((2, 1, 2, 2), 128 / 255)
+    attack = PGD(Directions(), 0.1, 12, Momentum(SignStep(0.1)), view=InputDiversity())
+    up, _ = attack(classifier, x, torch.tensor([1, 1]), keys(2))
+    torch.testing.assert_close(classifier(up) - classifier(x), torch.tensor([255.0, 255.0]))
+
+
+def test_two_classes_are_enough(linear: Make) -> None:
+    classifier = linear(W, -743.0, classes=2)
+    x = torch.full((2, 1, 2, 2), 128 / 255)
+    y = torch.tensor([0, 1])
+    lower, upper = PGD(Targets(), 8 / 255, 20)(classifier, x, y, keys(2))
+    both = classifier.decode(classifier(torch.cat([lower, upper])))
+    assert both.tolist() == [1, 0, 1, 0]
+
+
+def test_a_watched_pursuit_shows_every_image(linear: Make) -> None:
+    x = torch.full((2, 1, 2, 2), 128 / 255)
+    shapes: list[torch.Size] = []
+    attack = PGD(Directions(), 0.1, 1, SignStep(1.0), pursuit=2, crossed=True)
+    attack(
+        linear(W, -743.0),
+        x,
+        torch.tensor([1, 1]),
+        keys(2),
+        watch=lambda z, _: shapes.append(z.shape),
+    )
+    assert shapes == [torch.Size((2, 2, 1, 2, 2))] * 6
+
+
+def test_crossing_and_pursuit_do_not_depend_on_the_batch(linear: Make) -> None:
+    classifier = linear(W, -743.0)
+    x = torch.rand(9, 1, 2, 2, generator=torch.Generator().manual_seed(2)) * 0.02 + 0.49
+    x = (x * 255).round() / 255
+    y = torch.ones(9).long()
+    attack = PGD(Directions(), 1 / 255, 3, SignStep(0.3), pursuit=6, crossed=True)
+    whole = attack(classifier, x, y, keys(9))
+    parts = [
+        attack(classifier, x[rows], y[rows], SampleKeys(0, "a", rows))
+        for rows in torch.arange(9).split(4)
+    ]
+    assert torch.equal(whole, torch.cat(parts, dim=1))

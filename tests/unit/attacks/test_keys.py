@@ -58,3 +58,13 @@ def test_numbers_look_uniform_and_signs_fair() -> None:
     signs = many.signs(SHAPE, "s")
     assert set(signs.unique().tolist()) == {-1.0, 1.0}
     assert abs(signs.mean()) < 0.01
+
+
+def test_normal_draws_have_mean_0_and_deviation_1_and_are_finite() -> None:
+    draws = SampleKeys(0, "a", torch.arange(200)).normal(torch.Size((100,)), "x")
+    assert draws.isfinite().all()
+    assert abs(draws.mean()) < 0.03
+    assert abs(draws.std() - 1) < 0.03
+    assert torch.equal(
+        SampleKeys(0, "a", torch.tensor([7])).normal(draws.shape[1:], "x"), draws[7:8]
+    )

@@ -8,6 +8,7 @@ import torch
 from fleet.attacks import (
     CrossEntropy,
     Directions,
+    LogitRatio,
     Margin,
     OutputValue,
     Targets,
@@ -35,7 +36,7 @@ def test_logit_losses(logits: Make) -> None:
     cross_entropy = torch.logsumexp(raw, 1) - 2.0
     for task, objective, wanted in (
         ("tra", TaskLoss(), cross_entropy),
-        ("hin", TaskLoss(), torch.tensor([0.5 / 3])),
+        ("hin", TaskLoss(), torch.tensor([0.5])),
         ("hin", CrossEntropy(), cross_entropy),
         ("tra", Margin(), torch.tensor([-0.5])),
         ("tra", OutputValue(), torch.tensor([2.0])),
@@ -112,3 +113,37 @@ def test_faults_see_nan(linear: Make) -> None:
     faults = gradient_faults(classifier, torch.rand(2, 1, 2, 2), torch.tensor([1, 1]), Directions())
     assert faults.nonfinite.tolist() == [True, True]
     assert faults.zero.tolist() == [False, False]
+
+
+def test_the_logit_ratio_is_the_margin_over_the_spread(logits: Make) -> None:
+    """(1.5 - 2) / (2 - 0.5), whatever the scale and the shift of the logits."""
+    value = LogitRatio().bind(logits([[0.0] * 4] * 4), torch.tensor([0]))
+    raw = torch.tensor([[2.0, 0.5, 1.5, 0.1]])
+    for same in (raw, 1e3 * raw, raw - 7.0):
+        torch.testing.assert_close(value(same), torch.tensor([-1 / 3]))
+    assert value(torch.zeros(1, 4)).tolist() == [0.0]
+
+
+def test_the_logit_ratio_of_two_classes_is_the_margin_and_has_a_gradient(logits: Make) -> None:
+    value = LogitRatio().bind(logits([[0.0] * 4] * 2), torch.tensor([0]))
+    raw = torch.tensor([[2.0, 0.5]], requires_grad=True)
+    assert value(raw).tolist() == [-1.5]
+    (gradient,) = torch.autograd.grad(value(raw).sum(), raw)
+    assert gradient.tolist() == [[-1.0, 1.0]]
+
+
+def test_targets_among_logits_are_margins_over_the_true_class(logits: Make) -> None:
+    value = Targets((2, 1)).bind(logits([[0.0] * 4] * 3), torch.tensor([0, 2]))
+    raw = torch.tensor([[2.0, 0.5, 1.5], [1.0, 0.0, 3.0]]).repeat(2, 1)
+    assert value(raw).tolist() == [-0.5, 0.0, -1.5, -3.0]
+
+
+def test_logits_have_no_neighbouring_slots(logits: Make) -> None:
+    with pytest.raises(AuditError, match="no intervals"):
+        Targets().bind(logits([[0.0] * 4] * 3), torch.tensor([0]))
+
+
+def test_each_objective_says_how_many_images_it_makes() -> None:
+    ones = (TaskLoss(), CrossEntropy(), OutputValue(), Margin(), LogitRatio())
+    assert {objective.variants for objective in ones} == {1}
+    assert (Directions().variants, Targets().variants, Targets((0, 2, 5)).variants) == (2, 2, 3)

@@ -48,3 +48,11 @@ def test_reproject_moves_only_pixels_that_are_too_far() -> None:
     clean = torch.tensor([0, 10, 100, 250], dtype=torch.uint8)
     moved = torch.tensor([9, 0, 101, 255], dtype=torch.uint8)
     assert reproject(moved, clean, 3).tolist() == [3, 7, 101, 253]
+
+
+def test_the_exact_l2_radius_is_a_length_on_the_grid() -> None:
+    assert exact_eps(1 / 255, "l2") == 1 / 255
+    assert exact_eps(1.5 / 255, "l2") == math.sqrt(2) / 255
+    assert exact_eps(exact_eps(2.34, "l2"), "l2") == exact_eps(2.34, "l2")
+    with pytest.raises(AuditError, match="less than one level"):
+        exact_eps(0.0039, "l2")

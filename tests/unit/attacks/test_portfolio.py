@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 import torch
 
-from fleet.attacks import FGSM, PGD, SampleKeys, TargetChoice, portfolio
+from fleet.attacks import FGSM, PGD, Norm, SampleKeys, TargetChoice, portfolio
 from fleet.models import Classifier
 
 Make = Callable[..., Classifier]
@@ -21,7 +21,7 @@ PAPER = [("paper", "fgsm"), ("paper", "pgd")]
 
 
 def test_scalar_devices_get_directions_and_targets(linear: Make) -> None:
-    out = [("adaptive", "up"), ("adaptive", "down")]
+    out = [("adaptive", name) for name in ("up", "down", "mi-di-up", "mi-di-down")]
     sides = [("adaptive", "target-lower"), ("adaptive", "target-upper")]
     slots = [("adaptive", f"target-{slot}") for slot in range(3)]
     assert names(linear([0.0] * 4, 0.0)) == PAPER + out + sides
@@ -31,8 +31,40 @@ def test_scalar_devices_get_directions_and_targets(linear: Make) -> None:
 
 @pytest.mark.parametrize("task", ["tra", "hin"])
 def test_logit_devices_get_margin_and_cross_entropy(logits: Make, task: str) -> None:
-    wanted = [*PAPER, ("adaptive", "margin"), ("adaptive", "cross-entropy")]
+    wanted = [*PAPER, *(("adaptive", name) for name in ("margin", "cross-entropy", "mi-di"))]
     assert names(logits([[0.0] * 4] * 3, task)) == wanted
+
+
+def test_logit_devices_are_aimed_at_every_class_on_request(logits: Make) -> None:
+    wanted = [("adaptive", f"target-{slot}") for slot in range(3)]
+    assert names(logits([[0.0] * 4] * 3), "all")[5:] == wanted
+    assert names(logits([[0.0] * 4] * 3), "none") == names(logits([[0.0] * 4] * 3))
+
+
+def test_up_and_down_are_crossed_and_pursue_what_stands(linear: Make) -> None:
+    _, _, out, carry, aimed = portfolio(
+        linear([0.0] * 4, 0.0), 0.1, steps=4, restarts=2, targets="neighbours", precision="bf16"
+    )
+    assert isinstance(out.attack, PGD)
+    assert out.attack.crossed
+    assert [entry.transfer for entry in (out, carry, aimed)] == [False, True, False]
+    assert out.attack.pursuit == 8
+    assert isinstance(aimed.attack, PGD)
+    assert (aimed.attack.restarts, aimed.attack.pursuit) == (1, 0)
+
+
+@pytest.mark.parametrize("norm", get_args(Norm))
+def test_every_attack_of_a_portfolio_is_of_its_norm(logits: Make, norm: Norm) -> None:
+    entries = portfolio(
+        logits([[0.0] * 4] * 3),
+        1.5 if norm == "l2" else 0.1,
+        steps=4,
+        restarts=2,
+        targets="all",
+        precision="fp32",
+        norm=norm,
+    )
+    assert {getattr(entry.attack, "norm", None) for entry in entries} == {norm}
 
 
 @pytest.mark.parametrize("targets", get_args(TargetChoice))

@@ -42,7 +42,7 @@ class LinearScalar(nn.Module):
         return x.flatten(1) @ self.w + self.b
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def linear() -> Callable[..., Member]:
     """Make a linear scalar device of 2x2 grey images, K slots of [20 p, 20 p + 10]."""
 

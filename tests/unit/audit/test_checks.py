@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fleet.audit.checks import masked, run_checks
-from fleet.audit.evidence import Effort, GradientHealth, Reach
+from fleet.audit.evidence import GradientHealth, Reach
 from fleet.audit.result import Check, TransferAudit
 
 
@@ -37,13 +37,14 @@ def gate(checks: tuple[Check, ...]) -> TransferAudit:
 
 def test_a_healthy_audit_passes_every_check(maker: Any) -> None:
     checks = run_checks(maker.build())
-    assert [check for check in checks if check.verdict != "pass"] == []
+    assert [check.id for check in checks if check.verdict == "warn"] == ["M14", "M17"]
+    assert [check for check in checks if check.verdict == "fail"] == []
     assert [(check.id, check.subject) for check in checks] == [
         ("M1", "paper"), ("M1", "adaptive"), ("M3", ""), ("M4", "paper"), ("M4", "adaptive"),
         ("M5", "paper"), ("M5", "adaptive"), ("M6", "paper"), ("M6", "adaptive"),
-        ("M8", "paper"), ("M8", "adaptive"), ("M9", "adaptive"),
-        ("M11", ""), ("M12", ""), ("M13", "paper"),
-        ("M15", ""),
+        ("M8", "paper"), ("M8", "adaptive"),
+        ("M11", ""), ("M12", ""), ("M13", "paper"), ("M14", "adaptive"),
+        ("M15", ""), ("M16", ""), ("M17", "adaptive"),
     ]  # fmt: skip
     assert not masked(gate(checks), "paper")
     assert not masked(gate(checks))
@@ -111,7 +112,26 @@ def test_m5_fails_a_rate_that_falls_as_eps_grows(maker: Any) -> None:
     check = found(maker, "M5", "adaptive")
     assert check.verdict == "fail"
     assert "a from 80.0 % at eps 0.1 to 70.0 % at 0.2" in check.finding
+    assert "(2 eps only; 5 show more)" in check.finding
     assert found(maker, "M5", "paper").verdict == "pass"
+
+
+def test_m5_notices_a_fall_within_the_tolerance(maker: Any) -> None:
+    attacked(maker, 0, "a", level=1, attack=2, count=79)
+    assert found(maker, "M5", "adaptive").verdict == "warn"
+
+
+def test_m5_wants_everything_to_fall_at_half_the_pixel_range(maker: Any) -> None:
+    maker.eps = (0.1, 0.5)
+    check = found(maker, "M5", "adaptive large")
+    assert check.verdict == "fail"
+    assert "a at eps 0.5 only 90.0 %" in check.finding
+    l2 = replace(maker.build(), norm="l2")
+    assert "adaptive large" not in [check.subject for check in run_checks(l2)]
+    for device, name in enumerate("ab"):
+        for attack in range(3):
+            attacked(maker, device, name, level=1, attack=attack, count=95)
+    assert found(maker, "M5", "adaptive large").verdict == "pass"
 
 
 def test_m5_says_nothing_about_a_single_eps(maker: Any) -> None:
@@ -130,6 +150,24 @@ def test_m6_fails_noise_that_beats_gradients(maker: Any) -> None:
     assert found(maker, "M6", "adaptive").verdict == "pass"
 
 
+def test_m8_notices_any_transfer_above_white_box(maker: Any) -> None:
+    """One of 300: below the tolerance of half a point, and still said."""
+    big = np.zeros(300, dtype=np.int8)
+    big[:299] = 2
+    for device, name in enumerate("ab"):
+        other = "ba"[device]
+        sets = {name: np.array([[big] * 3] * 2), other: np.array([[big] * 3] * 2)}
+        maker.change(device, clean=np.zeros(300, dtype=np.int8), attacked=sets,
+                     noise=np.zeros((2, 300), dtype=np.int8))  # fmt: skip
+    assert found(maker, "M8", "adaptive").verdict == "pass"
+    sets = {key: array.copy() for key, array in maker.scores[1].attacked.items()}
+    sets["a"][0, 2] = 2
+    maker.change(1, attacked=sets)
+    check = found(maker, "M8", "adaptive")
+    assert check.verdict == "warn"
+    assert "a on b at eps 0.1: 100.0 %" in check.finding
+
+
 def test_m8_fails_transfer_above_the_victims_white_box_rate(maker: Any) -> None:
     attacked(maker, 1, "a", level=0, attack=2, count=81)
     attacked(maker, 1, "a", level=1, attack=2, count=99)
@@ -139,25 +177,11 @@ def test_m8_fails_transfer_above_the_victims_white_box_rate(maker: Any) -> None:
     assert found(maker, "M8", "paper").verdict == "pass"
 
 
-@pytest.mark.parametrize(("more", "verdict"), [(0, "pass"), (1, "warn"), (6, "warn"), (7, "fail")])
-def test_m9_grades_what_twice_the_effort_adds(maker: Any, more: int, verdict: str) -> None:
-    maker.efforts[3] = Effort("b", 0.2, 64, 50, more)
-    check = found(maker, "M9", "adaptive")
-    assert check.verdict == verdict
-    if more:
-        assert f"on b at eps 0.2 twice the effort evades {50 + more} of 64" in check.finding
-
-
-def test_m9_says_nothing_where_nothing_is_correct(maker: Any) -> None:
-    maker.efforts = [Effort("a", 0.1, 0, 0, 0)]
-    assert "M9" not in [check.id for check in run_checks(maker.build())]
-
-
 def test_m11_fails_outputs_that_do_not_repeat(maker: Any) -> None:
     maker.change(1, repeatable=False)
     check = found(maker, "M11")
     assert check.verdict == "fail"
-    assert check.finding == "two forward passes differ: b"
+    assert check.finding == "the forward passes differ: b"
 
 
 def test_m12_fails_a_pixel_outside_eps(maker: Any) -> None:
@@ -189,12 +213,11 @@ def test_m15_always_reports_rejects_and_warns_when_there_are_many(maker: Any) ->
 
 
 def test_a_device_that_gets_nothing_right_has_no_figures_and_is_named(maker: Any) -> None:
-    maker.efforts = [replace(effort, n=0, evade=0) for effort in maker.efforts]
     for device in (0, 1):
         maker.change(device, clean=some(100))
         maker.health[device] = replace(maker.health[device], n=0)
     checks = run_checks(maker.build())
-    assert {check.id for check in checks} == {"M3", "M11", "M12", "M15"}
+    assert {check.id for check in checks} == {"M3", "M11", "M12", "M15", "M16", "M17"}
     check = found(maker, "M15")
     assert check.verdict == "warn"
     assert "decodes no image correctly: a, b" in check.finding
@@ -214,3 +237,9 @@ def test_the_gate_ignores_warnings_and_minds_failures_of_no_protocol() -> None:
     assert not masked(gate((warn,)))
     assert masked(gate((fail,)))
     assert masked(gate((fail,)), "paper")
+
+
+def test_the_gate_reads_the_first_word_of_a_subject() -> None:
+    check = Check("M9", "", "fail", "", "", "adaptive steps")
+    assert masked(gate((check,)))
+    assert not masked(gate((check,)), "paper")

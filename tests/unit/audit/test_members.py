@@ -40,8 +40,35 @@ def test_counts_below_one_are_refused(name: str) -> None:
 def test_settings_are_plain_json() -> None:
     assert TransferSettings(eps=(0.1,)).to_dict() == {
         "eps": [0.1], "steps": 20, "restarts": 2, "batch_size": 128, "seed": 0,
-        "noise_draws": 5, "targets": "neighbours", "precision": "bf16",
+        "noise_draws": 5, "targets": "neighbours", "precision": "bf16", "norm": "linf",
     }  # fmt: skip
+
+
+def test_l2_radii_may_be_above_1_and_have_no_levels() -> None:
+    settings = TransferSettings(eps=(2.0, 0.5), norm="l2")
+    assert settings.eps == (0.5, 2.0)
+    assert settings.levels() is None
+    assert TransferSettings(eps=(0.1, 8 / 255)).levels() == [8, 25]
+    for eps in (0.0, -1.0, math.inf, math.nan, 0.003):
+        with pytest.raises(AuditError):
+            TransferSettings(eps=(eps,), norm="l2")
+
+
+def test_a_digest_says_all_that_determines_decisions(linear: Make) -> None:
+    member = linear("a", W, 0.0)
+    assert member.digest() == linear("b", W, 0.0).digest()
+    assert member.digest() != linear("a", W, 1.0).digest()
+    wider = IntervalEncoding(3, alpha=10.0, beta=11.0)
+    other = Classifier.from_module(member.classifier.backbone, wider, (1, 2, 2))
+    assert member.digest() != Member("a", other).digest()
+
+
+def test_a_sample_is_named_by_its_pixels_labels_and_numbers() -> None:
+    first = sample()
+    assert first.digest() == sample().digest()
+    assert first.digest() != sample(label=2).digest()
+    assert first.digest() != first.part(torch.tensor([0, 1])).digest()
+    assert first.part(torch.tensor([2, 0])).indices.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,22 @@
 """The audit of a run on disk: real training, real images, jobs that resume."""
 
 import json
+import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from fleet.assembly import load_images
+from fleet.audit import run as audit_run
 from fleet.audit.members import TransferSettings, load_member
 from fleet.audit.result import TransferAudit
 from fleet.audit.run import AuditJob, audit_run_transfer, take_sample
 from fleet.audit.transfer import audit_transfer
+from fleet.audit.whitebox_run import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Progress
 from fleet.profiles import load_profile
@@ -32,6 +37,12 @@ devices:
   - name: twin
     task: tra
 """
+GATE = """\
+  - name: gate
+    encoding: {alpha: 4, beta: 16, order: [4, 2, 7, 0, 9, 6, 3, 8, 1, 5]}
+    model: {head: ordinal}
+"""
+NAMES = ("door", "twin", "control")
 SETTINGS = TransferSettings(eps=(0.1, 0.2), steps=2, restarts=1, noise_draws=1)
 IMAGES = 40
 
@@ -67,9 +78,11 @@ def test_a_run_gives_the_same_figures_as_its_models_in_memory(
     job = AuditJob(run, "door", SETTINGS, IMAGES, "test")
     sample = take_sample(load_images(family.data), job)
     assert len(sample.images) == IMAGES
-    members = [load_member(run, family, device) for device in family.devices]
+    members = [load_member(run, family, device) for device in family.trained]
     memory = audit_transfer(members, sample.images, sample.labels, SETTINGS)
-    assert [device.name for device in first.devices] == ["door", "twin"]
+    assert [(device.name, device.role) for device in first.devices] == [
+        ("door", "device"), ("twin", "device"), ("control", "control"),
+    ]  # fmt: skip
     assert first.devices == memory.devices
     # Random starts and noise are keyed by the image's number in its dataset, which memory lacks.
     for attack in ("fgsm", "up"):
@@ -89,29 +102,127 @@ def test_provenance_says_what_was_audited(run: RunDirectory, first: TransferAudi
     assert len(first.devices[0].weights_sha256) == 64
 
 
-def test_finished_rows_are_used_again_and_damaged_ones_made_again(
-    run: RunDirectory, first: TransferAudit
+def spy(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count what costs time: attacks, examinations, and trials on other devices."""
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, real: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            calls[name] += 1
+            return real(*arguments, **keywords)
+
+        return call
+
+    for name in ("attack_surrogate", "examine", "replay"):
+        monkeypatch.setattr(audit_run, name, counted(name, getattr(audit_run, name)))
+    return calls
+
+
+def test_what_is_finished_is_used_again_and_what_is_damaged_is_made_again(
+    run: RunDirectory, first: TransferAudit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sets = run.audit("transfer") / "sets"
-    (sets / "twin.safetensors").write_bytes(b"cut off by a kill")
-    before = (sets / "door.safetensors").stat().st_mtime_ns
+    directory = run.audit("transfer")
+    calls = spy(monkeypatch)
+    assert comparable(audit(run)) == comparable(first)
+    assert calls == {}, "nothing is attacked or tried again"
+    (directory / "sets" / "twin.safetensors").write_bytes(b"cut off by a kill")
+    (directory / "examined" / "door.json").write_text('{"schema": "fleet')
+    (directory / "trials" / "door" / "twin.json").unlink()
+    before = (directory / "sets" / "door.safetensors").stat().st_mtime_ns
     events: list[Progress] = []
     again = audit_run_transfer(run, SETTINGS, images=IMAGES, workers=0, on_event=events.append)
     assert comparable(again) == comparable(first)
-    assert (sets / "door.safetensors").stat().st_mtime_ns == before
-    steps = {name: [e.done / e.total for e in events if e.job == name] for name in (
-        "attack door", "attack twin",
-    )}  # fmt: skip
+    # The images come out the same, so what was found on them is kept.
+    assert calls == {"attack_surrogate": 1, "examine": 1, "replay": 1}
+    assert (directory / "sets" / "door.safetensors").stat().st_mtime_ns == before
+    steps = {event.job: [] for event in events}
+    for event in events:
+        steps[event.job].append(event.done / event.total)
+    assert set(steps) == {f"{v} {d}" for v in ("attack", "try on") for d in NAMES}
     assert steps["attack door"] == [1.0], "nothing to attack"
     assert steps["attack twin"] == [1 / 3, 2 / 3, 1.0]
+    assert steps["try on door"] == [1 / 3, 2 / 3, 1.0]
 
 
-def test_results_do_not_depend_on_the_number_of_processes(
+def test_results_do_not_depend_on_the_number_of_processes_nor_on_batches(
     run: RunDirectory, first: TransferAudit
 ) -> None:
-    for path in (run.audit("transfer") / "sets").iterdir():
-        path.unlink()
-    assert comparable(audit(run, workers=2)) == comparable(first)
+    shutil.rmtree(run.audit("transfer"))
+    again = audit(run, workers=2, batch_size=9)
+    settings = {**again.settings, "batch_size": SETTINGS.batch_size}
+    values = {
+        name: text.replace("batch_size=9", f"batch_size={SETTINGS.batch_size}")
+        for name, text in settings["attack_values"].items()
+    }
+    again = replace(again, settings={**settings, "attack_values": values})
+    assert comparable(again) == comparable(first)
+    audit(run)
+
+
+def test_another_device_costs_one_row_and_one_column(
+    run: RunDirectory,
+    first: TransferAudit,
+    mnist_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A longer profile trains the same weights anew; their images and trials are taken over."""
+    profile = tmp_path / "tiny.yaml"
+    profile.write_text(PROFILE.format(root=mnist_root) + GATE)
+    longer = train_family(load_profile(profile), parent=tmp_path, workers=0).run
+    fresh = RunDirectory(tmp_path / "fresh")
+    shutil.copytree(longer.root, fresh.root)
+    calls = spy(monkeypatch)
+    extended = audit_run_transfer(longer, SETTINGS, images=IMAGES, workers=0, sets_from=run)
+    assert calls == {"attack_surrogate": 1, "examine": 1, "replay": 2 * len(NAMES)}
+    calls.clear()
+    whole = audit(fresh)
+    assert calls == {"attack_surrogate": 4, "examine": 4, "replay": 12}
+    assert comparable(extended) == replace(comparable(whole), run=extended.run)
+    kept = first.matrix("adaptive", 0.2).cell("door", "twin")
+    assert extended.matrix("adaptive", 0.2).cell("door", "twin") == kept
+
+
+def test_a_run_without_an_audit_has_nothing_to_take_over(
+    run: RunDirectory, first: TransferAudit, tmp_path: Path
+) -> None:
+    with pytest.raises(AuditError, match="holds no adversarial images"):
+        audit_run_transfer(
+            run, SETTINGS, images=IMAGES, workers=0, sets_from=RunDirectory(tmp_path)
+        )
+
+
+def test_weights_that_are_not_those_of_the_training_stop_the_audit(
+    run: RunDirectory, first: TransferAudit
+) -> None:
+    weights, other = run.model("twin"), run.model("control").read_bytes()
+    whole = weights.read_bytes()
+    weights.write_bytes(other)
+    try:
+        with pytest.raises(
+            CheckpointError, match=r"weights of twin .* not those that were trained"
+        ):
+            audit(run)
+    finally:
+        weights.write_bytes(whole)
+
+
+def test_the_whitebox_audit_of_a_run_is_that_of_its_models_and_resumes(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SETTINGS, eps=(0.2,))
+    found = audit_run_whitebox(run, settings, images=12, workers=0)
+    assert [device.name for device in found.devices] == list(NAMES)
+    assert found.settings["split"] == "test"
+    assert found.provenance["profile_sha256"] == read_family(run).digest()
+    nearness = run.audit("whitebox") / "nearness"
+    before = {path.name: path.stat().st_mtime_ns for path in nearness.iterdir()}
+    calls = spy(monkeypatch)
+    (run.audit("whitebox") / "sets" / "door.json").unlink()
+    again = audit_run_whitebox(run, settings, images=12, workers=0)
+    assert calls == {"attack_surrogate": 1}
+    assert replace(again, created=found.created) == found
+    assert {path.name: path.stat().st_mtime_ns for path in nearness.iterdir()} == before
 
 
 def test_the_sample_is_drawn_without_replacement_and_depends_on_seed_and_split(
@@ -164,14 +275,18 @@ def test_a_drawn_encoding_is_not_given_away(
         run.profile.write_text(text)
     assert first.devices[0].encoding is not None
     assert result.devices[0].encoding is None
+    for path in run.audit("transfer").rglob("*.json"):
+        assert "alpha" not in path.read_text(), "nor in what is kept, which may be handed on"
 
 
-def test_an_audit_without_a_dataset_record_is_made_all_the_same(
-    run: RunDirectory, first: TransferAudit
+@pytest.mark.parametrize("text", [None, "", "[]"])
+def test_a_missing_or_damaged_record_of_the_data_stops_the_audit(
+    run: RunDirectory, first: TransferAudit, text: str | None
 ) -> None:
-    text = run.dataset.read_text()
-    run.dataset.unlink()
+    whole = run.dataset.read_text()
+    run.dataset.unlink() if text is None else run.dataset.write_text(text)
     try:
-        assert audit(run).provenance["dataset"] is None
+        with pytest.raises(CheckpointError, match=r"dataset\.json"):
+            audit(run)
     finally:
-        run.dataset.write_text(text)
+        run.dataset.write_text(whole)

@@ -64,7 +64,7 @@ def test_the_kind_decides_what_is_counted():
 
 def test_worst_pairs_leave_out_the_diagonal_and_keep_the_order_of_equals():
     audit = small([[99, 20, 20], [5, 99, 20], [7, 1, 99]])
-    found = worst_pairs(audit.matrix("adaptive", 0.1), top=4)
+    found = worst_pairs(audit, audit.matrix("adaptive", 0.1), top=4)
     assert [c.surrogate + c.victim for c in found] == ["ab", "ac", "bc", "ca"]
 
 

@@ -8,7 +8,7 @@ from fleet.cli.report import report
 from fleet.errors import AuditError, CheckpointError
 from fleet.rundir import PROFILE_FILE
 
-FILES = ["report.html", "transfer.csv", "transfer.png", "transfer.svg"]
+FILES = ["ladder.png", "ladder.svg", "report.html", "transfer.csv", "transfer.png", "transfer.svg"]
 
 
 @pytest.fixture
@@ -33,13 +33,15 @@ def runs(make_audit, tmp_path):
     return tmp_path / "runs"
 
 
-def test_the_newest_run_is_rendered_beside_its_audit(command, runs):
+def test_the_newest_run_is_rendered_beside_its_audits(command, runs):
     result = command("--runs", runs)
     assert result.exit_code == 0, result.output
-    where = runs / "20260102-000000-new" / "audits" / "transfer"
-    assert sorted(path.name for path in where.iterdir()) == ["audit.json", *FILES]
+    audits = runs / "20260102-000000-new" / "audits"
+    assert sorted(path.name for path in audits.iterdir()) == [*FILES[:3], "transfer"]
+    beside = sorted(path.name for path in (audits / "transfer").iterdir())
+    assert beside == ["audit.json", *FILES[3:]]
     assert "adaptive protocol" in result.stdout
-    assert f"wrote {where / 'report.html'}" in result.stderr
+    assert f"wrote {audits / 'report.html'}" in result.stderr
     assert "wrote" not in result.stdout
 
 
@@ -47,18 +49,38 @@ def test_a_run_can_be_named(command, runs, tmp_path):
     out = tmp_path / "out"
     result = command("--runs", runs, "--run", "20260101-000000-old", "--out", out)
     assert result.exit_code == 0
-    assert sorted(path.name for path in out.iterdir()) == FILES
+    assert (out / "transfer" / "transfer.csv").is_file()
     assert "20260101-000000-old" in result.stderr
+
+
+def test_a_single_audit_is_rendered_beside_itself(command, make_whitebox, tmp_path):
+    path = tmp_path / "whitebox" / "audit.json"
+    make_whitebox(["a"], eps=(0.1,)).save(path)
+    result = command(path)
+    assert result.exit_code == 0, result.output
+    assert (path.parent / "whitebox-curves.svg").is_file()
+    assert "white-box attack success rates" in result.stdout
 
 
 def test_json_is_one_document_on_stdout(command, runs, tmp_path):
     path = runs / "20260101-000000-old" / "audits" / "transfer" / "audit.json"
     result = command(path, "--out", tmp_path / "out", "--format", "json")
     value = json.loads(result.stdout)
-    assert value["audit"] == str(path)
+    assert value["source"] == str(path)
     assert value["verdict"] == "warn"
-    assert value["written"] == [str(tmp_path / "out" / name) for name in FILES]
-    assert value["summary"][-1].startswith("warning:")
+    assert sorted(value["written"]) == [str(tmp_path / "out" / name) for name in FILES]
+    assert value["audits"]["transfer"]["summary"][-1].startswith("warning:")
+
+
+def test_an_audit_that_cannot_be_read_is_named_and_left_out(command, runs, tmp_path):
+    audits = runs / "20260102-000000-new" / "audits"
+    (audits / "whitebox").mkdir()
+    (audits / "whitebox" / "audit.json").write_text('{"schema": "fleet.audit.whitebox/0"}')
+    result = command("--runs", runs, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "left out whitebox/audit.json: audit schema is" in result.stderr
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "cannot be read: whitebox/audit.json" in page
 
 
 def test_an_audit_and_a_run_are_one_too_many(command, runs):

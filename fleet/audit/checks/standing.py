@@ -1,0 +1,179 @@
+"""M2, M7, M9, M10: was what a protocol left standing really out of its reach?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+from fleet.audit.checks.verdicts import graded, percent, points, retries, tried
+from fleet.audit.evidence import Evidence, Ordering, Probe, Retry
+from fleet.audit.result import Check, Protocol, Verdict
+
+FLAT_WARN = 0.01
+FLAT_FAIL = 0.1
+ORDERED = 0.9
+PAIRS = 10
+GRADIENT_FREE = 0.002
+EFFORT_WARN = 0.005
+EFFORT_FAIL = 0.1
+
+
+def consistency(evidence: Evidence) -> Iterator[Check]:
+    """M2: the attacked objective must move, and be larger where the attack succeeds."""
+    for protocol in get_args(Protocol):
+        flat = retries(evidence, "flat", protocol)
+        if not flat:
+            continue
+        worst = max(flat, key=lambda retry: retry.share)
+        verdict = graded(worst.share, FLAT_WARN, FLAT_FAIL)
+        finding = "the objective moves in every attack that was watched"
+        if worst.found:
+            finding = (
+                f"the objective keeps one value in the whole attack on {tried(worst)}, "
+                f"about {percent(worst.share)} of those decoded correctly"
+            )
+        if low := _disordered(evidence, protocol):
+            verdict = "fail"
+            finding += (
+                f"; {low.device} at eps {low.eps:.4g}: larger at only {low.ordered:g} of "
+                f"{low.pairs} successes than at their originals"
+            )
+        yield Check(
+            id="M2",
+            title="Objective consistent with success",
+            verdict=verdict,
+            finding=finding,
+            threshold=f"constant along the attack on more than {percent(FLAT_WARN)} of the correct "
+            f"images warns, {percent(FLAT_FAIL)} fails; larger at the success in fewer than "
+            f"{percent(ORDERED)} of {PAIRS} or more successes fails",
+            subject=protocol,
+        )
+
+
+def gradient_free(evidence: Evidence) -> Iterator[Check]:
+    """M7: a search without gradients may not find what gradients miss."""
+    for protocol in get_args(Protocol):
+        yield from _missed(
+            retries(evidence, "square", protocol),
+            id="M7",
+            title="Gradient-free finds no more",
+            attacker="the Square attack",
+            tolerance=GRADIENT_FREE,
+            subject=protocol,
+        )
+
+
+def uniform_noise(evidence: Evidence) -> Iterator[Check]:
+    """M6: uniform noise may not find what gradients miss."""
+    for protocol in get_args(Protocol):
+        yield from _missed(
+            retries(evidence, "uniform", protocol),
+            id="M6",
+            title="Uniform noise finds no more",
+            attacker="uniform noise",
+            tolerance=EFFORT_WARN,
+            subject=f"{protocol} uniform",
+        )
+
+
+def converged(evidence: Evidence) -> Iterator[Check]:
+    """M9: twice the steps, or twice the restarts, may not find more."""
+    probes: tuple[Probe, ...] = ("steps", "restarts")
+    for probe in probes:
+        again = retries(evidence, probe, "adaptive")
+        if not again:
+            continue
+        worst = max(again, key=lambda retry: retry.share)
+        verdict = graded(worst.share, EFFORT_WARN, EFFORT_FAIL)
+        finding = _nothing(f"twice the {probe} evade", again)
+        if worst.found:
+            finding = (
+                f"{'' if verdict == 'pass' else 'not converged: '}twice the {probe} evade "
+                f"{tried(worst)}, about {points(worst.share)} more"
+            )
+        if verdict != "pass":
+            finding += "; read its rates as lower bounds"
+        yield Check(
+            id="M9",
+            title=f"More {probe} change nothing",
+            verdict=verdict,
+            finding=finding,
+            threshold=f"an estimate of more than {points(EFFORT_WARN)} warns, of more than "
+            f"{points(EFFORT_FAIL)} fails",
+            subject=f"adaptive {probe}",
+        )
+
+
+def silent_success(evidence: Evidence) -> Iterator[Check]:
+    """M10: an attack may not pass an adversarial image and return another."""
+    for protocol in get_args(Protocol):
+        watched = retries(evidence, "iterates", protocol)
+        if not watched:
+            continue
+        silent = [retry for retry in watched if retry.found]
+        finding = _nothing("some iterate, but no returned image, evades on", watched)
+        if silent:
+            worst = max(silent, key=lambda retry: retry.share)
+            finding = (
+                f"some iterate, but no returned image, evades on {tried(worst)}, about "
+                f"{points(worst.share)}"
+            )
+        yield Check(
+            id="M10",
+            title="No silent success",
+            verdict="fail" if silent else "pass",
+            finding=finding,
+            threshold="any iterate that evades, rounded to 8 bits, where no returned image does, "
+            "fails",
+            subject=protocol,
+        )
+
+
+def _missed(
+    again: list[Retry], *, id: str, title: str, attacker: str, tolerance: float, subject: str
+) -> Iterator[Check]:
+    """Fail what is certain at 95 %, warn of what was seen."""
+    if not again:
+        return
+    worst = max(again, key=lambda retry: (retry.bounds[0], retry.share))
+    verdict: Verdict = "pass" if worst.found == 0 else "warn"
+    if worst.bounds[0] > tolerance:
+        verdict = "fail"
+    finding = _nothing(f"{attacker} evades", again)
+    if worst.found:
+        low, high = worst.bounds
+        finding = f"{attacker} evades {tried(worst)} that gradients miss: {points(low)}"
+        if high > low:
+            finding += f" to {points(high)}"
+    yield Check(
+        id=id,
+        title=title,
+        verdict=verdict,
+        finding=finding,
+        threshold=f"any image that gradients miss warns; more than {points(tolerance)} of the "
+        "correct images, by the lower 95 % bound, fails",
+        subject=subject,
+    )
+
+
+def _nothing(what: str, again: list[Retry]) -> str:
+    """Say that nothing was found, in how many, and what that excludes."""
+    examined = sum(retry.examined for retry in again)
+    if not examined:
+        return "no image is left standing"
+    bound = max(retry.bounds[1] for retry in again)
+    excluded = f"; with 95 % confidence at most {points(bound)} on any device" if bound else ""
+    return f"{what} 0 of {examined} standing images{excluded}"
+
+
+def _disordered(evidence: Evidence, protocol: Protocol) -> Ordering | None:
+    """Pick the worst ordering below the limit, if there is one."""
+    low = [
+        ordering
+        for probes in evidence.probes
+        for ordering in probes.orderings
+        if ordering.protocol == protocol
+        and ordering.pairs >= PAIRS
+        and ordering.ordered < ORDERED * ordering.pairs
+    ]
+    return min(low, key=lambda ordering: ordering.ordered / ordering.pairs, default=None)

@@ -1,0 +1,299 @@
+"""The coalition audit: what several captured devices give against the rest of the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from fleet.audit import risk
+from fleet.audit.coalition_checks import run_coalition_checks
+from fleet.audit.coalition_counting import (
+    count_curves,
+    count_effective,
+    count_half_points,
+    count_inputs,
+    count_trials,
+)
+from fleet.audit.coalition_evidence import CoalitionEvidence
+from fleet.audit.coalition_result import CoalitionAudit, GreedyStep
+from fleet.audit.coalition_settings import Coalition, CoalitionSettings, choose_coalitions
+from fleet.audit.coalition_trials import Tried, attack_together, try_coalition
+from fleet.audit.counting import count
+from fleet.audit.evidence import Outcomes
+from fleet.audit.members import Member, Sample, check_members
+from fleet.audit.result import AuditedDevice, NoiseFloor
+from fleet.audit.rows import ProgressHook
+from fleet.audit.scoring import Baseline, score_baseline, score_sets
+from fleet.errors import AuditError
+
+__all__ = ["CoalitionSettings", "Member", "audit_coalition"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scouted:
+    """What is known of one member before any coalition is tried.
+
+    Attributes:
+        device: Its description and clean figures.
+        digest: SHA-256 of all that determines its decisions.
+        baseline: Without an attack and under noise.
+        reach: Outcomes of its own held-out images on each device of the fleet,
+            (E, devices, held-out images); None for controls and without held-out images.
+        held_clean: Outcomes of the clean held-out images on itself; None likewise.
+    """
+
+    device: AuditedDevice
+    digest: str
+    baseline: Baseline
+    reach: Outcomes | None = None
+    held_clean: Outcomes | None = None
+
+
+def audit_coalition(
+    members: Sequence[Member],
+    images: Tensor,
+    labels: Tensor,
+    settings: CoalitionSettings,
+    *,
+    held_out: tuple[Tensor, Tensor] | None = None,
+    label: str = "in-memory",
+    provenance: dict[str, Any] | None = None,
+    progress: ProgressHook | None = None,
+) -> CoalitionAudit:
+    """Audit devices in memory: let attackers own 1 to N - 1 of them.
+
+    Args:
+        members: The devices, two or more, and controls (``role="control"``), which are never owned
+            and never victims; each is left exactly as it was, training mode included.
+        images: uint8 (N, C, H, W), or floats in [0, 1], which are rounded to 8 bits first.
+        labels: True classes, integers (N,).
+        settings: How thoroughly.
+        held_out: Other images and labels, for the greedy choice; None for no greedy choice.
+        label: Name of the audit.
+        provenance: Where models and images come from, plain JSON values.
+        progress: Called with (done, total, text).
+
+    Raises:
+        AuditError: There are fewer than two devices, the devices or images do not fit together, a
+            device decodes none of the images correctly, or gives NaN.
+    """
+    sample = Sample.of(images, labels)
+    check_members(members, sample)
+    held = None if held_out is None else Sample.of(*held_out)
+    if held is not None:
+        check_members(members, held)
+    report = progress or _ignore
+    scouts = []
+    for done, member in enumerate(members):
+        report(done, len(members), f"scout {member.name}")
+        scouts.append(scout(member, devices(members), sample, held, settings))
+    greedy = choose_greedy(scouts)
+    coalitions = plan(scouts, greedy, settings)
+    tried = []
+    for done, coalition in enumerate(coalitions):
+        report(done, len(coalitions), f"attack with {coalition.name}")
+        surrogates = surrogates_of(coalition, members)
+        found = try_coalition(surrogates, devices(members), sample, settings)
+        tried.append(Tried(coalition, found.outcomes, found.nonfinite))
+    report(len(coalitions), len(coalitions), "done")
+    details = {"images": len(sample.images)}
+    evidence = gather(scouts, tried, greedy, settings)
+    return assemble(evidence, label=label, details=details, provenance=provenance or {})
+
+
+def devices(members: Sequence[Member]) -> list[Member]:
+    """Members that are shipped: controls left out."""
+    return [member for member in members if member.role == "device"]
+
+
+def surrogates_of(coalition: Coalition, members: Sequence[Member]) -> list[Member]:
+    """Members that a coalition attacks: those it owns, or the controls if it owns none."""
+    if not coalition.owned:
+        return [member for member in members if member.role == "control"]
+    return [member for member in members if member.name in coalition.owned]
+
+
+def scout(
+    member: Member,
+    fleet: Sequence[Member],
+    sample: Sample,
+    held_out: Sample | None,
+    settings: CoalitionSettings,
+) -> Scouted:
+    """Find a member's clean figures and noise floor, and where its held-out images reach.
+
+    Args:
+        member: A device or a control.
+        fleet: All devices; needed only with held-out images.
+        sample: The audited images.
+        held_out: Other images, for the greedy choice.
+        settings: Of the audit.
+
+    Raises:
+        AuditError: It decodes none of the images correctly, or its outputs for them are not finite.
+    """
+    baseline = score_baseline(member, sample, settings.effort)
+    found = Scouted(_describe(member, baseline), member.digest(), baseline)
+    if member.role == "control":
+        return found
+    _require_correct(member.name, baseline.clean, "audited")
+    if held_out is None:
+        return found
+    clean = score_baseline(member, held_out, settings.effort).clean
+    _require_correct(member.name, clean, "held-out")
+    images = attack_together([member], held_out, settings, settings.attacks[:1])
+    reach = [
+        score_sets(victim, held_out, images, settings.effort).outcomes[:, 0] for victim in fleet
+    ]
+    return replace(found, reach=np.stack(reach, axis=1), held_clean=clean)
+
+
+def choose_greedy(scouts: Sequence[Scouted]) -> tuple[GreedyStep, ...]:
+    """Order devices by what owning them adds on held-out images; empty without these."""
+    known = [s for s in scouts if s.reach is not None and s.held_clean is not None]
+    if not known:
+        return ()
+    # (E, surrogates, victims, images)
+    fallen = np.stack([s.reach for s in known if s.reach is not None], axis=1) > 0
+    counted = np.stack([s.held_clean for s in known if s.held_clean is not None]) == 0
+    order = risk.greedy_order(fallen, counted)
+    return tuple(GreedyStep(known[i].device.name, share) for i, share in order)
+
+
+def plan(
+    scouts: Sequence[Scouted], greedy: Sequence[GreedyStep], settings: CoalitionSettings
+) -> tuple[Coalition, ...]:
+    """List the coalitions to try.
+
+    Raises:
+        AuditError: There are fewer than two devices.
+    """
+    names = [s.device.name for s in scouts if s.device.role == "device"]
+    require_fleet(names)
+    return choose_coalitions(
+        names,
+        [step.device for step in greedy],
+        settings,
+        controls=len(names) < len(scouts),
+    )
+
+
+def require_fleet(names: Sequence[str]) -> None:
+    """Refuse a fleet without a device that can be left.
+
+    Raises:
+        AuditError: There are fewer than two devices.
+    """
+    if len(names) < 2:
+        raise AuditError(
+            f"{len(names)} device(s) to audit for coalitions",
+            hint="a coalition leaves somebody to attack: audit two devices or more",
+        )
+
+
+def gather(
+    scouts: Sequence[Scouted],
+    tried: Sequence[Tried],
+    greedy: tuple[GreedyStep, ...],
+    settings: CoalitionSettings,
+) -> CoalitionEvidence:
+    """Put together what was found; the fleet first, then the controls."""
+    fleet = [s for s in scouts if s.device.role == "device"]
+    controls = [s for s in scouts if s.device.role == "control"]
+    return CoalitionEvidence(
+        devices=tuple(s.device for s in (*fleet, *controls)),
+        clean=np.stack([s.baseline.clean for s in fleet]),
+        noise=tuple(
+            NoiseFloor(
+                s.device.name,
+                eps,
+                count(s.baseline.noise[level], s.baseline.clean == 0),
+                settings.effort.noise_draws,
+            )
+            for s in fleet
+            for level, eps in enumerate(settings.eps)
+        ),
+        noise_nonfinite=sum(s.baseline.nonfinite for s in fleet),
+        repeatable={s.device.name: s.baseline.repeatable for s in scouts},
+        tried=tuple(tried),
+        greedy=greedy,
+        settings=settings,
+    )
+
+
+def assemble(
+    evidence: CoalitionEvidence,
+    *,
+    label: str,
+    details: dict[str, Any],
+    provenance: dict[str, Any],
+) -> CoalitionAudit:
+    """Count, check, and put the result together.
+
+    Args:
+        evidence: What was found.
+        label: Name of the audit.
+        details: Further settings, for the record.
+        provenance: Where models and images come from.
+    """
+    settings = evidence.settings
+    curve, risks = count_curves(evidence)
+    return CoalitionAudit(
+        run=label,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        devices=evidence.devices,
+        eps=settings.eps,
+        attacks=evidence.attacks,
+        trials=count_trials(evidence),
+        curve=curve,
+        half=count_half_points(evidence, curve),
+        risks=risks,
+        inputs=count_inputs(evidence),
+        effective=count_effective(evidence),
+        greedy=evidence.greedy,
+        noise=evidence.noise,
+        checks=run_coalition_checks(evidence, curve),
+        settings={
+            **settings.to_dict(),
+            "levels": settings.effort.levels(),
+            "decode": "strict",
+            "scoring": "fp32, on images rounded to 8 bits and re-projected into the eps ball",
+            "interval": "95 % percentile bootstrap over images, devices fixed",
+            **details,
+        },
+        provenance=provenance,
+    )
+
+
+def _describe(member: Member, baseline: Baseline) -> AuditedDevice:
+    classifier = member.classifier
+    encoding = None if member.private else classifier.encoding
+    return AuditedDevice(
+        name=member.name,
+        task=classifier.task,
+        architecture=member.architecture,
+        head=member.head or classifier.head_name,
+        encoding=None if encoding is None else encoding.to_dict(),
+        weights_sha256=member.weights_sha256,
+        images=len(baseline.clean),
+        correct=int((baseline.clean == 0).sum()),
+        rejected=int((baseline.clean == 1).sum()),
+        role=member.role,
+    )
+
+
+def _require_correct(name: str, clean: Outcomes, which: str) -> None:
+    if not (clean == 0).any():
+        raise AuditError(
+            f"{name} decodes none of the {len(clean)} {which} images correctly",
+            hint="a rate needs a correct image: give more images, or look at its training",
+        )
+
+
+def _ignore(done: int, total: int, text: str) -> None:
+    del done, total, text

@@ -1,0 +1,241 @@
+"""Checks C1-C7 of a coalition audit: would a hostile reviewer believe the figures?
+
+Pure functions from :class:`~fleet.audit.coalition_evidence.CoalitionEvidence` to verdicts; rules,
+thresholds and reasons are in docs/coalitions.md. A check that has nothing to look at gives none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations, pairwise
+
+import numpy as np
+
+from fleet.audit.checks.verdicts import graded, percent, points
+from fleet.audit.coalition_evidence import CoalitionEvidence, View
+from fleet.audit.coalition_result import Choice, CoalitionAudit, CurvePoint
+from fleet.audit.coalition_trials import Tried
+from fleet.audit.result import Check, Verdict
+
+WEAKER = (0.02, 0.10)
+JOINT_EXCESS = (0.01, 0.05)
+FALL = 0.02
+NOISE_EXCESS = 0.005
+ALIKE = 10
+_ROUNDING = 1e-9
+
+MASKING = frozenset({"C1", "C2", "C3", "C5", "C6", "C7"})
+"""Checks whose failure means that the attack was weak or the devices unreliable, so that a low
+share is no evidence of safety. C4 finds a fleet that is smaller than it looks: no masking."""
+
+Rule = Callable[[CoalitionEvidence, Sequence[CurvePoint]], Iterable[Check]]
+
+
+def run_coalition_checks(
+    evidence: CoalitionEvidence, curve: Sequence[CurvePoint]
+) -> tuple[Check, ...]:
+    """Make every check that the evidence allows, in order of id."""
+    rules: tuple[Rule, ...] = (
+        weightings,
+        white_box,
+        growing,
+        clones,
+        noise,
+        finite,
+        repeatable,
+    )
+    return tuple(check for rule in rules for check in rule(evidence, curve))
+
+
+def masked_coalition(audit: CoalitionAudit) -> bool:
+    """Whether some check says that the shares cannot be believed."""
+    return any(check.verdict == "fail" and check.id in MASKING for check in audit.checks)
+
+
+def weightings(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+    """C1: an attack that weighs its devices may not do worse on them than one that does not."""
+    plain = _owned(curve, "uniform")
+    for attack in evidence.settings.attacks:
+        if attack == "uniform" or not plain:
+            continue
+        losses = {key: plain[key] - share for key, share in _owned(curve, attack).items()}
+        (eps, size), loss = max(losses.items(), key=lambda item: item[1])
+        yield Check(
+            id="C1",
+            title="Weighted attacks at least as strong",
+            verdict=_graded(loss, *WEAKER),
+            finding=f"{attack} evades {percent(plain[eps, size] - loss)} of the owned devices, "
+            f"uniform {percent(plain[eps, size])}, at size {size}, eps {eps:.4g}",
+            threshold=f"more than {points(WEAKER[0])} below uniform on owned devices warns, more "
+            f"than {points(WEAKER[1])} fails",
+            subject=attack,
+        )
+
+
+def white_box(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+    """C2: one image for several owned devices may not do better than one made for each alone."""
+    del curve
+    excesses = []
+    for view in evidence.views():
+        own = _own_rates(view)
+        for tried in _colluding(evidence):
+            rates = view.rates(tried)
+            excesses += [
+                (rates[i] - own[i], evidence.fleet[i], tried.coalition.name, view)
+                for i in range(len(own))
+                if i not in evidence.others(tried)
+            ]
+    if not excesses:
+        return
+    excess, device, coalition, view = max(excesses, key=lambda item: item[0])
+    yield Check(
+        id="C2",
+        title="Joint attack below white-box",
+        verdict=_graded(excess, *JOINT_EXCESS),
+        finding=f"largest difference {100 * excess:+.1f} points: {device} under the images of "
+        f"{coalition} against its own, {view.attack} at eps {view.eps:.4g}",
+        threshold=f"above by more than {points(JOINT_EXCESS[0])} warns, by more than "
+        f"{points(JOINT_EXCESS[1])} fails",
+    )
+
+
+def growing(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+    """C3: more owned devices may not help less, beyond noise."""
+    choices: tuple[Choice, ...] = ("random", "greedy")
+    for choice in choices:
+        falls = []
+        for view in evidence.views():
+            at_view = [p for p in curve if (p.attack, p.eps) == (view.attack, view.eps)]
+            ordered = sorted(
+                (p for p in at_view if p.choice == choice), key=lambda point: point.size
+            )
+            falls += [(a.share - b.share, a, b) for a, b in pairwise(ordered)]
+        if not falls:
+            continue
+        fall, before, after = max(falls, key=lambda item: item[0])
+        clear = any(a.low > b.high for drop, a, b in falls if drop > FALL)
+        yield Check(
+            id="C3",
+            title="More devices help more",
+            verdict="fail" if clear else _graded(fall, FALL, 1.0),
+            finding=f"smallest step {-100 * fall:+.1f} points, from {before.size} to {after.size} "
+            f"devices, {before.attack} at eps {before.eps:.4g}",
+            threshold=f"a fall of the share by more than {points(FALL)} warns, and fails if the "
+            "intervals do not meet",
+            subject=choice,
+        )
+
+
+def clones(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+    """C4: no two devices are one with two names."""
+    del curve
+    found = []
+    for i, j in combinations(range(len(evidence.fleet)), 2):
+        one, other = evidence.devices[i], evidence.devices[j]
+        if one.weights_sha256 and one.weights_sha256 == other.weights_sha256:
+            found.append(f"{one.name} and {other.name} have the same weights")
+        elif _alike(evidence, i, j):
+            found.append(f"{one.name} and {other.name} decide all images alike")
+    more = f" ({len(found)} pairs)" if len(found) > 1 else ""
+    yield Check(
+        id="C4",
+        title="No clones",
+        verdict="fail" if found else "pass",
+        finding=f"{found[0]}{more}: whoever owns one owns both"
+        if found
+        else "no two devices have the same weights or decide all images alike",
+        threshold="equal digests of the weights, or equal outcomes in all trials with "
+        f"{ALIKE} or more falls and as many images that hold, fail",
+    )
+
+
+def noise(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+    """C5: random signs may not do better than a device's own gradients."""
+    del curve
+    excesses = []
+    for view in evidence.views():
+        own = _own_rates(view)
+        floors = {f.victim: f.outcome.rate("evade") for f in evidence.noise if f.eps == view.eps}
+        excesses += [
+            ((floors[name] or 0.0) - rate, name, view)
+            for name, rate in zip(evidence.fleet, own, strict=True)
+        ]
+    excess, name, view = max(excesses, key=lambda item: item[0])
+    yield Check(
+        id="C5",
+        title="Gradients beat noise",
+        verdict=_graded(excess, NOISE_EXCESS, NOISE_EXCESS),
+        finding=f"noise less gradients at most {100 * excess:+.1f} points: {name}, {view.attack} "
+        f"at eps {view.eps:.4g}",
+        threshold=f"noise ahead of a device's own attack by more than {points(NOISE_EXCESS)} fails",
+    )
+
+
+def finite(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+    """C6: no output under attack is NaN or infinite."""
+    del curve
+    broken = evidence.noise_nonfinite + sum(tried.nonfinite for tried in evidence.tried)
+    yield Check(
+        id="C6",
+        title="Outputs are finite",
+        verdict="fail" if broken else "pass",
+        finding=f"{broken} NaN or infinite outputs on attacked and noisy images, counted as rejects"
+        if broken
+        else "every output on attacked and noisy images is finite",
+        threshold="any NaN or infinity fails",
+    )
+
+
+def repeatable(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+    """C7: the same images give the same outputs."""
+    del curve
+    random = [name for name, same in evidence.repeatable.items() if not same]
+    yield Check(
+        id="C7",
+        title="Outputs repeat",
+        verdict="fail" if random else "pass",
+        finding=f"two passes differ: {', '.join(random)}"
+        if random
+        else "two passes of the clean images give the same bits",
+        threshold="any difference fails",
+    )
+
+
+def _graded(share: float, warn: float, fail: float) -> Verdict:
+    """Grade a difference of rates: 0.80 - 0.75 is a little more than 0.05."""
+    return graded(share - _ROUNDING, warn, fail)
+
+
+def _owned(curve: Sequence[CurvePoint], attack: str) -> dict[tuple[float, int], float]:
+    """Owned share of random coalitions of two or more, by eps and size."""
+    return {
+        (point.eps, point.size): point.owned_share
+        for point in curve
+        if point.attack == attack
+        and point.choice == "random"
+        and point.size > 1
+        and point.owned_share is not None
+    }
+
+
+def _own_rates(view: View) -> list[float]:
+    """Each device's evade rate under images made on it alone, in fleet order."""
+    evidence = view.evidence
+    rates = {tried.coalition.owned[0]: view.rates(tried) for tried in evidence.chosen("random", 1)}
+    return [float(rates[name][i]) for i, name in enumerate(evidence.fleet)]
+
+
+def _colluding(evidence: CoalitionEvidence) -> list[Tried]:
+    return [tried for tried in evidence.tried if len(tried.coalition.owned) > 1]
+
+
+def _alike(evidence: CoalitionEvidence, i: int, j: int) -> bool:
+    """Whether two devices decide every image of every trial alike, some held and some fallen."""
+    pairs = [(tried.outcomes[:, :, i], tried.outcomes[:, :, j]) for tried in evidence.tried]
+    falls = sum(int((one > 0).sum()) for one, _ in pairs)
+    holds = sum(int((one == 0).sum()) for one, _ in pairs)
+    return (
+        min(falls, holds) >= ALIKE
+        and np.array_equal(evidence.clean[i], evidence.clean[j])
+        and all(np.array_equal(one, other) for one, other in pairs)
+    )

@@ -1,0 +1,227 @@
+"""From outcomes of single images to the tables of a coalition audit: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet.audit import risk
+from fleet.audit.coalition_evidence import CoalitionEvidence, View
+from fleet.audit.coalition_result import (
+    Choice,
+    CoalitionTrial,
+    CurvePoint,
+    DeviceRisk,
+    EffectiveSize,
+    Group,
+    HalfPoint,
+    InputShare,
+    VictimOutcome,
+)
+from fleet.audit.coalition_settings import exhaustive
+from fleet.audit.coalition_trials import Tried
+from fleet.audit.counting import count
+from fleet.audit.evidence import Outcomes
+from fleet.audit.risk import Bools, Floats
+from fleet.seeding import derive_seed
+
+_FLIP = 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Coalitions of one choice and size, each against every device that it does not own.
+
+    Attributes:
+        trials: The coalitions.
+        victim: Number of each pair's victim, (R,), coalition by coalition.
+        outcomes: (R, N).
+        counted: (R, N).
+        resampled: Rates in each bootstrap sample, (D, R).
+    """
+
+    trials: list[Tried]
+    victim: NDArray[np.intp]
+    outcomes: Outcomes
+    counted: Bools
+    resampled: Floats
+
+    @classmethod
+    def of(cls, view: View, trials: list[Tried], samples: Floats) -> _Pairs:
+        """Line the pairs up, and resample them."""
+        evidence = view.evidence
+        others = [evidence.others(tried) for tried in trials]
+        rows = [view.outcomes(t)[rest] for t, rest in zip(trials, others, strict=True)]
+        outcomes, victim = np.concatenate(rows), np.concatenate([np.array(r) for r in others])
+        counted = evidence.correct[victim]
+        resampled = risk.resampled_rates(outcomes > 0, counted, samples)
+        return cls(trials, victim, outcomes, counted, resampled)
+
+
+def count_trials(evidence: CoalitionEvidence) -> tuple[CoalitionTrial, ...]:
+    """Count every coalition, attack and eps."""
+    return tuple(_trial(view, tried) for tried in evidence.tried for view in evidence.views())
+
+
+def count_curves(
+    evidence: CoalitionEvidence,
+) -> tuple[tuple[CurvePoint, ...], tuple[DeviceRisk, ...]]:
+    """Make the collusion curves, and what each device means for the fleet."""
+    settings = evidence.settings
+    seed = derive_seed(settings.effort.seed, "bootstrap")
+    samples = risk.resamples(evidence.clean.shape[1], settings.bootstrap, seed)
+    points: list[CurvePoint] = []
+    risks: list[DeviceRisk] = []
+    for view in evidence.views():
+        pairs = {
+            (choice, size): _Pairs.of(view, evidence.chosen(choice, size), samples)
+            for choice, size in evidence.curves()
+        }
+        points += [_point(view, choice, size, pairs[choice, size]) for choice, size in pairs]
+        random = {size: pairs[choice, size] for choice, size in pairs if choice == "random"}
+        risks += _risks(view, random)
+    return tuple(points), tuple(risks)
+
+
+def count_half_points(
+    evidence: CoalitionEvidence, curve: Sequence[CurvePoint]
+) -> tuple[HalfPoint, ...]:
+    """Find m50 of every attack, eps and choice."""
+    choices: tuple[Choice, ...] = ("random", "greedy") if evidence.greedy else ("random",)
+    return tuple(
+        _half_point(view, choice, curve) for view in evidence.views() for choice in choices
+    )
+
+
+def count_inputs(evidence: CoalitionEvidence) -> tuple[InputShare, ...]:
+    """Share of devices that one image fools, over images that all devices decode correctly."""
+    groups: tuple[Group, ...] = ("others", "fleet")
+    if not evidence.joint.any():
+        return ()
+    return tuple(
+        _input_share(view, choice, size, group)
+        for view in evidence.views()
+        for choice, size in evidence.curves()
+        for group in groups
+    )
+
+
+def count_effective(evidence: CoalitionEvidence) -> tuple[EffectiveSize, ...]:
+    """Effective fleet size: correlation of victims under each single device's images."""
+    return tuple(map(_effective, evidence.views()))
+
+
+def _trial(view: View, tried: Tried) -> CoalitionTrial:
+    evidence, owned = view.evidence, tried.coalition.owned
+    rows = zip(evidence.fleet, view.outcomes(tried), evidence.correct, strict=True)
+    joint = evidence.joint
+    return CoalitionTrial(
+        owned=owned,
+        surrogates=owned or evidence.controls,
+        choices=tried.coalition.choices,
+        attack=view.attack,
+        eps=view.eps,
+        victims=tuple(
+            VictimOutcome(name, name in owned, count(outcomes, correct), count(outcomes, joint))
+            for name, outcomes, correct in rows
+        ),
+    )
+
+
+def _point(view: View, choice: Choice, size: int, pairs: _Pairs) -> CurvePoint:
+    evidence = view.evidence
+    every = [view.rates(tried) for tried in pairs.trials]
+    owned = [
+        np.delete(rates, evidence.others(tried)).mean()
+        for tried, rates in zip(pairs.trials, every, strict=True)
+        if size
+    ]
+    interval = risk.bounds(pairs.resampled.mean(axis=1))
+    lowest, highest = risk.without_one(pairs.resampled, pairs.victim, interval)
+    drawn_all = exhaustive(len(evidence.fleet), size, evidence.settings.coalitions)
+    return CurvePoint(
+        attack=view.attack,
+        eps=view.eps,
+        choice=choice,
+        size=size,
+        coalitions=len(pairs.trials),
+        exhaustive=choice != "greedy" and drawn_all,
+        share=float(risk.rates(pairs.outcomes > 0, pairs.counted).mean()),
+        low=interval[0],
+        high=interval[1],
+        lowest=lowest,
+        highest=highest,
+        flip_share=float(risk.rates(pairs.outcomes == _FLIP, pairs.counted).mean()),
+        owned_share=float(np.mean(owned)) if owned else None,
+        whole_share=float(np.mean(every)),
+    )
+
+
+def _risks(view: View, random: dict[int, _Pairs]) -> Iterator[DeviceRisk]:
+    """Blast radius and exposure of each device; ``random`` holds the pairs of each size."""
+    fleet = view.evidence.fleet
+    singles = [tried.coalition.owned[0] for tried in random[1].trials]
+    owner = np.repeat(singles, len(fleet) - 1)
+    for number, name in enumerate(fleet):
+        blast, blast_bounds = _mean_rate([(random[1], owner == name)])
+        exposed, exposed_bounds = _mean_rate(
+            [(pairs, pairs.victim == number) for pairs in random.values()]
+        )
+        yield DeviceRisk(
+            name, view.attack, view.eps, blast, *blast_bounds, exposed, *exposed_bounds
+        )
+
+
+def _mean_rate(parts: Sequence[tuple[_Pairs, Bools]]) -> tuple[float, tuple[float, float]]:
+    """Mean over parts of the mean rate of some pairs, with its interval; empty ones left out."""
+    kept = [(pairs, rows) for pairs, rows in parts if rows.any()]
+    own = [risk.rates(pairs.outcomes[rows] > 0, pairs.counted[rows]).mean() for pairs, rows in kept]
+    again = np.mean([pairs.resampled[:, rows].mean(axis=1) for pairs, rows in kept], axis=0)
+    return float(np.mean(own)), risk.bounds(again)
+
+
+def _half_point(view: View, choice: Choice, curve: Sequence[CurvePoint]) -> HalfPoint:
+    points = [
+        (point.size, point.share)
+        for point in curve
+        if (point.attack, point.eps) == (view.attack, view.eps)
+        and point.choice in {choice, "control"}
+    ]
+    return HalfPoint(view.attack, view.eps, choice, risk.half_point(points))
+
+
+def _input_share(view: View, choice: Choice, size: int, group: Group) -> InputShare:
+    evidence = view.evidence
+    shares = []
+    for tried in evidence.chosen(choice, size):
+        fallen = view.outcomes(tried)[:, evidence.joint] > 0
+        counted = fallen[evidence.others(tried)] if group == "others" else fallen
+        shares.append(counted.mean(axis=0))
+    pooled = np.concatenate(shares)
+    return InputShare(
+        attack=view.attack,
+        eps=view.eps,
+        choice=choice,
+        size=size,
+        of=group,
+        images=int(evidence.joint.sum()),
+        mean=float(pooled.mean()),
+        p95=float(np.quantile(pooled, 0.95)),
+        at_least_half=float((pooled >= risk.HALF).mean()),
+        all=float((pooled == 1).mean()),
+    )
+
+
+def _effective(view: View) -> EffectiveSize:
+    evidence = view.evidence
+    found: list[float] = []
+    for tried in evidence.chosen("random", 1):
+        outcomes = view.outcomes(tried)[evidence.others(tried)]
+        found += risk.pair_correlations(outcomes[:, evidence.joint] > 0)
+    devices = len(evidence.fleet)
+    mean = float(np.mean(found)) if found else None
+    size = None if mean is None else risk.effective_size(devices, mean)
+    return EffectiveSize(view.attack, view.eps, devices, len(found), mean, size)

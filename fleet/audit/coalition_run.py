@@ -1,0 +1,206 @@
+"""The coalition audit of a run: devices are scouted, then coalitions tried, as jobs that resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from fleet.assembly import load_images
+from fleet.audit.coalition import (
+    Scouted,
+    assemble,
+    choose_greedy,
+    gather,
+    plan,
+    require_fleet,
+    scout,
+)
+from fleet.audit.coalition_result import CoalitionAudit
+from fleet.audit.coalition_settings import Coalition, CoalitionSettings
+from fleet.audit.coalition_trials import Fallen, Tried, try_coalition
+from fleet.audit.kept import remember
+from fleet.audit.members import Member, Sample, load_member
+from fleet.audit.run import (
+    AuditJob,
+    SplitName,
+    describe_run,
+    load_audited,
+    plan_jobs,
+    run_all,
+    take_sample,
+    versions,
+)
+from fleet.data import ImageData
+from fleet.execution import Job, Progress, run_jobs
+from fleet.execution.jobs import ProgressReporter, default_workers
+from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.rundir import RunDirectory
+from fleet.seeding import derive_seed
+
+KIND = "coalition"
+"""Directory of the audit's files."""
+
+_NOT_IN_KEYS = ("coalitions", "held_out", "bootstrap", "noise_draws", "batch_size")
+"""Settings that change no trial."""
+
+
+def audit_run_coalition(
+    run: RunDirectory,
+    settings: CoalitionSettings,
+    *,
+    images: int,
+    workers: int | None = None,
+    split: SplitName = "test",
+    on_event: Callable[[Progress], None] | None = None,
+) -> CoalitionAudit:
+    """Audit a run: let attackers own 1 to N - 1 of its devices.
+
+    The outcomes of each coalition are kept under ``audits/coalition/trials`` and used again where
+    everything that they were made from is unchanged, so an interrupted audit goes on where it
+    stopped. The greedy choice is made on validation images that are not audited.
+
+    Args:
+        run: A finished training.
+        settings: How thoroughly.
+        images: Images to audit; all of the split if it has fewer.
+        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
+        split: Which images.
+        on_event: Called with the progress of each job.
+
+    Raises:
+        AuditError: Fewer than one image is asked for, or the devices cannot be audited.
+        CheckpointError: A device is not finished, or a file of the run is damaged.
+        DataError: The images cannot be read.
+    """
+    family, jobs = plan_jobs(run, settings.effort, images, split, KIND)
+    require_fleet([device.name for device in family.devices])
+    provenance = describe_run(run, family)
+    scouted = partial(scout_device, settings=settings)
+    scouts: list[Scouted] = run_all("scout", scouted, jobs, workers, on_event)
+    greedy = choose_greedy(scouts)
+    coalitions = plan(scouts, greedy, settings)
+    tried = _try_all(jobs[0], coalitions, scouts, settings, workers=workers, on_event=on_event)
+    sample = take_sample(load_images(family.data), jobs[0])
+    return assemble(
+        gather(scouts, tried, greedy, settings),
+        label=run.name,
+        details={
+            "images": len(sample.images),
+            "split": split,
+            "images_sha256": sample.digest(),
+        },
+        provenance=provenance,
+    )
+
+
+def scout_device(
+    job: AuditJob, *, settings: CoalitionSettings, progress: ProgressReporter
+) -> Scouted:
+    """Look at one device or control before any coalition is tried; the body of a job."""
+    member, sample = load_audited(job)
+    family = read_family(job.run)
+    held_out = take_held_out(load_images(family.data), job, sample, settings)
+    found = scout(member, _load(job, family, family.devices), sample, held_out, settings)
+    progress(1, 1, "looked at alone")
+    return found
+
+
+def try_devices(
+    job: AuditJob,
+    coalition: Coalition,
+    digests: dict[str, str],
+    *,
+    settings: CoalitionSettings,
+    progress: ProgressReporter,
+) -> Fallen:
+    """Try one coalition on the fleet, or read what an earlier audit found; the body of a job.
+
+    Args:
+        job: Of any device.
+        coalition: What is tried.
+        digests: Of all devices and controls, by name.
+        settings: Of the audit.
+        progress: Where to report.
+    """
+    family = read_family(job.run)
+    sample = take_sample(load_images(family.data), job)
+    wanted = [
+        device
+        for device in family.trained
+        if device.name in coalition.owned or (not coalition.owned and device in family.controls)
+    ]
+    values = settings.to_dict()
+    for name in _NOT_IN_KEYS:
+        del values[name]
+    key = {
+        "settings": values,
+        "surrogates": [[device.name, digests[device.name]] for device in wanted],
+        "victims": [[device.name, digests[device.name]] for device in family.devices],
+        "images_sha256": sample.digest(),
+        **versions(),
+    }
+
+    def make() -> Fallen:
+        surrogates, victims = _load(job, family, wanted), _load(job, family, family.devices)
+        return try_coalition(surrogates, victims, sample, settings)
+
+    found = remember(trial_path(job.run.audit(KIND), coalition), key, Fallen, make)
+    progress(1, 1, "tried on every device")
+    return found
+
+
+def trial_path(directory: Path, coalition: Coalition) -> Path:
+    """File of a coalition's outcomes; a digest, because many names make no file name."""
+    digest = hashlib.sha256(json.dumps(coalition.owned).encode("utf-8")).hexdigest()
+    return directory / "trials" / f"{len(coalition.owned):03d}-{digest[:16]}.json"
+
+
+def take_held_out(
+    data: ImageData, job: AuditJob, sample: Sample, settings: CoalitionSettings
+) -> Sample | None:
+    """Draw validation images that are not audited; None if there are none."""
+    split = data.validation
+    generator = torch.Generator().manual_seed(derive_seed(settings.effort.seed, "held-out"))
+    drawn = torch.randperm(len(split), generator=generator)
+    if job.split == "validation":
+        drawn = drawn[~torch.isin(drawn, sample.indices)]
+    indices = drawn[: settings.held_out].sort().values
+    if len(indices) == 0:
+        return None
+    return Sample(split.images(indices), split.labels[indices], indices)
+
+
+def _try_all(
+    job: AuditJob,
+    coalitions: Sequence[Coalition],
+    scouts: Sequence[Scouted],
+    settings: CoalitionSettings,
+    *,
+    workers: int | None,
+    on_event: Callable[[Progress], None] | None,
+) -> list[Tried]:
+    digests = {found.device.name: found.digest for found in scouts}
+    function = partial(try_devices, settings=settings)
+    work = [
+        Job(f"{number:03d} {coalition.name}", function, (job, coalition, digests))
+        for number, coalition in enumerate(coalitions, start=1)
+    ]
+    count = default_workers(len(work)) if workers is None else workers
+    outcomes = run_jobs(work, workers=count, on_progress=on_event).values()
+    tried = []
+    for coalition, outcome in zip(coalitions, outcomes, strict=True):
+        if outcome.error is not None:
+            raise outcome.error
+        found: Fallen = outcome.value
+        tried.append(Tried(coalition, found.outcomes, found.nonfinite))
+    return tried
+
+
+def _load(job: AuditJob, family: FamilySpec, wanted: Sequence[DeviceSpec]) -> list[Member]:
+    return [load_member(job.run, family, device) for device in wanted]

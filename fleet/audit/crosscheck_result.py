@@ -1,0 +1,172 @@
+"""What a cross-check found: other libraries' attacks beside the native audit.
+
+Nothing in this module imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleet.audit.result import Outcome
+from fleet.errors import AuditError
+from fleet.files import write_json
+
+SCHEMA = "fleet.audit.crosscheck/1"
+
+
+@dataclass(frozen=True)
+class ToolVersion:
+    """One library that was looked for.
+
+    Attributes:
+        tool: Name in the results.
+        package: Name of its distribution.
+        version: What is installed; None where it is missing.
+    """
+
+    tool: str
+    package: str
+    version: str | None
+
+
+@dataclass(frozen=True)
+class NativeFigure:
+    """The native adaptive audit of one device at one eps: per-example worst case.
+
+    Attributes:
+        device: Device name.
+        eps: Linf radius in pixel units.
+        outcome: Over the images that the device decodes correctly.
+    """
+
+    device: str
+    eps: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class ToolFigure:
+    """One attack of one library on one device at one eps, scored as the native audit is.
+
+    Attributes:
+        device: Device name.
+        eps: Linf radius in pixel units.
+        tool: Name of the library.
+        attack: Name of its attack.
+        outcome: Over the images that the device decodes correctly; None where the attack failed.
+        more: Images that it evades and the native audit does not.
+        error: What the library raised, or an empty string.
+    """
+
+    device: str
+    eps: float
+    tool: str
+    attack: str
+    outcome: Outcome | None
+    more: int
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Crosscheck:
+    """Everything that ``fleet audit crosscheck`` found.
+
+    Attributes:
+        run: Name of the audited run, or a label for in-memory models.
+        created: ISO 8601 UTC time.
+        tolerance: Evade rate that a library may find beyond the native audit, as a share.
+        tools: Libraries looked for, missing ones included.
+        native: One for each device and eps.
+        figures: One for each device, eps and attack of a present library.
+        settings: Of the native audit and of the libraries.
+        provenance: Versions, machine, command line.
+    """
+
+    run: str
+    created: str
+    tolerance: float
+    tools: tuple[ToolVersion, ...]
+    native: tuple[NativeFigure, ...]
+    figures: tuple[ToolFigure, ...]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def native_at(self, device: str, eps: float) -> Outcome:
+        """Look up the native audit's outcome.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for figure in self.native:
+            if (figure.device, figure.eps) == (device, eps):
+                return figure.outcome
+        raise KeyError((device, eps))
+
+    def excess(self, figure: ToolFigure) -> float | None:
+        """Evade rate of a library beyond the native one; None where either is absent."""
+        native = self.native_at(figure.device, figure.eps).rate("evade")
+        found = None if figure.outcome is None else figure.outcome.rate("evade")
+        return None if native is None or found is None else found - native
+
+    @property
+    def exceeding(self) -> tuple[ToolFigure, ...]:
+        """Figures above the native audit by more than the tolerance."""
+        # Rates are ratios of counts of one n: the slack is below any difference of two.
+        return tuple(f for f in self.figures if (self.excess(f) or 0.0) > self.tolerance + 1e-9)
+
+    @property
+    def failed(self) -> tuple[ToolFigure, ...]:
+        """Attacks that raised an error instead of giving images."""
+        return tuple(figure for figure in self.figures if figure.error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values with the schema's name; :meth:`from_dict` is the inverse."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Crosscheck:
+        """Rebuild a cross-check from :meth:`to_dict`.
+
+        Raises:
+            AuditError: The schema is not this version's, or a field is missing or wrong.
+        """
+        if data.get("schema") != SCHEMA:
+            raise AuditError(
+                f"cross-check schema is {data.get('schema')!r}, not {SCHEMA!r}",
+                hint="read it with the version of fleet that wrote it, or check again",
+            )
+        fields = {key: value for key, value in data.items() if key != "schema"}
+        try:
+            fields["tools"] = tuple(ToolVersion(**tool) for tool in data["tools"])
+            fields["native"] = tuple(
+                NativeFigure(**{**native, "outcome": Outcome(**native["outcome"])})
+                for native in data["native"]
+            )
+            fields["figures"] = tuple(
+                ToolFigure(**{**figure, "outcome": _outcome(figure["outcome"])})
+                for figure in data["figures"]
+            )
+            check = cls(**fields)
+            for figure in check.figures:
+                check.excess(figure)
+        except (KeyError, TypeError, ValueError) as error:
+            raise AuditError(
+                f"cross-check file is incomplete or contradicts itself: {error}",
+                hint="run `fleet audit crosscheck` again to write a whole one",
+            ) from error
+        return check
+
+    def save(self, path: Path) -> None:
+        """Write the JSON file, whole or not at all.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        write_json(path, self.to_dict())
+
+
+def _outcome(data: dict[str, Any] | None) -> Outcome | None:
+    return None if data is None else Outcome(**data)

@@ -1,0 +1,164 @@
+"""One device on its own: its images tried on itself, and what the checks want to know about it.
+
+A white-box audit is a set of examinations; a transfer audit adds the images tried on the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from fleet.attacks import radius
+from fleet.attacks.pixels import squared_radius
+from fleet.audit.counting import count_matrices, count_noise
+from fleet.audit.evidence import (
+    AttackName,
+    Evidence,
+    GradientHealth,
+    Probes,
+    Reach,
+    VictimScores,
+)
+from fleet.audit.members import Member, Sample, TransferSettings
+from fleet.audit.probes import probe_device
+from fleet.audit.result import AuditedDevice
+from fleet.audit.scoring import Baseline, Trial, score_baseline, score_sets
+from fleet.audit.sets import AdversarialSets
+
+_ROWS = 500
+"""Images measured at once; changes the memory only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """Everything found about one device with its own weights known.
+
+    Attributes:
+        device: Its description and clean figures.
+        attacks: Names of its sets.
+        attack_values: Its attacks with their hyper-parameters, at the first eps.
+        health: Its gradients at the clean images.
+        reaches: How far its images are from the clean ones, one for each eps.
+        probes: What cheap extra attacks found.
+        baseline: Itself without an attack and under noise.
+        trial: Its images on itself.
+    """
+
+    device: AuditedDevice
+    attacks: tuple[AttackName, ...]
+    attack_values: dict[str, str]
+    health: GradientHealth
+    reaches: tuple[Reach, ...]
+    probes: Probes
+    baseline: Baseline
+    trial: Trial
+
+
+def examine(
+    member: Member, sets: AdversarialSets, sample: Sample, settings: TransferSettings
+) -> Examination:
+    """Try a device's own images on it, and look closer where they leave it standing.
+
+    Args:
+        member: The device; left exactly as it was.
+        sets: The images made on it.
+        sample: The clean images.
+        settings: Of the audit.
+
+    Raises:
+        AuditError: Its outputs for the clean images are not finite.
+    """
+    baseline = score_baseline(member, sample, settings)
+    trial = score_sets(member, sample, sets.images, settings)
+    return Examination(
+        device=_describe(member, baseline),
+        attacks=sets.attacks,
+        attack_values=sets.attack_values,
+        health=sets.health,
+        reaches=measure_reaches(sets),
+        probes=probe_device(
+            member, sample, settings, sets, clean=baseline.clean, attacked=trial.outcomes
+        ),
+        baseline=baseline,
+        trial=trial,
+    )
+
+
+def measure_reaches(sets: AdversarialSets) -> tuple[Reach, ...]:
+    """Farthest stored image at each eps, in whole numbers, so that nothing is rounded.
+
+    ``linf``: in 8-bit levels. ``l2``: sum of the squares of 8-bit levels.
+    """
+    reaches = []
+    for eps, level in zip(sets.eps, sets.images, strict=True):
+        allowed = radius(eps) if sets.norm == "linf" else squared_radius(eps)
+        far = 0
+        for rows in torch.arange(len(sets.sample.images)).split(_ROWS):
+            clean = sets.sample.images[rows].to(torch.int32)
+            moved = (level[:, rows].to(torch.int32) - clean).flatten(2)
+            size = moved.abs() if sets.norm == "linf" else moved.square().sum(2)
+            far = max(far, int(size.amax()))
+        reaches.append(Reach(sets.surrogate, eps, allowed, far))
+    return tuple(reaches)
+
+
+def gather_evidence(
+    examinations: Sequence[Examination],
+    settings: TransferSettings,
+    trials: dict[str, dict[str, Trial]],
+) -> Evidence:
+    """Count, and put everything together that the checks look at.
+
+    Args:
+        examinations: One for each device, in matrix order.
+        settings: Of the audit.
+        trials: Images of other surrogates on each victim, by victim and surrogate; empty in a
+            white-box audit, whose matrices are diagonals.
+    """
+    scores = tuple(_column(examined, trials) for examined in examinations)
+    attacks = {examined.device.name: examined.attacks for examined in examinations}
+    return Evidence(
+        devices=tuple(examined.device for examined in examinations),
+        eps=settings.eps,
+        attacks=attacks,
+        scores=scores,
+        matrices=count_matrices(scores, attacks, settings.eps),
+        noise=count_noise(scores, settings.eps, settings.noise_draws),
+        health=tuple(examined.health for examined in examinations),
+        reaches=tuple(reach for examined in examinations for reach in examined.reaches),
+        efforts=(),
+        probes=tuple(examined.probes for examined in examinations),
+        norm=settings.norm,
+    )
+
+
+def _column(victim: Examination, trials: dict[str, dict[str, Trial]]) -> VictimScores:
+    name, baseline = victim.device.name, victim.baseline
+    tried = {name: victim.trial, **trials.get(name, {})}
+    return VictimScores(
+        victim=name,
+        clean=baseline.clean,
+        noise=baseline.noise,
+        attacked={surrogate: trial.outcomes for surrogate, trial in tried.items()},
+        nonfinite=baseline.nonfinite + sum(trial.nonfinite for trial in tried.values()),
+        repeatable=baseline.repeatable,
+    )
+
+
+def _describe(member: Member, baseline: Baseline) -> AuditedDevice:
+    classifier = member.classifier
+    encoding = None if member.private else classifier.encoding
+    return AuditedDevice(
+        name=member.name,
+        task=classifier.task,
+        architecture=member.architecture,
+        head=member.head or classifier.head_name,
+        encoding=None if encoding is None else encoding.to_dict(),
+        weights_sha256=member.weights_sha256,
+        images=len(baseline.clean),
+        correct=int((baseline.clean == 0).sum()),
+        rejected=int((baseline.clean == 1).sum()),
+        role=member.role,
+    )

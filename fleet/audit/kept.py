@@ -1,0 +1,80 @@
+"""Intermediate results of an audit on disk, so that it resumes, and can be extended by a device.
+
+Each is one JSON file that carries its key, which is all that determines the result, and a digest of
+its value. A file of another key, or one that is damaged, is as good as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+
+from fleet.files import canonical_json, write_json
+
+SCHEMA = "fleet.audit.kept/1"
+"""Raise the number when the same key gives another value, so that kept ones are made again."""
+
+Value = TypeVar("Value")
+
+
+def pack(outcomes: NDArray[np.int8]) -> dict[str, Any]:
+    """Write outcomes, any shape, as one digit for each example: 0 correct, 1 reject, 2 flip."""
+    digits = (outcomes.ravel() + ord("0")).astype(np.uint8).tobytes().decode("ascii")
+    return {"shape": list(outcomes.shape), "outcomes": digits}
+
+
+def unpack(packed: dict[str, Any]) -> NDArray[np.int8]:
+    """Read what :func:`pack` wrote; the inverse."""
+    digits = np.frombuffer(packed["outcomes"].encode("ascii"), dtype=np.int8)
+    return (digits - ord("0")).astype(np.int8).reshape(packed["shape"])
+
+
+PackedOutcomes = Annotated[NDArray[np.int8], PlainValidator(unpack), PlainSerializer(pack)]
+"""Outcomes (0, 1, 2) that stand in JSON as a string of digits."""
+
+
+def remember(
+    path: Path, key: dict[str, Any], kind: type[Value], make: Callable[[], Value]
+) -> Value:
+    """Take a result from disk, or make it and keep it.
+
+    Args:
+        path: Its file.
+        key: All that determines the result, plain JSON values.
+        kind: The dataclass that the result is.
+        make: Makes it.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    found = recall(path, key, kind)
+    if found is not None:
+        return found
+    made = make()
+    value = TypeAdapter(kind).dump_python(made, mode="json")
+    write_json(path, {"schema": SCHEMA, "key": key, "sha256": _digest(value), "value": value})
+    return made
+
+
+def recall(path: Path, key: dict[str, Any], kind: type[Value]) -> Value | None:
+    """Read a kept result; None if there is none, it is damaged, or its key is another."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        value = document["value"]
+        wanted = {"schema": SCHEMA, "key": key, "sha256": _digest(value)}
+        if {name: document[name] for name in wanted} != wanted:
+            return None
+        return TypeAdapter(kind).validate_json(json.dumps(value))
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        return None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()

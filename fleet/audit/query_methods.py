@@ -1,0 +1,196 @@
+"""How an attacker asks: each method from a victim and images to what every image cost him.
+
+All methods send 8-bit images, and stop at the first one inside the eps ball whose answer is not the
+true class. Only RayS also asks about images outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fleet.attacks import (
+    CORRECT,
+    SampleKeys,
+    attackable,
+    decide,
+    exact_eps,
+    radius,
+)
+from fleet.attacks.exits import Outside
+from fleet.attacks.queries import Queried, outcomes_of
+from fleet.attacks.rays import RayS
+from fleet.attacks.square import Square
+from fleet.attacks.square_moves import moves
+from fleet.audit.evidence import Outcomes
+from fleet.audit.members import Member, Sample
+from fleet.data import to_unit
+
+FINE = 0.05
+"""Share of the area of the first squares when Square starts at a candidate: larger ones undo it.
+
+PLACEHOLDER"""
+
+_BLOCK = 50
+"""Queries between two looks at who is done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attempts:
+    """What each image cost.
+
+    Attributes:
+        queries: Images sent until the first answer that is not the true class, that one included;
+            the whole budget where there was none. int64 (N,).
+        outcomes: What that answer was; ``CORRECT`` where there was none, (N,).
+    """
+
+    queries: NDArray[np.int64]
+    outcomes: Outcomes
+
+
+NO_ATTEMPTS = Attempts(np.zeros(0, np.int64), np.zeros(0, np.int8))
+"""Of a victim that decodes no image correctly."""
+
+
+def noise(victim: Member, sample: Sample, eps: float, budget: int, seed: int) -> Attempts:
+    """Random signs of full strength, a new draw each query: what asking alone is worth."""
+    levels = radius(eps)
+    log = _Log(len(sample.images), budget)
+    with attackable(victim.classifier):
+        for query in range(budget):
+            rows = log.standing()
+            if len(rows) == 0:
+                break
+            part, _ = _unit(victim, sample.part(rows))
+            keys = SampleKeys(seed, victim.name, part.indices)
+            signs = keys.signs(part.images.shape[1:], "query", query)
+            tried = (part.images + levels * signs).clamp_(0, 255).to(torch.uint8)
+            log.note(rows, query + 1, decide(victim.classifier, tried, part.labels).outcomes)
+    return log.attempts()
+
+
+def square(victim: Member, sample: Sample, eps: float, budget: int, seed: int) -> Attempts:
+    """Square (Andriushchenko et al. 2020) on how far the answer is outside its class."""
+    attack = Square(exact_eps(eps), budget)
+    part, images = _unit(victim, sample)
+    keys = SampleKeys(seed, victim.name, part.indices)
+    return _attempts(victim, part, attack.run(victim.classifier, images, part.labels, keys))
+
+
+def decision(victim: Member, sample: Sample, eps: float, budget: int) -> Attempts:
+    """RayS (Chen and Gu 2020): sees the class or None only, and draws no random numbers."""
+    part, images = _unit(victim, sample)
+    found = RayS(exact_eps(eps), budget).run(victim.classifier, images, part.labels)
+    return _attempts(victim, part, found)
+
+
+def candidates_then_square(
+    victim: Member, sample: Sample, candidates: Tensor, *, eps: float, budget: int, seed: int
+) -> Attempts:
+    """Try ready images one after the other, then Square from the one that answered best.
+
+    Args:
+        victim: Asked; left exactly as it was.
+        sample: The clean images.
+        candidates: Made on owned devices, in the order of trying, uint8 (A, N, C, H, W).
+        eps: Linf radius in pixel units.
+        budget: Queries for each image.
+        seed: Of the squares.
+    """
+    attack = Square(exact_eps(eps), budget, share=FINE)
+    log = _Log(len(sample.images), budget)
+    best = sample.images.clone()
+    reached = torch.full((len(best),), -torch.inf)
+    with attackable(victim.classifier):
+        for first in range(0, budget, _BLOCK):
+            rows = log.standing()
+            if len(rows) == 0:
+                break
+            part = sample.part(rows)
+            around = moves(part.images, attack.eps, "linf")
+            keys = SampleKeys(seed, victim.name, part.indices)
+            look = _look(victim, part.labels)
+            for query in range(first, min(first + _BLOCK, budget)):
+                if query < len(candidates):
+                    tried = candidates[query, rows]
+                else:
+                    draw = keys.uniform(torch.Size((around.numbers,)), "candidate", query)
+                    tried = around.propose(best[rows], attack.side_share(query), draw)
+                answers, outcomes = look(tried)
+                log.note(rows, query + 1, outcomes)
+                better = answers > reached[rows]
+                reached[rows[better]] = answers[better]
+                best[rows[better]] = tried[better]
+    return log.attempts()
+
+
+def after(attempts: Attempts, budget: int) -> Outcomes:
+    """Outcomes of all images once ``budget`` queries are spent on each, (N,)."""
+    return np.where(attempts.queries <= budget, attempts.outcomes, 0).astype(np.int8)
+
+
+def median_queries(attempts: Attempts) -> int | None:
+    """Queries until half of the images evade; None if fewer than half ever do."""
+    spent = np.sort(attempts.queries[attempts.outcomes > 0])
+    half = (len(attempts.queries) + 1) // 2
+    return int(spent[half - 1]) if 0 < half <= len(spent) else None
+
+
+class _Log:
+    """Who is still standing, and when the others fell."""
+
+    def __init__(self, count: int, budget: int) -> None:
+        self._queries = torch.full((count,), budget)
+        self._outcomes = torch.zeros(count, dtype=torch.int8)
+
+    def standing(self) -> Tensor:
+        """Rows that every answer so far got right, int64 (R,)."""
+        return (self._outcomes == CORRECT).nonzero().squeeze(1)
+
+    def note(self, rows: Tensor, query: int, outcomes: Tensor) -> None:
+        """Write down the answers to one query; those of rows that fell before change nothing."""
+        fell = (outcomes.cpu() != CORRECT) & (self._outcomes[rows] == CORRECT)
+        self._outcomes[rows[fell]] = outcomes.cpu()[fell]
+        self._queries[rows[fell]] = query
+
+    def attempts(self) -> Attempts:
+        """What each image cost."""
+        return Attempts(self._queries.numpy(), self._outcomes.numpy())
+
+
+def _look(victim: Member, labels: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Ask the victim: how far outside the class its answers are, and the outcomes."""
+    device = victim.classifier.mean.device
+    here = labels.to(device)
+    value = Outside().bind(victim.classifier, here)
+
+    def look(images: Tensor) -> tuple[Tensor, Tensor]:
+        unit = to_unit(images.to(device)).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            raw = victim.classifier.raw(unit)
+            decoded = victim.classifier.decode(victim.classifier.outputs(raw))
+            answers = value(raw)
+        return answers.cpu().clone(), outcomes_of(decoded, here).cpu().clone()
+
+    return look
+
+
+def _unit(victim: Member, sample: Sample) -> tuple[Sample, Tensor]:
+    """The sample on the victim's torch device, and its images in [0, 1]."""
+    device = victim.classifier.mean.device
+    part = Sample(sample.images.to(device), sample.labels.to(device), sample.indices.to(device))
+    return part, to_unit(part.images)
+
+
+def _attempts(victim: Member, part: Sample, found: Queried) -> Attempts:
+    """Turn an attack's result into outcomes: decide its images once more."""
+    with attackable(victim.classifier):
+        outcomes = decide(victim.classifier, found.images, part.labels).outcomes
+    fallen = torch.where(found.success, outcomes, torch.zeros_like(outcomes))
+    return Attempts(found.queries.cpu().numpy(), fallen.cpu().numpy())

@@ -1,0 +1,210 @@
+"""What a query audit found: frozen values, stored as ``query.json``.
+
+The attacker owns no device (or, for ``transfer+queries``, some of the others) and may ask the
+victim about images of his own making. Nothing in this module imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from fleet.audit import stored
+from fleet.audit.result import AuditedDevice, Check, Outcome
+
+SCHEMA = "fleet.audit.query/1"
+
+QueryMethod = Literal["noise", "square", "decision", "extraction", "transfer+queries"]
+"""``noise``: random signs of full strength, one draw a query, the floor that the others must beat.
+``square``: Square on the answer. ``decision``: an attack that sees the class or None only.
+``extraction``: a surrogate trained on the victim's answers to the attacker's own images, attacked
+white-box. ``transfer+queries``: images made on owned devices, tried one after the other, then
+Square from the one that answered best."""
+
+Answer = Literal["scores", "label"]
+"""What the victim tells: its scalar or its logits, or only the class or None."""
+
+
+@dataclass(frozen=True)
+class QueryPoint:
+    """What the attacker has reached with one budget.
+
+    Attributes:
+        queries: Queries spent: on each image, or in total (``QueryCurve.counted``).
+        outcome: Over the images that the victim decodes correctly; worst answer so far.
+    """
+
+    queries: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class QueryCurve:
+    """One method against one victim at one eps.
+
+    Attributes:
+        victim: Device that is asked and attacked.
+        eps: Linf radius in pixel units.
+        method: How the attacker asks.
+        answer: What the victim tells him.
+        counted: ``image``: queries on each attacked image. ``total``: queries that were spent
+            once, on images of the attacker's own, for all attacked images together.
+        owned: Devices that the attacker owns; empty unless the method is ``transfer+queries``.
+        points: Ascending budgets.
+        median_queries: Queries until half of the ``n`` images evade, images that never do counted
+            as later than all others; None if fewer than half evade, or ``counted`` is ``total``.
+    """
+
+    victim: str
+    eps: float
+    method: QueryMethod
+    answer: Answer
+    counted: Literal["image", "total"]
+    owned: tuple[str, ...]
+    points: tuple[QueryPoint, ...]
+    median_queries: int | None
+
+    def __post_init__(self) -> None:
+        budgets = [point.queries for point in self.points]
+        if not budgets or budgets[0] < 1 or any(b <= a for a, b in pairwise(budgets)):
+            raise ValueError(f"budgets of {self.method} on {self.victim} are {budgets}")
+        if len({point.outcome.n for point in self.points}) != 1:
+            raise ValueError(f"n of {self.method} on {self.victim} changes along the curve")
+
+    @property
+    def n(self) -> int:
+        """Images that the victim decodes correctly without an attack."""
+        return self.points[0].outcome.n
+
+    @property
+    def last(self) -> QueryPoint:
+        """The point of the largest budget."""
+        return self.points[-1]
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How well a surrogate trained on answers imitates its victim.
+
+    Attributes:
+        victim: Device that was asked.
+        queries: Answers that the surrogate was trained on.
+        n: Held-out images, neither among the queries nor attacked.
+        agree: Of these, how many surrogate and victim decode alike; where the victim says None,
+            the surrogate must say None.
+        correct: Of these, how many the surrogate decodes correctly.
+    """
+
+    victim: str
+    queries: int
+    n: int
+    agree: int
+    correct: int
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.agree <= self.n and 0 <= self.correct <= self.n and self.n > 0):
+            raise ValueError(f"{self.agree} agree and {self.correct} correct of {self.n}")
+
+
+@dataclass(frozen=True)
+class WhiteBox:
+    """The same images of a victim attacked with its own gradients, for comparison.
+
+    Attributes:
+        victim: Device name.
+        eps: Linf radius in pixel units.
+        outcome: Worst case over the adaptive portfolio.
+    """
+
+    victim: str
+    eps: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class QueryAudit:
+    """Everything that ``fleet audit query`` found.
+
+    Attributes:
+        run: Name of the audited run, or a label for in-memory models.
+        created: ISO 8601 UTC time.
+        devices: The victims, in order.
+        eps: The radii audited, ascending, pixel units.
+        curves: One for each victim, eps and method.
+        fidelity: One for each victim and extraction budget; empty without that method.
+        white_box: One for each victim and eps.
+        checks: ``Q1`` and following (docs/query-and-trace.md), in order of id.
+        settings: Budgets, hyper-parameters, seed, images, decode rule, scoring precision.
+        provenance: Dataset digest, versions, machine, command line.
+    """
+
+    run: str
+    created: str
+    devices: tuple[AuditedDevice, ...]
+    eps: tuple[float, ...]
+    curves: tuple[QueryCurve, ...]
+    fidelity: tuple[Fidelity, ...]
+    white_box: tuple[WhiteBox, ...]
+    checks: tuple[Check, ...]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        names = [device.name for device in self.devices]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"device names are {names}")
+        for victim in names:
+            for eps in self.eps:
+                self.white_box_of(victim, eps)
+                for method in self.methods:
+                    self.curve(victim, eps, method)
+
+    @property
+    def methods(self) -> tuple[QueryMethod, ...]:
+        """The methods audited, in the order of the curves."""
+        return tuple(dict.fromkeys(curve.method for curve in self.curves))
+
+    def curve(self, victim: str, eps: float, method: QueryMethod) -> QueryCurve:
+        """Look up one curve.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for curve in self.curves:
+            if (curve.victim, curve.eps, curve.method) == (victim, eps, method):
+                return curve
+        raise ValueError(f"no curve of {method} on {victim} at eps {eps}")
+
+    def white_box_of(self, victim: str, eps: float) -> WhiteBox:
+        """Look up one victim's white-box figures.
+
+        Raises:
+            ValueError: There are none.
+        """
+        for found in self.white_box:
+            if (found.victim, found.eps) == (victim, eps):
+                return found
+        raise ValueError(f"no white-box figures of {victim} at eps {eps}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values with the schema's name."""
+        return stored.to_document(self, SCHEMA)
+
+    def save(self, path: Path) -> None:
+        """Write ``query.json``, whole or not at all.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        stored.save(self, path, SCHEMA)
+
+    @classmethod
+    def load(cls, path: Path) -> QueryAudit:
+        """Read ``query.json``.
+
+        Raises:
+            AuditError: The file is absent, not JSON, of another schema, or contradicts itself.
+        """
+        return stored.load(cls, path, SCHEMA)

@@ -1,0 +1,75 @@
+"""How a query audit asks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from fleet.attacks import radius
+from fleet.audit.query_result import QueryMethod
+from fleet.errors import AuditError
+
+METHODS: tuple[QueryMethod, ...] = get_args(QueryMethod)
+
+LADDER = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
+
+
+@dataclass(frozen=True)
+class QuerySettings:
+    """How thoroughly to ask.
+
+    Attributes:
+        eps: Linf radii in pixel units, (0, 1], at least one 8-bit level each; kept ascending.
+        queries: Queries on each image; extraction has its own budgets.
+        methods: Which attackers.
+        extraction: Queries in total on the attacker's own images, ascending, one surrogate each.
+        held_out: Own images, beyond those asked about, on which fidelity is measured.
+        steps: Steps of the white-box attacks on surrogates, owned devices, and for comparison on
+            the victim itself.
+        batch_size: Images at once; changes the time and the memory, not the result.
+        seed: Seed of images, squares, noise and surrogates.
+
+    Raises:
+        AuditError: A value is out of range.
+    """
+
+    eps: tuple[float, ...]
+    queries: int = 300
+    methods: tuple[QueryMethod, ...] = METHODS
+    extraction: tuple[int, ...] = (100, 300)
+    held_out: int = 500
+    steps: int = 20
+    batch_size: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.eps:
+            raise AuditError("no eps to audit", hint="give one or more, for example 0.1 or 8/255")
+        object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
+        object.__setattr__(self, "extraction", tuple(sorted(set(self.extraction))))
+        for eps in self.eps:
+            radius(eps)
+        for name in ("queries", "steps", "batch_size", "held_out"):
+            if getattr(self, name) < 1:
+                raise AuditError(
+                    f"{name} is {getattr(self, name)}", hint=f"{name} must be 1 or more"
+                )
+        unknown = sorted(set(self.methods) - set(METHODS))
+        if unknown or not self.methods:
+            raise AuditError(
+                f"query methods are {', '.join(unknown) or 'none'}",
+                hint=f"one or more of {', '.join(METHODS)}",
+            )
+        if "extraction" in self.methods and not (self.extraction and self.extraction[0] > 0):
+            raise AuditError(
+                f"extraction budgets are {self.extraction}", hint="give one or more above 0"
+            )
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Budgets of the curves: 1, 3, 10, 30 and so on, and the whole."""
+        return (*(step for step in LADDER if step < self.queries), self.queries)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}

@@ -1,0 +1,257 @@
+"""The trace audit of a run: one job for each device, control and network of an attacker's own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fleet.assembly import load_images
+from fleet.audit.extraction import OWN, own_network
+from fleet.audit.kept import remember
+from fleet.audit.members import Member, Sample, load_member
+from fleet.audit.query_run import attacker_of
+from fleet.audit.query_sets import stored_sets
+from fleet.audit.rows import attack_surrogate
+from fleet.audit.run import (
+    AuditJob,
+    OnEvent,
+    SplitName,
+    describe_run,
+    plan_jobs,
+    run_all,
+    take_sample,
+)
+from fleet.audit.sets import AdversarialSets
+from fleet.audit.trace import assemble, evidence_of, shared_images, wanted_sets
+from fleet.audit.trace_evidence import Role, SourceEvidence
+from fleet.audit.trace_files import read_images, read_labels
+from fleet.audit.trace_result import TraceAudit, Tracing
+from fleet.audit.trace_settings import TraceSettings
+from fleet.audit.trace_unknown import trace
+from fleet.encoding import IntervalEncoding
+from fleet.errors import AuditError
+from fleet.execution.jobs import ProgressReporter
+from fleet.models import weights_digest
+from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import FamilySpec
+from fleet.provenance import fleet_version
+from fleet.rundir import RunDirectory
+from fleet.seeding import derive_seed
+
+OWN_COUNT = 4000
+"""Images of the training split that an attacker's own network is trained on."""
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A network of an attacker without any device (T0): logits, or intervals in his own order."""
+
+    role: Role
+    intervals: bool
+
+
+_OWN = {
+    "own-logits-1": _Own("known", intervals=False),
+    "own-interval-1": _Own("known", intervals=True),
+    "own-logits-2": _Own("new", intervals=False),
+    "own-interval-2": _Own("new", intervals=True),
+}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all jobs of one audit share.
+
+    Attributes:
+        settings: Of the audit.
+        images: Evaluation images.
+        calibration_images: Validation images for calibration.
+        split: Of the evaluation images.
+    """
+
+    settings: TraceSettings
+    images: int
+    calibration_images: int
+    split: SplitName
+
+
+def audit_run_trace(
+    run: RunDirectory,
+    settings: TraceSettings,
+    *,
+    images: int,
+    calibration_images: int,
+    workers: int | None = None,
+    split: SplitName = "test",
+    on_event: OnEvent | None = None,
+) -> TraceAudit:
+    """Trace images made on the devices of a run, on its controls, and on networks of nobody's.
+
+    Images of a transfer audit of the same run are used where they cover what is wanted. What is
+    found about a source is kept under ``audits/trace`` and used again where everything that
+    determines it is unchanged.
+
+    Args:
+        run: A finished training.
+        settings: How.
+        images: Originals to trace; all of the split if it has fewer.
+        calibration_images: Validation originals on which means and thresholds are chosen.
+        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
+        split: Of the originals to trace; for ``validation`` they follow those of the calibration.
+        on_event: Called with the progress of each job, ``trace NAME``.
+
+    Raises:
+        AuditError: There are too few images or devices, or a device cannot be audited.
+        CheckpointError: A device is not finished, or a file of the run is damaged.
+        DataError: The images cannot be read.
+    """
+    plan = _Plan(settings, images, calibration_images, split)
+    family, jobs = plan_jobs(run, settings.attack(), images, split, "trace")
+    provenance = describe_run(run, family)
+    jobs += [AuditJob(run, name, settings.attack(), images, split, "trace") for name in _OWN]
+    found = run_all("trace", partial(trace_source, plan=plan), jobs, workers, on_event)
+    sample, other = _samples(family, jobs[0], plan)
+    return assemble(
+        found,
+        settings,
+        shared=shared_images(sample, other),
+        label=run.name,
+        details={
+            "split": split,
+            "images": len(sample.images),
+            "images_sha256": sample.digest(),
+            "calibration_images": len(other.images),
+            "calibration_sha256": other.digest(),
+        },
+        provenance=provenance,
+    )
+
+
+def trace_files(
+    run: RunDirectory, adversarial: Path, originals: Path, labels: Path | None = None
+) -> Tracing:
+    """Trace images of unknown origin with the calibration that a trace audit left in a run.
+
+    Args:
+        run: A run with a trace audit.
+        adversarial: Images, see :func:`fleet.audit.trace_files.read_images`.
+        originals: Their originals.
+        labels: Their true classes, or None.
+
+    Raises:
+        AuditError: There is no trace audit, a device has changed since, or the images do not fit.
+        DataError: A file cannot be read.
+        CheckpointError: A device is not finished, or a file of the run is damaged.
+    """
+    audit = TraceAudit.load(run.audit("trace") / "audit.json")
+    family = read_family(run)
+    members = [load_member(run, family, family.device(d.name)) for d in audit.devices]
+    changed = [
+        member.name
+        for member, device in zip(members, audit.devices, strict=True)
+        if member.weights_sha256 != device.weights_sha256
+    ]
+    if changed:
+        raise AuditError(
+            f"{', '.join(changed)} changed since the trace audit of {run.root}",
+            hint="run `fleet audit trace` again; its calibration is of the old weights",
+        )
+    shape = members[0].classifier.input_shape
+    return trace(
+        members,
+        read_images(adversarial, shape),
+        read_images(originals, shape),
+        None if labels is None else read_labels(labels),
+        calibrations=audit.calibrations,
+    )
+
+
+def trace_source(job: AuditJob, *, plan: _Plan, progress: ProgressReporter) -> SourceEvidence:
+    """Make one source's images and score them for every device; the body of a job."""
+    family = read_family(job.run)
+    sample, other = _samples(family, job, plan)
+    suspects = [load_member(job.run, family, device) for device in family.devices]
+    key = {
+        "source": _origin(job, family),
+        "suspects": [[member.name, member.digest()] for member in suspects],
+        "images_sha256": [sample.digest(), other.digest()],
+        "settings": plan.settings.to_dict(),
+        "fleet": fleet_version(),
+        "torch": torch.__version__,
+    }
+
+    def make() -> SourceEvidence:
+        source, role = _source(job, family)
+        progress(1, 3, "loaded")
+        learn, judge = (
+            _sets(job, source, part) if wanted else None
+            for part, wanted in zip((other, sample), wanted_sets(role), strict=True)
+        )
+        progress(2, 3, "attacked")
+        sets = (learn, judge)
+        return evidence_of(source, role, suspects, sample, sets=sets, settings=plan.settings)
+
+    path = job.run.audit("trace") / "sources" / f"{job.device}.json"
+    found = remember(path, key, SourceEvidence, make)
+    progress(1, 1, "traced")
+    return found
+
+
+def _samples(family: FamilySpec, job: AuditJob, plan: _Plan) -> tuple[Sample, Sample]:
+    """Originals to trace, and others to calibrate on, which are always validation images."""
+    data = load_images(family.data)
+    if plan.split == "test":
+        validation = replace(job, split="validation", images=plan.calibration_images)
+        return take_sample(data, job), take_sample(data, validation)
+    both = take_sample(data, replace(job, images=plan.images + plan.calibration_images))
+    generator = torch.Generator().manual_seed(derive_seed(plan.settings.seed, "calibration"))
+    order = torch.randperm(len(both.images), generator=generator)
+    learn, judge = order[: plan.calibration_images], order[plan.calibration_images :]
+    if len(judge) == 0:
+        raise AuditError(
+            f"calibration takes all {len(both.images)} validation images",
+            hint="calibrate on fewer, or trace test images",
+        )
+    return both.part(judge.sort().values), both.part(learn.sort().values)
+
+
+def _origin(job: AuditJob, family: FamilySpec) -> list[Any]:
+    """All that determines a source's weights, plain JSON values."""
+    own = _OWN.get(job.device)
+    if own is None:
+        member = load_member(job.run, family, family.device(job.device))
+        return [member.name, member.role, member.digest()]
+    model = family.devices[0].model
+    data = load_images(family.data).provenance["sha256"]
+    return [job.device, own.role, own.intervals, OWN_COUNT, asdict(OWN), asdict(model), data]
+
+
+def _source(job: AuditJob, family: FamilySpec) -> tuple[Member, Role]:
+    """Load a device or a control, or train a network of the attacker's own."""
+    own = _OWN.get(job.device)
+    if own is None:
+        member = load_member(job.run, family, family.device(job.device))
+        return member, member.role
+    seed = derive_seed(job.settings.seed, "own network", job.device)
+    encoding = None
+    if own.intervals:
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(family.data.num_classes, generator=generator)
+        encoding = IntervalEncoding(family.data.num_classes, 4.0, 16.0, order=tuple(order.tolist()))
+    attacker = attacker_of(family.devices[0], family.data, seed)
+    network = own_network(attacker, encoding, OWN_COUNT, seed)
+    return Member(job.device, network, weights_digest(network)), own.role
+
+
+def _sets(job: AuditJob, source: Member, part: Sample) -> AdversarialSets:
+    if job.device in _OWN:
+        return attack_surrogate(source, part, job.settings)
+    return stored_sets(job.run.audit("trace").parent, source, part, job.settings, _silent)
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    pass

@@ -1,0 +1,209 @@
+"""What ``fleet audit whitebox`` found: the paper's Tables 1 and 2, on any run.
+
+The stored form is ``audit.json``; tables, CSV, HTML and figures are pure functions of a
+:class:`WhiteboxAudit`. Nothing in this module imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from fleet.audit.evidence import Binarization
+from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome, Protocol
+from fleet.audit.stored import load, save, to_document
+
+SCHEMA = "fleet.audit.whitebox/1"
+
+Norm = Literal["linf", "l2"]
+
+
+@dataclass(frozen=True)
+class WhiteboxFigure:
+    """One attack on one device with its own weights known.
+
+    Attributes:
+        device: Device name.
+        protocol: ``paper`` (ascends the task's loss) or ``adaptive``.
+        attack: Name of the attack, or ``worst`` for the per-example worst case over the
+            protocol's portfolio.
+        eps: Radius in pixel units, as asked for.
+        outcome: Over the examples that the device decodes correctly.
+        floor: The same images under Eq. 2's floor decoding, which gives a gap to the class below
+            it; equal to ``outcome`` for ``tra`` and ``hin``.
+    """
+
+    device: str
+    protocol: Protocol
+    attack: str
+    eps: float
+    outcome: Outcome
+    floor: Outcome
+
+
+@dataclass(frozen=True)
+class MinimumDistance:
+    """How far the nearest adversarial image is that a minimum-norm attack found.
+
+    Attributes:
+        device: Device name.
+        attack: For example ``cw-l2``.
+        norm: In which ``quantiles`` are measured: ``l1``, ``l2`` or ``linf``.
+        n: Images attacked; the device decodes each correctly.
+        found: For how many of them the attack found an image that evades.
+        quantiles: 10 %, 50 % and 90 % quantile of the distance over the images found, in pixel
+            units; None if there are none.
+    """
+
+    device: str
+    attack: str
+    norm: Literal["l1", "l2", "linf"]
+    n: int
+    found: int
+    quantiles: tuple[float, float, float] | None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.found <= self.n:
+            raise ValueError(f"{self.attack} found {self.found} of {self.n}")
+        if (self.quantiles is None) != (self.found == 0):
+            raise ValueError(f"{self.attack} found {self.found} images at {self.quantiles}")
+        if self.quantiles is not None and list(self.quantiles) != sorted(self.quantiles):
+            raise ValueError(f"quantiles {self.quantiles} do not ascend")
+
+
+@dataclass(frozen=True)
+class Margins:
+    """First-order distances of one device's correct images from the decision boundary.
+
+    Attributes:
+        device: Device name.
+        norm: How they are measured.
+        values: One for each image looked at that the device decodes correctly and whose gradient
+            is not zero, ascending, pixel units, rounded to 6 digits.
+    """
+
+    device: str
+    norm: Norm
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if any(low > high for low, high in pairwise((0.0, *self.values))):
+            raise ValueError(f"margins of {self.device} do not ascend from 0")
+
+
+@dataclass(frozen=True)
+class WhiteboxAudit:
+    """Everything that ``fleet audit whitebox`` found.
+
+    Attributes:
+        run: Name of the audited run, or a label for in-memory models.
+        created: ISO 8601 UTC time.
+        norm: How ``eps`` is measured.
+        devices: In the order of the profile; controls last.
+        eps: The radii audited, ascending, pixel units.
+        figures: One for each device, protocol, attack and eps, the protocol's ``worst`` included.
+        noise: One for each device and eps.
+        margins: One for each device.
+        distances: One for each device and minimum-norm attack.
+        binarization: One for each device that was tested.
+        checks: Reliability checks, in order of id.
+        settings: Attack hyper-parameters, seed, images, decode rule, scoring precision.
+        provenance: Dataset digest, versions, machine, command line.
+
+    Raises:
+        ValueError: The figures contradict each other, or one that a report shows is missing.
+    """
+
+    run: str
+    created: str
+    norm: Norm
+    devices: tuple[AuditedDevice, ...]
+    eps: tuple[float, ...]
+    figures: tuple[WhiteboxFigure, ...]
+    noise: tuple[NoiseFloor, ...]
+    margins: tuple[Margins, ...]
+    distances: tuple[MinimumDistance, ...]
+    binarization: tuple[Binarization, ...]
+    checks: tuple[Check, ...]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        correct = {device.name: device.correct for device in self.devices}
+        if not correct or len(correct) != len(self.devices):
+            raise ValueError(f"device names are {[device.name for device in self.devices]}")
+        if not self.eps or list(self.eps) != sorted(set(self.eps)):
+            raise ValueError(f"eps are {self.eps}")
+        self._require_figures(correct)
+        floors = [(floor.victim, floor.eps) for floor in self.noise]
+        _require(floors, ((name, eps) for name in correct for eps in self.eps), "noise floors")
+        if any(floor.outcome.n != correct[floor.victim] for floor in self.noise):
+            raise ValueError("a noise floor's n is not its device's number of correct images")
+        _require([margins.device for margins in self.margins], correct, "margins")
+        about = {row.device for row in self.distances} | {row.device for row in self.binarization}
+        if not about <= correct.keys():
+            raise ValueError(f"figures of unknown devices: {sorted(about - correct.keys())}")
+
+    def _require_figures(self, correct: dict[str, int]) -> None:
+        worst = [(f.device, f.protocol, f.eps) for f in self.figures if f.attack == "worst"]
+        protocols = dict.fromkeys(figure.protocol for figure in self.figures)
+        wanted = ((name, p, eps) for name in correct for p in protocols for eps in self.eps)
+        _require(worst, wanted, "worst cases")
+        for figure in self.figures:
+            if {figure.outcome.n, figure.floor.n} != {correct.get(figure.device)}:
+                raise ValueError(f"n of {figure.attack} on {figure.device}")
+
+    def figure(
+        self, device: str, protocol: Protocol, eps: float, attack: str = "worst"
+    ) -> WhiteboxFigure:
+        """Look up one figure.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for figure in self.figures:
+            found = (figure.device, figure.protocol, figure.eps, figure.attack)
+            if found == (device, protocol, eps, attack):
+                return figure
+        raise KeyError((device, protocol, eps, attack))
+
+    def noise_floor(self, device: str, eps: float) -> NoiseFloor:
+        """Look up one device's noise floor.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for floor in self.noise:
+            if (floor.victim, floor.eps) == (device, eps):
+                return floor
+        raise KeyError((device, eps))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values with the schema's name."""
+        return to_document(self, SCHEMA)
+
+    def save(self, path: Path) -> None:
+        """Write ``audit.json``, whole or not at all.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        save(self, path, SCHEMA)
+
+    @classmethod
+    def load(cls, path: Path) -> WhiteboxAudit:
+        """Read ``audit.json``.
+
+        Raises:
+            AuditError: The file is absent, not JSON, of another schema, or damaged.
+        """
+        return load(cls, path, SCHEMA)
+
+
+def _require(found: list[Any], wanted: Iterable[Any], what: str) -> None:
+    """Each of ``wanted`` exactly once, in any order."""
+    if sorted(found) != sorted(wanted):
+        raise ValueError(f"{what} are missing, or there more than once")

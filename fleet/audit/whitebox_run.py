@@ -1,0 +1,94 @@
+"""The white-box audit of a run: one job for each device, each of which resumes."""
+
+from __future__ import annotations
+
+from fleet.assembly import load_images
+from fleet.audit.examination import Examination
+from fleet.audit.kept import remember
+from fleet.audit.members import TransferSettings
+from fleet.audit.nearness import Nearness, measure_nearness
+from fleet.audit.run import (
+    AuditJob,
+    OnEvent,
+    SplitName,
+    describe_run,
+    examine_device,
+    load_audited,
+    plan_jobs,
+    run_all,
+    take_sample,
+    versions,
+)
+from fleet.audit.whitebox import assemble_whitebox
+from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.execution.jobs import ProgressReporter
+from fleet.rundir import RunDirectory
+
+
+def audit_run_whitebox(
+    run: RunDirectory,
+    settings: TransferSettings,
+    *,
+    images: int,
+    workers: int | None = None,
+    split: SplitName = "test",
+    on_event: OnEvent | None = None,
+) -> WhiteboxAudit:
+    """Audit every device of a run, and its controls, with its own weights known.
+
+    Files are kept under ``audits/whitebox`` as those of the transfer audit are under its own
+    directory (:mod:`fleet.audit.run`), and ``nearness/NAME.json`` beside them.
+
+    Args:
+        run: A finished training.
+        settings: How thoroughly to attack.
+        images: Images to audit; all of the split if it has fewer.
+        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
+        split: Which images.
+        on_event: Called with the progress of each job, ``attack NAME``.
+
+    Raises:
+        AuditError: Fewer than one image is asked for, or a device cannot be audited.
+        CheckpointError: A device is not finished, or a file of the run is damaged.
+        DataError: The images cannot be read.
+    """
+    family, jobs = plan_jobs(run, settings, images, split, "whitebox")
+    provenance = describe_run(run, family)
+    found = run_all("attack", examine_closely, jobs, workers, on_event)
+    sample = take_sample(load_images(family.data), jobs[0])
+    return assemble_whitebox(
+        [examined for examined, _ in found],
+        [near for _, near in found],
+        settings,
+        label=run.name,
+        details={"split": split, "images_sha256": sample.digest()},
+        provenance=provenance,
+    )
+
+
+def examine_closely(job: AuditJob, *, progress: ProgressReporter) -> tuple[Examination, Nearness]:
+    """Examine a device and measure its distances; the body of a job."""
+    examined = examine_device(job, progress=_all_but_the_last(progress))
+    member, sample = load_audited(job)
+    near = remember(
+        job.run.audit(job.kind) / "nearness" / f"{member.name}.json",
+        {
+            "device_sha256": member.digest(),
+            "images_sha256": sample.digest(),
+            "norm": job.settings.norm,
+            **versions(),
+        },
+        Nearness,
+        lambda: measure_nearness(member, sample, examined.baseline.clean, job.settings),
+    )
+    progress(1, 1, "attacked and measured")
+    return examined, near
+
+
+def _all_but_the_last(progress: ProgressReporter) -> ProgressReporter:
+    """Leave one unit of work for what follows."""
+
+    def report(done: int, total: int, text: str = "") -> None:
+        progress(done, total + 1, text)
+
+    return report

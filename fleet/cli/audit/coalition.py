@@ -1,0 +1,194 @@
+"""``fleet audit coalition``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleet.cli.audit.options import (
+    EpsOption,
+    FailOn,
+    FailOnOption,
+    ImagesOption,
+    RestartsOption,
+    SeedOption,
+    SplitChoice,
+    SplitOption,
+    StepsOption,
+    default_eps,
+)
+from fleet.cli.options import (
+    DryRunOption,
+    FormatOption,
+    JobsOption,
+    RunArgument,
+    RunsOption,
+    parse_eps,
+)
+from fleet.cli.output import Format, Output
+from fleet.cli.progress import FamilyProgress
+
+if TYPE_CHECKING:
+    from fleet.audit.coalition_result import CoalitionAudit
+    from fleet.audit.coalition_settings import Coalition, CoalitionSettings
+    from fleet.profiles.spec import FamilySpec
+    from fleet.rundir import RunDirectory
+
+
+class JointChoice(StrEnum):
+    """How an attacker weighs the devices that he owns."""
+
+    uniform = "uniform"
+    reweighed = "reweighed"
+    min_max = "min-max"
+    arc = "arc"
+
+
+AttackOption = Annotated[
+    list[JointChoice] | None,
+    typer.Option(
+        "--attack",
+        help="How owned devices are weighed against each other; repeat it. By default uniform and "
+        "min-max, and of both the image that does better on them.",
+    ),
+]
+CoalitionsOption = Annotated[
+    int,
+    typer.Option(min=1, help="Random coalitions of each size; all of a size if there are no more."),
+]
+MaxShareOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Exit code 1 if coalitions of some size bring down more of the remaining fleet.",
+    ),
+]
+
+
+def coalition(
+    run: RunArgument = None,
+    runs: RunsOption = Path("runs"),
+    eps: EpsOption = None,
+    images: ImagesOption = 200,
+    split: SplitOption = SplitChoice.test,
+    steps: StepsOption = 10,
+    restarts: RestartsOption = 2,
+    attack: AttackOption = None,
+    coalitions: CoalitionsOption = 6,
+    seed: SeedOption = 0,
+    jobs: JobsOption = None,
+    max_share: MaxShareOption = None,
+    fail_on: FailOnOption = None,
+    dry_run: DryRunOption = False,
+    form: FormatOption = Format.auto,
+) -> None:
+    """Let an attacker own 1 to N-1 devices: how much of the remaining fleet falls?
+
+    One image is made on all owned devices together and tried on the others. Coalitions are drawn
+    at random, and built greedily by who gains most on held-out validation images.
+
+    Example: fleet audit coalition --eps 0.1 --coalitions 10
+    """
+    from fleet.profiles.resolved import read_family
+    from fleet.rundir import find_run
+
+    output = Output(form)
+    radii = tuple(map(parse_eps, eps or ()))
+    found = find_run(run, runs)
+    family = read_family(found)
+
+    # These load torch: once the small things are right.
+    from fleet.audit.coalition import require_fleet
+    from fleet.audit.coalition_run import audit_run_coalition
+    from fleet.audit.coalition_settings import CoalitionSettings
+    from fleet.audit.members import TransferSettings
+
+    effort = TransferSettings(
+        eps=radii or default_eps(family), steps=steps, restarts=restarts, seed=seed
+    )
+    settings = CoalitionSettings(effort, coalitions=coalitions)
+    if attack:
+        settings = CoalitionSettings(
+            effort, tuple(choice.value for choice in attack), coalitions=coalitions
+        )
+    require_fleet([device.name for device in family.devices])
+    listed = _listed(family, settings)
+    output.note(
+        f"auditing {found.root}: {len(family.devices)} devices, {len(listed)} coalitions and up to "
+        f"{len(family.devices) - 1} greedy ones, {images} {split.value} images, "
+        f"eps {', '.join(f'{value:.4g}' for value in settings.eps)}"
+    )
+    if dry_run:
+        value = {
+            "run": str(found.root),
+            "images": images,
+            "coalitions": [list(coalition.owned) for coalition in listed],
+            "settings": settings.to_dict(),
+        }
+        output.data("nothing is attacked and nothing is written", value)
+        return
+    with FamilyProgress(len(family.trained) + len(listed), output.stderr) as progress:
+        audit = audit_run_coalition(
+            found,
+            settings,
+            images=images,
+            workers=jobs,
+            split=split.value,
+            on_event=progress.update,
+        )
+    _report(found, audit, output)
+    _judge(audit, max_share, fail_on, output)
+
+
+def _listed(family: FamilySpec, settings: CoalitionSettings) -> tuple[Coalition, ...]:
+    """Coalitions that are known before the greedy choice."""
+    from fleet.audit.coalition_settings import choose_coalitions
+
+    names = [device.name for device in family.devices]
+    return choose_coalitions(names, (), settings, controls=bool(family.controls))
+
+
+def _report(run: RunDirectory, audit: CoalitionAudit, output: Output) -> None:
+    from fleet.audit.coalition_result import SCHEMA
+    from fleet.audit.stored import to_document
+    from fleet.reports.coalition_terminal import coalition_view
+
+    path = run.audit("coalition") / "audit.json"
+    audit.save(path)
+    output.data(coalition_view(audit), to_document(audit, SCHEMA))
+    output.note(f"wrote {path}")
+    output.next_command("fleet package")
+
+
+def _judge(
+    audit: CoalitionAudit, max_share: float | None, fail_on: FailOn | None, output: Output
+) -> None:
+    from fleet.audit.coalition_checks import masked_coalition
+
+    reasons = []
+    if fail_on is FailOn.masked and masked_coalition(audit):
+        reasons.append("the shares fail a reliability check")
+    if max_share is not None:
+        reasons += _above(audit, max_share)
+    for reason in reasons:
+        output.note(f"gate: {reason}")
+    if reasons:
+        raise typer.Exit(1)
+
+
+def _above(audit: CoalitionAudit, limit: float) -> list[str]:
+    """Name the worst point of each eps that is above ``limit``."""
+    found = []
+    for eps in audit.eps:
+        points = [p for p in audit.curve if (p.attack, p.eps) == (audit.headline, eps)]
+        worst = max(points, key=lambda point: point.share)
+        if worst.share > limit:
+            found.append(
+                f"{worst.size} devices ({worst.choice}) bring down {worst.share:.3f} of the "
+                f"others at eps {eps:.4g}, above {limit:g}"
+            )
+    return found

@@ -1,0 +1,174 @@
+"""``fleet audit query``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleet.cli.audit.options import (
+    EpsOption,
+    FailOn,
+    FailOnOption,
+    ImagesOption,
+    MaxAsrOption,
+    SeedOption,
+    SplitChoice,
+    SplitOption,
+    StepsOption,
+    default_eps,
+)
+from fleet.cli.options import (
+    DryRunOption,
+    FormatOption,
+    JobsOption,
+    RunArgument,
+    RunsOption,
+    parse_eps,
+)
+from fleet.cli.output import Format, Output
+from fleet.cli.progress import FamilyProgress
+
+if TYPE_CHECKING:
+    from fleet.audit.query_result import QueryAudit
+    from fleet.rundir import RunDirectory
+
+
+class MethodChoice(StrEnum):
+    """How the attacker asks."""
+
+    noise = "noise"
+    square = "square"
+    decision = "decision"
+    extraction = "extraction"
+    owned = "transfer+queries"
+
+
+QueriesOption = Annotated[int, typer.Option(min=1, help="Queries on each image.")]
+ExtractionOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--extraction",
+        min=1,
+        help="Queries in total to train a surrogate on; repeat it. By default 100 and 300.",
+    ),
+]
+VictimOption = Annotated[
+    list[str] | None,
+    typer.Option("--victim", help="Ask this device only; repeat for several. By default all."),
+]
+MethodOption = Annotated[
+    list[MethodChoice] | None,
+    typer.Option("--method", help="How to ask; repeat it. By default every way."),
+]
+
+
+def query(
+    run: RunArgument = None,
+    runs: RunsOption = Path("runs"),
+    eps: EpsOption = None,
+    images: ImagesOption = 50,
+    split: SplitOption = SplitChoice.test,
+    queries: QueriesOption = 300,
+    extraction: ExtractionOption = None,
+    victim: VictimOption = None,
+    method: MethodOption = None,
+    steps: StepsOption = 20,
+    seed: SeedOption = 0,
+    jobs: JobsOption = None,
+    max_asr: MaxAsrOption = None,
+    fail_on: FailOnOption = None,
+    dry_run: DryRunOption = False,
+    form: FormatOption = Format.auto,
+) -> None:
+    """Ask devices without owning them: what do a few hundred queries give?
+
+    Attackers who see scores, who see the class only, who train a surrogate on the answers, and who
+    own all the other devices; every query is counted.
+
+    Example: fleet audit query --victim cam-01 --queries 1000
+    """
+    from fleet.profiles.resolved import read_family
+    from fleet.rundir import find_run
+
+    output = Output(form)
+    radii = tuple(map(parse_eps, eps or ()))
+    found = find_run(run, runs)
+    family = read_family(found)
+
+    from fleet.audit.query_run import audit_run_query  # torch, once the small things are right
+    from fleet.audit.query_settings import METHODS, QuerySettings
+
+    settings = QuerySettings(
+        eps=radii or default_eps(family),
+        queries=queries,
+        methods=tuple(choice.value for choice in method) if method else METHODS,
+        extraction=tuple(extraction) if extraction else (100, 300),
+        steps=steps,
+        seed=seed,
+    )
+    count = len(victim or family.trained)
+    output.note(
+        f"auditing {found.root}: {count} victims, {images} {split.value} images, up to "
+        f"{queries} queries each, eps {', '.join(f'{value:.4g}' for value in settings.eps)}"
+    )
+    if dry_run:
+        value = {"run": str(found.root), "images": images, "settings": settings.to_dict()}
+        output.data("nothing is asked and nothing is written", value)
+        return
+    with FamilyProgress(len(family.trained) + count, output.stderr) as progress:
+        audit = audit_run_query(
+            found,
+            settings,
+            images=images,
+            victims=tuple(victim or ()),
+            workers=jobs,
+            split=split.value,
+            on_event=progress.update,
+        )
+    _report(found, audit, output)
+    _judge(audit, max_asr, fail_on, output)
+
+
+def _report(run: RunDirectory, audit: QueryAudit, output: Output) -> None:
+    from fleet.reports.query_terminal import query_view
+    from fleet.reports.write import render_run_reports
+
+    path = run.audit("query") / "audit.json"
+    audit.save(path)
+    written = render_run_reports(path.parent.parent)
+    output.data(query_view(audit), audit.to_dict())
+    for name in (path, *written):
+        output.note(f"wrote {name}")
+    output.next_command("fleet audit trace")
+
+
+def _judge(
+    audit: QueryAudit, max_asr: float | None, fail_on: FailOn | None, output: Output
+) -> None:
+    from fleet.audit.checks import masked
+
+    reasons = []
+    if fail_on is FailOn.masked and masked(audit):
+        reasons.append("the adaptive figures fail a reliability check")
+    if max_asr is not None:
+        reasons += _above(audit, max_asr)
+    for reason in reasons:
+        output.note(f"gate: {reason}")
+    if reasons:
+        raise typer.Exit(1)
+
+
+def _above(audit: QueryAudit, limit: float) -> list[str]:
+    """Name the worst curve of each eps that is above ``limit``; controls are nobody's victims."""
+    shipped = {device.name for device in audit.devices if device.role == "device"}
+    found = []
+    for eps in audit.eps:
+        curves = [c for c in audit.curves if c.eps == eps and c.victim in shipped]
+        rates = [(c.last.outcome.rate("evade") or 0.0, f"{c.method} of {c.victim}") for c in curves]
+        rate, words = max(rates, default=(0.0, ""))
+        if rate > limit:
+            found.append(f"evade {rate:.3f} by {words} at eps {eps:.4g} is above {limit:g}")
+    return found

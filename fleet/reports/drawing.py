@@ -1,0 +1,170 @@
+"""What all figures share: fonts, colours, panels measured in inches, and their encoding.
+
+Only modules named ``*_figure``, ``order_strips`` and this one import matplotlib, and only through
+its objects: pyplot keeps figures alive and picks a screen backend.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib import font_manager, style
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fleet.reports.palette import INK, LINE, MUTED, PAPER
+from fleet.reports.wording import short_eps, visible
+
+_FONT = "DejaVu Sans"  # comes with matplotlib, so every machine sets the same letters
+_STYLE: dict[str, Any] = {
+    "font.family": _FONT,
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a name with two dollar signs is a name, not mathematics
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fleet",
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+}
+_METADATA: dict[str, dict[str, str | None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+}
+_LONGEST_SIDE = 8000  # pixels of a PNG; a fleet of 64 would be larger than viewers open
+
+FileFormat = Literal["png", "svg"]
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw with our style, whatever the user's; his settings come back afterwards."""
+    with matplotlib.rc_context(), style.context(["default", _STYLE]):
+        yield
+
+
+def encode(figure: Figure, form: FileFormat) -> bytes:
+    """Encode a figure; the same figure gives the same bytes on the same matplotlib."""
+    FigureCanvasAgg(figure)
+    stream = io.BytesIO()
+    dpi = min(160, _LONGEST_SIDE / max(figure.get_size_inches()))
+    figure.savefig(stream, format=form, dpi=dpi, metadata=_METADATA[form])
+    return stream.getvalue()
+
+
+def panels(
+    count: int,
+    *,
+    columns: int,
+    size: tuple[float, float],
+    top: float,
+    gap: tuple[float, float] = (0.6, 0.75),
+    margin: tuple[float, float] = (0.65, 0.55),
+) -> tuple[Figure, list[Axes]]:
+    """Lay out equal panels.
+
+    Args:
+        count: Panels.
+        columns: At most so many beside each other.
+        size: Width and height of a panel, inches.
+        top: Room above the first row for title and legend, inches.
+        gap: Between panels, inches.
+        margin: Left of the first column, and below the last row, inches.
+    """
+    columns = min(columns, count)
+    lines = -(-count // columns)
+    width = margin[0] + columns * size[0] + (columns - 1) * gap[0] + 0.25
+    width = max(width, 6.6)  # titles and legends need some, however few panels there are
+    height = top + lines * size[1] + (lines - 1) * gap[1] + margin[1]
+    figure = Figure(figsize=(width, height))
+    axes = []
+    for index in range(count):
+        row, column = divmod(index, columns)
+        left = margin[0] + column * (size[0] + gap[0])
+        bottom = height - top - (row + 1) * size[1] - row * gap[1]
+        box = (left / width, bottom / height, size[0] / width, size[1] / height)
+        axes.append(figure.add_axes(box))
+    return figure, axes
+
+
+def head(figure: Figure, title: str, notes: Sequence[str]) -> None:
+    """Write a figure's title and the lines below it into its top left corner."""
+    _, height = figure.get_size_inches()
+    write(figure, 0.2, height - 0.26, title, size=12, weight="bold")
+    for number, note in enumerate(notes):
+        write(figure, 0.2, height - 0.52 - 0.19 * number, note, size=9)
+
+
+def legend(
+    figure: Figure, handles: Sequence[Artist], below: float, columns: int | None = None
+) -> None:
+    """Put a legend in lines ``below`` so many inches from the upper edge."""
+    width, height = figure.get_size_inches()
+    figure.legend(
+        handles=list(handles),
+        loc="upper left",
+        bbox_to_anchor=(0.12 / width, 1 - below / height),
+        ncols=columns or len(handles),
+        fontsize=9,
+        handlelength=2.2,
+        columnspacing=1.6,
+        borderaxespad=0,
+    )
+
+
+def write(figure: Figure, x: float, y: float, text: str, **looks: Any) -> None:
+    """Write a text ``x`` and ``y`` inches from a figure's bottom left corner."""
+    width, height = figure.get_size_inches()
+    figure.text(x / width, y / height, text, **{"ha": "left", "va": "center", **looks})
+
+
+def rate_axis(axes: Axes, *, labelled: bool, label: str = "rate") -> None:
+    """Make y a rate from 0 to 1; a little room shows marks at both ends whole."""
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    if labelled:
+        axes.set_ylabel(label)
+
+
+def eps_axis(axes: Axes, eps: Sequence[float], *, labelled: bool) -> None:
+    """Make x the radii audited, each with its tick; crowded labels are left out."""
+    low, high = min(eps), max(eps)
+    room = (high - low) * 0.08 or high * 0.5
+    axes.set_xlim(max(0.0, low - room), high + room)
+    shown: list[float] = []
+    for value in eps:
+        if not shown or value - shown[-1] > 0.17 * (high - low):
+            shown.append(value)
+    labels = [short_eps(value) if value in shown else "" for value in eps]
+    axes.set_xticks(list(eps), labels)
+    if labelled:
+        axes.set_xlabel("eps (Linf, pixel range 1)")
+
+
+def drawable(text: str, longest: int) -> str:
+    """Cut a text to ``longest`` letters, all of which the font has."""
+    font = font_manager.get_font(font_manager.findfont(_FONT))
+    known = "".join(c if font.get_char_index(ord(c)) else "\ufffd" for c in visible(text))
+    return known if len(known) <= longest else known[: longest - 1] + "…"

@@ -1,0 +1,109 @@
+"""Draws how well adversarial images are traced to the device that they were made on."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from fleet.audit.trace_result import SCORES, TraceAudit, TraceRate
+from fleet.reports import drawing
+from fleet.reports.flags import flag
+from fleet.reports.palette import ADAPTIVE, ALARM, EDGE, FLIP, GREEDY, INK
+from fleet.reports.ramp import ink_color, ramp_color
+from fleet.reports.wording import format_rate, short_eps
+
+_LOOKS = {"deviation": (FLIP, "s"), "alignment": (ADAPTIVE, "o"), "combined": (GREEDY, "D")}
+_NUMBERED = 20  # devices up to which the confusion matrix holds numbers
+
+
+def draw(audit: TraceAudit) -> Figure:
+    """For each eps the confusion matrix of single images, and top-1 of every score."""
+    names = [drawing.drawable(device.name, 18) for device in audit.devices]
+    cell = 0.42 if len(names) <= _NUMBERED else 0.15
+    side = max(1.9, cell * len(names))
+    named = 0.25 + max(map(len, names)) * 0.078
+    top, line = 1.45, side + max(named, 0.6) + 0.7
+    width = named + side + 1.1 + 3.4
+    height = top + len(audit.eps) * line
+    figure = Figure(figsize=(max(width, 6.6), height))
+    notes = [
+        "Left: device that is named (column) for images made on each device (row), single "
+        "images, best score.",
+        "Right: share that names its source, 95 % intervals; dashed: guessing.",
+    ]
+    drawing.head(figure, "Trace: on which device were the images made?", notes)
+    drawing.legend(figure, _legend(), 0.85)
+    flagged = flag(audit)
+    if flagged:
+        words = f"{drawing.drawable(flagged.short, 80)} failed"
+        drawing.write(figure, 0.2, height - 1.25, words, weight="bold", color=ALARM)
+    for number, eps in enumerate(audit.eps):
+        low = height - top - number * line - side - 0.3
+        box = (named / width, low / height, side / width, side / height)
+        matrix = figure.add_axes(box)
+        _confusion(matrix, best_single(audit, eps), names, eps)
+        left = (named + side + 1.1) / width
+        tall = min(side, 3.0)
+        dots = figure.add_axes((left, (low + side - tall) / height, 3.2 / width, tall / height))
+        _dots(dots, [rate for rate in audit.rates if rate.eps == eps])
+    return figure
+
+
+def best_single(audit: TraceAudit, eps: float) -> TraceRate:
+    """The score that names the source of single images most often, naive attacker."""
+    single = [r for r in audit.rates if (r.eps, r.evidence, r.attacker) == (eps, 1, "naive")]
+    return max(single, key=lambda rate: rate.top1 or 0.0)
+
+
+def _confusion(axes: Axes, rate: TraceRate, names: list[str], eps: float) -> None:
+    count = len(names)
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    shares = [[hits / (sum(row.named) or 1) for hits in row.named] for row in rate.confusion]
+    pixels = np.array([[to_rgb(ramp_color(share)) for share in row] for row in shares])
+    axes.imshow(pixels, extent=(0, count, count, 0), interpolation="nearest", aspect="auto")
+    for row, line in enumerate(shares):
+        for column, share in enumerate(line):
+            if count <= _NUMBERED:
+                text = format_rate(share, 2).lstrip("0") if 0 < share < 1 else f"{share:.0f}"
+                looks = {"ha": "center", "va": "center", "fontsize": 8}
+                place = (column + 0.5, row + 0.5)
+                axes.text(*place, text, color=ink_color(ramp_color(share)), **looks)  # type: ignore[arg-type]
+        axes.add_patch(Rectangle((row, row), 1, 1, fill=False, edgecolor=EDGE, lw=1.5))
+    places = [k + 0.5 for k in range(count)]
+    small = 8.5 if count <= _NUMBERED else 6
+    axes.set_xticks(places, names, rotation=90, fontsize=small)
+    axes.set_yticks(places, names, fontsize=small)
+    axes.tick_params(length=0)
+    axes.set_title(f"eps {short_eps(eps)}: {rate.score}, top-1 {format_rate(rate.top1)}")
+
+
+def _dots(axes: Axes, rates: list[TraceRate]) -> None:
+    """Every amount of evidence and attacker is a place, every score a dot in it."""
+    places = list(dict.fromkeys((rate.attacker, rate.evidence) for rate in rates))
+    axes.axhline(rates[0].chance, color=INK, lw=1, ls="--")
+    for rate in rates:
+        color, marker = _LOOKS[rate.score]
+        x = places.index((rate.attacker, rate.evidence)) + 0.22 * (SCORES.index(rate.score) - 1)
+        low, high = rate.top1_interval
+        axes.vlines(x, low, high, color=color, lw=1.5)
+        axes.plot([x], [rate.top1 or 0.0], color=color, marker=marker, ms=5, ls="")
+    labels = [f"{drawing.drawable(attacker, 14)}\nm = {m}" for attacker, m in places]
+    turn = 0 if len(places) <= 4 else 90
+    axes.set_xticks(range(len(places)), labels, rotation=turn, fontsize=8.5)
+    axes.set_xlim(-0.6, len(places) - 0.4)
+    axes.grid(visible=False, axis="x")
+    drawing.rate_axis(axes, labelled=True, label="top-1")
+
+
+def _legend() -> list[Line2D]:
+    lines = [
+        Line2D([], [], color=color, marker=marker, ls="", ms=5, label=score)
+        for score, (color, marker) in _LOOKS.items()
+    ]
+    return [*lines, Line2D([], [], color=INK, lw=1, ls="--", label="chance")]

@@ -34,7 +34,7 @@ demo: install
 	$(FLEET) audit transfer
 	$(FLEET) package
 	$(FLEET) verify
-	@echo "report: $$(ls -d runs/*/audits/transfer/report.html | tail -n 1)"
+	@echo "report: $$(ls -d runs/*/audits/report.html | tail -n 1)"
 
 test: install
 	$(BIN) -m coverage erase

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from fleet.attacks.ball import Ball, ball
-from fleet.attacks.climb import Batch, Best, Climb, Watch
+from fleet.attacks.climb import Batch, Best, Climb, Judge, Watch
 from fleet.attacks.diversity import View
 from fleet.attacks.gradient import (
     Precision,
     fold,
     input_gradient,
-    objective_values,
     unfold,
 )
 from fleet.attacks.keys import SampleKeys
@@ -71,10 +69,11 @@ class FGSM:
 class PGD:
     """Projected gradient ascent that returns each image's best iterate (Madry et al. 2018).
 
-    The best is the largest value of the objective over all iterates of all runs, the last one
-    included. Through a view the values are not the image's own, so there the best is among the
-    last iterates of the runs. With :class:`fleet.attacks.HalvingStep` it is APGD, with
-    :class:`fleet.attacks.Momentum` MI-FGSM, with :class:`fleet.attacks.InputDiversity` DI.
+    The best is an iterate that evades if there is one, and among equals that of the largest value
+    of the objective, over all iterates of all runs, the last one included. Through a view the
+    values are not the image's own, so there the best is among the last iterates of the runs. With
+    :class:`fleet.attacks.HalvingStep` it is APGD, with :class:`fleet.attacks.Momentum` MI-FGSM,
+    with :class:`fleet.attacks.InputDiversity` DI.
 
     Attributes:
         objective: What to ascend.
@@ -159,16 +158,18 @@ class PGD:
         start = self._start(around, batch, number)
         climb = Climb(
             classifier=classifier,
-            value=self.objective.bind(classifier, batch.labels),
+            judge=Judge(
+                classifier,
+                self.objective.bind(classifier, batch.labels),
+                batch.labels.repeat(self.variants),
+            ),
             precision=self.precision,
             look=None if self.view is None else self.view.begin(batch.keys, number),
             watch=watch,
             variants=self.variants,
         )
         last = climb(start, self.rule.begin(around, self.steps), self.steps, batch.best)
-        with torch.no_grad():
-            values = objective_values(classifier, last, climb.value, self.precision)
-        batch.best.update(last, values)
+        climb.score(last, batch.best)
         batch.last.copy_(last)
 
     def _start(self, around: Ball, batch: Batch, number: int) -> Tensor:

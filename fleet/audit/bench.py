@@ -68,7 +68,7 @@ class Bench:
         return exact_eps(self.eps, self.settings.norm)
 
     def entries(self, protocol: Protocol) -> tuple[Entry, ...]:
-        """Attacks of one protocol."""
+        """Attacks of one protocol, without those that are made for transfer alone."""
         chosen = portfolio(
             self.classifier,
             self.exact,
@@ -78,7 +78,7 @@ class Bench:
             precision=self.settings.precision,
             norm=self.settings.norm,
         )
-        return tuple(entry for entry in chosen if entry.protocol == protocol)
+        return tuple(e for e in chosen if e.protocol == protocol and not e.transfer)
 
     def attack(self, attack: Attack) -> Tensor:
         """Attack the images; where some returned image evades, bool (B,)."""

@@ -12,10 +12,11 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from fleet.audit.checks.verdicts import graded, percent, points
-from fleet.audit.coalition_evidence import CoalitionEvidence, View
+from fleet.audit.coalition_evidence import CoalitionEvidence
 from fleet.audit.coalition_result import Choice, CoalitionAudit, CurvePoint
 from fleet.audit.coalition_trials import Tried
 from fleet.audit.result import Check, Verdict
+from fleet.audit.risk import Floats
 
 WEAKER = (0.02, 0.10)
 JOINT_EXCESS = (0.01, 0.05)
@@ -73,11 +74,11 @@ def weightings(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iter
 
 
 def white_box(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
-    """C2: one image for several owned devices may not do better than one made for each alone."""
+    """C2: one image for several owned devices may not do better than those for each alone."""
     del curve
     excesses = []
     for view in evidence.views():
-        own = _own_rates(view)
+        own = _own_rates(evidence, view.level)
         for tried in _colluding(evidence):
             rates = view.rates(tried)
             excesses += [
@@ -93,7 +94,7 @@ def white_box(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Itera
         title="Joint attack below white-box",
         verdict=_graded(excess, *JOINT_EXCESS),
         finding=f"largest difference {100 * excess:+.1f} points: {device} under the images of "
-        f"{coalition} against its own, {view.attack} at eps {view.eps:.4g}",
+        f"{coalition} ({view.attack}) against its own, at eps {view.eps:.4g}",
         threshold=f"above by more than {points(JOINT_EXCESS[0])} warns, by more than "
         f"{points(JOINT_EXCESS[1])} fails",
     )
@@ -153,20 +154,16 @@ def noise(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[
     """C5: random signs may not do better than a device's own gradients."""
     del curve
     excesses = []
-    for view in evidence.views():
-        own = _own_rates(view)
-        floors = {f.victim: f.outcome.rate("evade") for f in evidence.noise if f.eps == view.eps}
-        excesses += [
-            ((floors[name] or 0.0) - rate, name, view)
-            for name, rate in zip(evidence.fleet, own, strict=True)
-        ]
-    excess, name, view = max(excesses, key=lambda item: item[0])
+    for level, eps in enumerate(evidence.settings.eps):
+        floors = {f.victim: f.outcome.rate("evade") for f in evidence.noise if f.eps == eps}
+        own = zip(evidence.fleet, _own_rates(evidence, level), strict=True)
+        excesses += [((floors[name] or 0.0) - float(rate), name, eps) for name, rate in own]
+    excess, name, eps = max(excesses, key=lambda item: item[0])
     yield Check(
         id="C5",
         title="Gradients beat noise",
         verdict=_graded(excess, NOISE_EXCESS, NOISE_EXCESS),
-        finding=f"noise less gradients at most {100 * excess:+.1f} points: {name}, {view.attack} "
-        f"at eps {view.eps:.4g}",
+        finding=f"noise less gradients at most {100 * excess:+.1f} points: {name} at eps {eps:.4g}",
         threshold=f"noise ahead of a device's own attack by more than {points(NOISE_EXCESS)} fails",
     )
 
@@ -218,11 +215,15 @@ def _owned(curve: Sequence[CurvePoint], attack: str) -> dict[tuple[float, int], 
     }
 
 
-def _own_rates(view: View) -> list[float]:
-    """Each device's evade rate under images made on it alone, in fleet order."""
-    evidence = view.evidence
-    rates = {tried.coalition.owned[0]: view.rates(tried) for tried in evidence.chosen("random", 1)}
-    return [float(rates[name][i]) for i, name in enumerate(evidence.fleet)]
+def _own_rates(evidence: CoalitionEvidence, level: int) -> Floats:
+    """Evade rate of each device under images made on it alone, worst case over all attacks."""
+    number = {name: i for i, name in enumerate(evidence.fleet)}
+    rates = np.zeros(len(number))
+    for tried in evidence.chosen("random", 1):
+        i = number[tried.coalition.owned[0]]
+        worst = tried.outcomes[level, :, i].max(axis=0)
+        rates[i] = (worst[evidence.correct[i]] > 0).mean()
+    return rates
 
 
 def _colluding(evidence: CoalitionEvidence) -> list[Tried]:

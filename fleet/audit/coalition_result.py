@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome
-from fleet.audit.stored import load, save
+from fleet.audit.stored import load, save, to_document
 
 SCHEMA = "fleet.audit.coalition/1"
 
@@ -357,6 +357,10 @@ class CoalitionAudit:
             if floor.victim == victim and floor.eps == eps:
                 return floor
         raise KeyError((victim, eps))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values with the schema's name."""
+        return to_document(self, SCHEMA)
 
     def save(self, path: Path) -> None:
         """Write the audit, whole or not at all.

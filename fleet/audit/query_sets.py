@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -141,6 +142,8 @@ def outcomes_on(member: Member, images: Tensor, labels: Tensor, batch_size: int)
     Raises:
         AuditError: An output is NaN or infinite.
     """
+    if images[0].numel() == 0:
+        return np.zeros(images.shape[:2], dtype=np.int8)
     device = member.classifier.mean.device
     everywhere = labels.repeat(len(images))
     decided = []

@@ -5,6 +5,7 @@ Surrogates share nothing, so their rows run as independent jobs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -56,7 +57,9 @@ def attack_surrogate(
         settings: How thoroughly.
         progress: Called after each batch with (done, total, text).
     """
-    batches = torch.arange(len(sample.images)).split(settings.batch_size)
+    # Equal batches: kernels for under four images round otherwise, and a rest may be one image.
+    count = math.ceil(len(sample.images) / settings.batch_size)
+    batches = torch.arange(len(sample.images)).tensor_split(count)
     total = len(batches) * len(settings.eps)
     names: tuple[AttackName, ...] = ()
     levels = []

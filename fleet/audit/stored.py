@@ -36,7 +36,10 @@ def from_document(kind: type[Result], data: Any, schema: str) -> Result:
             contradicts itself.
     """
     if not isinstance(data, dict):
-        raise AuditError("this is not an audit", hint="`fleet audit` writes one as a JSON object")
+        raise AuditError(
+            "this is not an audit",
+            hint="`fleet audit` writes one as a JSON object",
+        )
     if data.get("schema") != schema:
         raise AuditError(
             f"audit schema is {data.get('schema')!r}, not {schema!r}",

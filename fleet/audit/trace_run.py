@@ -54,11 +54,12 @@ class _Own:
     intervals: bool
 
 
+# No device can have such a name: names of devices hold no spaces.
 _OWN = {
-    "own-logits-1": _Own("known", intervals=False),
-    "own-interval-1": _Own("known", intervals=True),
-    "own-logits-2": _Own("new", intervals=False),
-    "own-interval-2": _Own("new", intervals=True),
+    "own logits 1": _Own("known", intervals=False),
+    "own interval 1": _Own("known", intervals=True),
+    "own logits 2": _Own("new", intervals=False),
+    "own interval 2": _Own("new", intervals=True),
 }
 
 

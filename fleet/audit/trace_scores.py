@@ -48,6 +48,8 @@ def raw_scores(
     Returns:
         float64 (2, N, D): deviation, then alignment, for D devices.
     """
+    if len(originals) == 0:
+        return torch.zeros(2, 0, len(members), dtype=torch.float64)
     columns = []
     for member in members:
         parts = [

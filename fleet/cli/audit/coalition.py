@@ -153,15 +153,17 @@ def _listed(family: FamilySpec, settings: CoalitionSettings) -> tuple[Coalition,
 
 
 def _report(run: RunDirectory, audit: CoalitionAudit, output: Output) -> None:
-    from fleet.audit.coalition_result import SCHEMA
-    from fleet.audit.stored import to_document
+    from fleet.cli.audit.publish import publish
     from fleet.reports.coalition_terminal import coalition_view
 
-    path = run.audit("coalition") / "audit.json"
-    audit.save(path)
-    output.data(coalition_view(audit), to_document(audit, SCHEMA))
-    output.note(f"wrote {path}")
-    output.next_command("fleet package")
+    publish(
+        audit,
+        run,
+        "coalition",
+        coalition_view(audit),
+        output,
+        then="fleet audit query",
+    )
 
 
 def _judge(

@@ -39,8 +39,8 @@ def crosscheck(
     eps: EpsOption = None,
     images: ImagesOption = 200,
     split: SplitOption = SplitChoice.test,
-    steps: StepsOption = 20,
-    restarts: RestartsOption = 2,
+    steps: StepsOption = 15,
+    restarts: RestartsOption = 3,
     seed: SeedOption = 0,
     tool: Annotated[
         list[str] | None,

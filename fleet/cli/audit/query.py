@@ -133,16 +133,17 @@ def query(
 
 
 def _report(run: RunDirectory, audit: QueryAudit, output: Output) -> None:
+    from fleet.cli.audit.publish import publish
     from fleet.reports.query_terminal import query_view
-    from fleet.reports.write import render_run_reports
 
-    path = run.audit("query") / "audit.json"
-    audit.save(path)
-    written = render_run_reports(path.parent.parent)
-    output.data(query_view(audit), audit.to_dict())
-    for name in (path, *written):
-        output.note(f"wrote {name}")
-    output.next_command("fleet audit trace")
+    publish(
+        audit,
+        run,
+        "query",
+        query_view(audit),
+        output,
+        then="fleet audit trace",
+    )
 
 
 def _judge(

@@ -124,16 +124,17 @@ def trace(
 
 
 def _report(run: RunDirectory, audit: TraceAudit, output: Output) -> None:
+    from fleet.cli.audit.publish import publish
     from fleet.reports.trace_terminal import trace_view
-    from fleet.reports.write import render_run_reports
 
-    path = run.audit("trace") / "audit.json"
-    audit.save(path)
-    written = render_run_reports(path.parent.parent)
-    output.data(trace_view(audit), audit.to_dict())
-    for name in (path, *written):
-        output.note(f"wrote {name}")
-    output.next_command("fleet audit trace --adversarial FILE --originals FILE")
+    publish(
+        audit,
+        run,
+        "trace",
+        trace_view(audit),
+        output,
+        then="fleet audit trace --adversarial FILE --originals FILE",
+    )
 
 
 def _name(

@@ -50,8 +50,8 @@ def transfer(
     norm: NormOption = NormChoice.linf,
     images: ImagesOption = 500,
     split: SplitOption = SplitChoice.test,
-    steps: StepsOption = 20,
-    restarts: RestartsOption = 2,
+    steps: StepsOption = 15,
+    restarts: RestartsOption = 3,
     seed: SeedOption = 0,
     sets_from: SetsFromOption = None,
     jobs: JobsOption = None,
@@ -123,13 +123,14 @@ def _run(
 
 
 def _report(run: RunDirectory, audit: TransferAudit, output: Output) -> None:
+    from fleet.cli.audit.publish import publish
     from fleet.reports.terminal import audit_view
-    from fleet.reports.write import render_run_reports
 
-    path = run.audit("transfer") / "audit.json"
-    audit.save(path)
-    written = render_run_reports(path.parent.parent)
-    output.data(audit_view(audit), audit.to_dict())
-    for name in (path, *written):
-        output.note(f"wrote {name}")
-    output.next_command("fleet package")
+    publish(
+        audit,
+        run,
+        "transfer",
+        audit_view(audit),
+        output,
+        then="fleet package",
+    )

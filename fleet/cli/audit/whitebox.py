@@ -37,8 +37,8 @@ def whitebox(
     norm: NormOption = NormChoice.linf,
     images: ImagesOption = 500,
     split: SplitOption = SplitChoice.test,
-    steps: StepsOption = 20,
-    restarts: RestartsOption = 2,
+    steps: StepsOption = 15,
+    restarts: RestartsOption = 3,
     seed: SeedOption = 0,
     jobs: JobsOption = None,
     max_asr: MaxAsrOption = None,
@@ -93,13 +93,14 @@ def whitebox(
 
 
 def _report(run: RunDirectory, audit: WhiteboxAudit, output: Output) -> None:
+    from fleet.cli.audit.publish import publish
     from fleet.reports.whitebox_terminal import whitebox_view
-    from fleet.reports.write import render_run_reports
 
-    path = run.audit("whitebox") / "audit.json"
-    audit.save(path)
-    written = render_run_reports(path.parent.parent)
-    output.data(whitebox_view(audit), audit.to_dict())
-    for name in (path, *written):
-        output.note(f"wrote {name}")
-    output.next_command("fleet audit transfer")
+    publish(
+        audit,
+        run,
+        "whitebox",
+        whitebox_view(audit),
+        output,
+        then="fleet audit transfer",
+    )

@@ -113,9 +113,19 @@ def test_the_best_iterate_is_returned_and_not_the_last(linear: Make) -> None:
     classifier = linear(W, -743.0)
     x = torch.full((1, 1, 2, 2), 128 / 255)
     for steps in (1, 2, 3):
-        attack = PGD(Peak(), 0.1, steps, SignStep(1.0))
+        attack = PGD(Peak(), 0.001, steps, SignStep(1.0))  # o stays within 25 +- 2.6, inside
         best = attack(classifier, x, torch.tensor([1]), keys(1))[0]
         assert torch.equal(best, x)
+
+
+def test_an_iterate_that_evades_is_returned_though_the_objective_prefers_another(
+    linear: Make,
+) -> None:
+    classifier = linear(W, -743.0)
+    x = torch.full((1, 1, 2, 2), 128 / 255)
+    for steps in (2, 3):  # the second of these ends at the image again
+        best = PGD(Peak(), 0.1, steps, SignStep(1.0))(classifier, x, torch.tensor([1]), keys(1))[0]
+        assert classifier.decode(classifier(best)).item() != 1
 
 
 def test_the_last_iterate_is_scored_too(linear: Make) -> None:

@@ -74,7 +74,7 @@ def with_images(count: int) -> Attacker:
 
 
 def test_a_surrogate_learns_the_victim_from_its_answers(attacker: Attacker) -> None:
-    """It agrees with most answers that name a class, by guessing with a third; None it cannot say."""
+    """It agrees with most answers that name a class (guessing: a third); None it cannot say."""
     surrogate = imitate(victim(), attacker, 300, 0)
     held_out = draw(attacker, 600, 0)[300:]
     wanted = ask(victim(), attacker.images[held_out])

@@ -39,8 +39,8 @@ def test_counts_below_one_are_refused(name: str) -> None:
 
 def test_settings_are_plain_json() -> None:
     assert TransferSettings(eps=(0.1,)).to_dict() == {
-        "eps": [0.1], "steps": 20, "restarts": 2, "batch_size": 128, "seed": 0,
-        "noise_draws": 5, "targets": "neighbours", "precision": "bf16", "norm": "linf",
+        "eps": [0.1], "steps": 15, "restarts": 3, "batch_size": 128, "seed": 0,
+        "noise_draws": 7, "targets": "neighbours", "precision": "bf16", "norm": "linf",
     }  # fmt: skip
 
 

@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from fleet.assembly import load_images
+from fleet.attacks import Precision
 from fleet.audit import run as audit_run
 from fleet.audit.members import TransferSettings, load_member
 from fleet.audit.result import TransferAudit
-from fleet.audit.run import AuditJob, audit_run_transfer, take_sample
+from fleet.audit.rows import attack_surrogate
+from fleet.audit.run import AuditJob, audit_run_transfer, load_audited, take_sample
+from fleet.audit.scoring import score_sets
 from fleet.audit.transfer import audit_transfer
 from fleet.audit.whitebox_run import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
@@ -144,19 +147,31 @@ def test_what_is_finished_is_used_again_and_what_is_damaged_is_made_again(
     assert steps["try on door"] == [1 / 3, 2 / 3, 1.0]
 
 
-def test_results_do_not_depend_on_the_number_of_processes_nor_on_batches(
-    run: RunDirectory, first: TransferAudit
+def test_results_do_not_depend_on_the_number_of_processes(
+    run: RunDirectory, tmp_path: Path
 ) -> None:
-    shutil.rmtree(run.audit("transfer"))
-    again = audit(run, workers=2, batch_size=9)
-    settings = {**again.settings, "batch_size": SETTINGS.batch_size}
-    values = {
-        name: text.replace("batch_size=9", f"batch_size={SETTINGS.batch_size}")
-        for name, text in settings["attack_values"].items()
-    }
-    again = replace(again, settings={**settings, "attack_values": values})
-    assert comparable(again) == comparable(first)
-    audit(run)
+    found = []
+    for workers in (0, 2):
+        copy = RunDirectory(tmp_path / str(workers) / run.name)
+        shutil.copytree(run.root, copy.root, ignore=shutil.ignore_patterns("audits"))
+        settings = replace(SETTINGS, eps=(0.2,), steps=1)
+        found.append(audit_run_transfer(copy, settings, images=6, workers=workers))
+    assert comparable(found[0]) == comparable(found[1])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_images_and_outcomes_do_not_depend_on_the_batch_size(
+    run: RunDirectory, precision: Precision
+) -> None:
+    whole = replace(SETTINGS, precision=precision, restarts=2)
+    for name in NAMES:
+        member, sample = load_audited(AuditJob(run, name, whole, 13, "test"))
+        sets = attack_surrogate(member, sample, whole)
+        outcomes = score_sets(member, sample, sets.images, whole).outcomes
+        for size in (5, 12):  # 4, 4 and 5 images; 6 and 7
+            parts = replace(whole, batch_size=size)
+            assert torch.equal(attack_surrogate(member, sample, parts).images, sets.images)
+            assert (score_sets(member, sample, sets.images, parts).outcomes == outcomes).all()
 
 
 def test_another_device_costs_one_row_and_one_column(
@@ -211,7 +226,7 @@ def test_the_whitebox_audit_of_a_run_is_that_of_its_models_and_resumes(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(SETTINGS, eps=(0.2,))
-    found = audit_run_whitebox(run, settings, images=12, workers=0)
+    found = audit_run_whitebox(run, settings, images=4, workers=0)
     assert [device.name for device in found.devices] == list(NAMES)
     assert found.settings["split"] == "test"
     assert found.provenance["profile_sha256"] == read_family(run).digest()
@@ -219,7 +234,7 @@ def test_the_whitebox_audit_of_a_run_is_that_of_its_models_and_resumes(
     before = {path.name: path.stat().st_mtime_ns for path in nearness.iterdir()}
     calls = spy(monkeypatch)
     (run.audit("whitebox") / "sets" / "door.json").unlink()
-    again = audit_run_whitebox(run, settings, images=12, workers=0)
+    again = audit_run_whitebox(run, settings, images=4, workers=0)
     assert calls == {"attack_surrogate": 1}
     assert replace(again, created=found.created) == found
     assert {path.name: path.stat().st_mtime_ns for path in nearness.iterdir()} == before

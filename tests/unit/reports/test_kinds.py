@@ -41,7 +41,7 @@ def test_nothing_to_read_is_an_error_that_says_why(tmp_path):
         read_audits(tmp_path)
     (tmp_path / "query").mkdir()
     (tmp_path / "query" / "audit.json").write_text("[]")
-    with pytest.raises(AuditError, match=r"query/audit\.json: audit schema is None"):
+    with pytest.raises(AuditError, match=r"query/audit\.json: this is not an audit"):
         read_audits(tmp_path)
 
 

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from fleet.audit.coalition_result import CoalitionAudit, CurvePoint
+from fleet.audit.coalition.result import CoalitionAudit, CurvePoint
 from fleet.reports import drawing
 from fleet.reports.flags import flag
 from fleet.reports.palette import ADAPTIVE, ALARM, GREEDY, INK, NOISE

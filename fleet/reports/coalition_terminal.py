@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.audit.coalition_result import CoalitionAudit, CurvePoint
+from fleet.audit.coalition.result import CoalitionAudit, CurvePoint
 from fleet.audit.result import Check
 from fleet.reports.wording import ABSENT, format_eps, format_interval, format_rate, visible
 

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.audit.crosscheck_result import Crosscheck, ToolFigure
+from fleet.audit.crosscheck.result import Crosscheck, ToolFigure
 from fleet.audit.result import Outcome
 from fleet.reports.wording import format_eps, visible
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fleet.audit.coalition_result import CoalitionAudit
-from fleet.audit.query_result import QueryAudit
-from fleet.audit.trace_result import TraceAudit
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.coalition.result import CoalitionAudit
+from fleet.audit.query.result import QueryAudit
+from fleet.audit.trace.result import TraceAudit
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports.csv_table import Row, csv_text, decimals, failed_checks, outcome_columns, plain
 
 

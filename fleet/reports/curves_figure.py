@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from fleet.audit.result import Outcome, Protocol
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import drawing
 from fleet.reports.findings import Kind
 from fleet.reports.flags import audited_protocols, flag

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fleet.audit.result import Check, Protocol, TransferAudit, Verdict
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports.kinds import Audit
 from fleet.reports.wording import visible
 

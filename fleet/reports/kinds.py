@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from fleet.audit.coalition_result import CoalitionAudit
-from fleet.audit.query_result import QueryAudit
+from fleet.audit.coalition.result import CoalitionAudit
+from fleet.audit.query.result import QueryAudit
 from fleet.audit.result import AuditedDevice, TransferAudit
-from fleet.audit.trace_result import TraceAudit
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.trace.result import TraceAudit
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.errors import AuditError
 
 AuditKind = Literal["whitebox", "transfer", "coalition", "query", "trace"]

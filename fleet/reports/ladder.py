@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard, TypeVar
 
-from fleet.audit.coalition_result import CoalitionAudit
-from fleet.audit.query_result import QueryAudit
+from fleet.audit.coalition.result import CoalitionAudit
+from fleet.audit.query.result import QueryAudit
 from fleet.audit.result import Cell, Outcome, TransferAudit
 from fleet.audit.statistics import wilson_interval
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports.findings import fleet_cells, nobody_cells
 from fleet.reports.flags import Flag, audited_protocols, flag
 from fleet.reports.kinds import Audit, AuditKind, AuditReport, kind_of

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import drawing
 from fleet.reports.own_rates import grouped
 from fleet.reports.palette import ADAPTIVE, INK

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet.audit.result import AuditedDevice, Outcome, Protocol
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports.flags import audited_protocols
 from fleet.reports.orders import control_mark
 

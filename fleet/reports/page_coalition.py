@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleet.audit.coalition_result import CoalitionAudit, CurvePoint
+from fleet.audit.coalition.result import CoalitionAudit, CurvePoint
 from fleet.reports.flags import flag
 from fleet.reports.wording import format_count, format_eps, format_interval, format_rate
 

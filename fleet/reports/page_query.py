@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleet.audit.query_result import QueryAudit, QueryCurve
+from fleet.audit.query.result import QueryAudit, QueryCurve
 from fleet.audit.statistics import wilson_interval
 from fleet.reports.flags import flag
 from fleet.reports.page_transfer import rate_and_interval

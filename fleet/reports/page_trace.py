@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleet.audit.trace_result import EvasionPrice, TraceAudit, TraceRate
+from fleet.audit.trace.result import EvasionPrice, TraceAudit, TraceRate
 from fleet.reports.flags import flag
 from fleet.reports.wording import format_eps, format_interval, format_rate
 

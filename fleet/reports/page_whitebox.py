@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.audit.result import AuditedDevice, Outcome, Protocol
-from fleet.audit.whitebox_result import MinimumDistance, WhiteboxAudit, WhiteboxFigure
+from fleet.audit.whitebox.result import MinimumDistance, WhiteboxAudit, WhiteboxFigure
 from fleet.reports.flags import Flag, audited_protocols, flag
 from fleet.reports.page_transfer import rate_and_interval
 from fleet.reports.wording import ABSENT, format_eps, format_lift, format_rate, short_eps

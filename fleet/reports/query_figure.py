@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fleet.audit.query_result import QueryAudit, QueryCurve, QueryMethod
+from fleet.audit.query.result import QueryAudit, QueryCurve, QueryMethod
 from fleet.reports import drawing
 from fleet.reports.flags import flag
 from fleet.reports.palette import ADAPTIVE, ALARM, FLIP, GREEDY, INK, MASKED, PURPLE

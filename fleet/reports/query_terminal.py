@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.audit.query_result import QueryAudit, QueryCurve, QueryMethod
+from fleet.audit.query.result import QueryAudit, QueryCurve, QueryMethod
 from fleet.reports.flags import checks_with, verdict
 from fleet.reports.terminal import checks_table, verdict_style
 from fleet.reports.wording import (

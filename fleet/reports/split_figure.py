@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fleet.audit.result import Protocol
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import drawing
 from fleet.reports.flags import audited_protocols, flag
 from fleet.reports.orders import control_mark

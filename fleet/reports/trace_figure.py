@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from fleet.audit.trace_result import SCORES, TraceAudit, TraceRate
+from fleet.audit.trace.result import SCORES, TraceAudit, TraceRate
 from fleet.reports import drawing
 from fleet.reports.flags import flag
 from fleet.reports.palette import ADAPTIVE, ALARM, EDGE, FLIP, GREEDY, INK

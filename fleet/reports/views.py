@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fleet.audit.coalition_result import CoalitionAudit
-from fleet.audit.query_result import QueryAudit
+from fleet.audit.coalition.result import CoalitionAudit
+from fleet.audit.query.result import QueryAudit
 from fleet.audit.result import TransferAudit
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import (
     coalition_terminal,
     findings,

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.audit.result import AuditedDevice, Outcome, Protocol
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports.flags import audited_protocols, checks_with, flag, verdict
 from fleet.reports.orders import control_mark
 from fleet.reports.page_whitebox import Column, table_columns, table_rates

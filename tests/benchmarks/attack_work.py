@@ -25,7 +25,7 @@ from fleet.attacks import (
     to_bytes,
 )
 from fleet.attacks.portfolio import ADAPTIVE_STEPS
-from fleet.audit.crosscheck_tools import Assignment, Tool
+from fleet.audit.crosscheck.tools import Assignment, Tool
 from fleet.audit.members import Sample
 from fleet.data import to_unit
 from fleet.encoding import IntervalEncoding

@@ -32,8 +32,8 @@ from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 
 if TYPE_CHECKING:
-    from fleet.audit.coalition_result import CoalitionAudit
-    from fleet.audit.coalition_settings import Coalition, CoalitionSettings
+    from fleet.audit.coalition.result import CoalitionAudit
+    from fleet.audit.coalition.settings import Coalition, CoalitionSettings
     from fleet.profiles.spec import FamilySpec
     from fleet.rundir import RunDirectory
 
@@ -102,9 +102,9 @@ def coalition(
     family = read_family(found)
 
     # These load torch: once the small things are right.
-    from fleet.audit.coalition import require_fleet
-    from fleet.audit.coalition_run import audit_run_coalition
-    from fleet.audit.coalition_settings import CoalitionSettings
+    from fleet.audit.coalition.audit import require_fleet
+    from fleet.audit.coalition.run import audit_run_coalition
+    from fleet.audit.coalition.settings import CoalitionSettings
     from fleet.audit.members import TransferSettings
 
     effort = TransferSettings(
@@ -146,7 +146,7 @@ def coalition(
 
 def _listed(family: FamilySpec, settings: CoalitionSettings) -> tuple[Coalition, ...]:
     """Coalitions that are known before the greedy choice."""
-    from fleet.audit.coalition_settings import choose_coalitions
+    from fleet.audit.coalition.settings import choose_coalitions
 
     names = [device.name for device in family.devices]
     return choose_coalitions(names, (), settings, controls=bool(family.controls))
@@ -169,7 +169,7 @@ def _report(run: RunDirectory, audit: CoalitionAudit, output: Output) -> None:
 def _judge(
     audit: CoalitionAudit, max_share: float | None, fail_on: FailOn | None, output: Output
 ) -> None:
-    from fleet.audit.coalition_checks import masked_coalition
+    from fleet.audit.coalition.checks import masked_coalition
 
     reasons = []
     if fail_on is FailOn.masked and masked_coalition(audit):

@@ -29,8 +29,8 @@ from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 
 if TYPE_CHECKING:
-    from fleet.audit.crosscheck_result import Crosscheck
-    from fleet.audit.crosscheck_tools import Tool
+    from fleet.audit.crosscheck.result import Crosscheck
+    from fleet.audit.crosscheck.tools import Tool
 
 
 def crosscheck(
@@ -78,8 +78,8 @@ def crosscheck(
     found = find_run(run, runs)
     family = read_family(found)
 
-    from fleet.audit.crosscheck import ToolEffort, installed
-    from fleet.audit.crosscheck_run import crosscheck_run
+    from fleet.audit.crosscheck.audit import ToolEffort, installed
+    from fleet.audit.crosscheck.run import crosscheck_run
     from fleet.audit.members import TransferSettings
 
     settings = TransferSettings(
@@ -116,7 +116,7 @@ def crosscheck(
 
 
 def _choose(names: list[str] | None) -> tuple[Tool, ...]:
-    from fleet.audit.crosscheck_tools import TOOLS
+    from fleet.audit.crosscheck.tools import TOOLS
 
     known = {tool.name: tool for tool in TOOLS}
     for name in names or ():

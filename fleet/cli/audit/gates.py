@@ -12,7 +12,7 @@ from fleet.cli.output import Output
 
 if TYPE_CHECKING:
     from fleet.audit.result import TransferAudit
-    from fleet.audit.whitebox_result import WhiteboxAudit
+    from fleet.audit.whitebox.result import WhiteboxAudit
 
 
 def judge(

@@ -32,7 +32,7 @@ from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 
 if TYPE_CHECKING:
-    from fleet.audit.query_result import QueryAudit
+    from fleet.audit.query.result import QueryAudit
     from fleet.rundir import RunDirectory
 
 
@@ -98,8 +98,8 @@ def query(
     found = find_run(run, runs)
     family = read_family(found)
 
-    from fleet.audit.query_run import audit_run_query  # torch, once the small things are right
-    from fleet.audit.query_settings import METHODS, QuerySettings
+    from fleet.audit.query.run import audit_run_query  # torch, once the small things are right
+    from fleet.audit.query.settings import METHODS, QuerySettings
 
     settings = QuerySettings(
         eps=radii or default_eps(family),

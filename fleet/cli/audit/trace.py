@@ -29,7 +29,7 @@ from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 
 if TYPE_CHECKING:
-    from fleet.audit.trace_result import TraceAudit
+    from fleet.audit.trace.result import TraceAudit
     from fleet.rundir import RunDirectory
 
 CalibrationOption = Annotated[
@@ -93,8 +93,8 @@ def trace(
         return
     family = read_family(found)
 
-    from fleet.audit.trace_run import audit_run_trace  # torch, once the small things are right
-    from fleet.audit.trace_settings import TraceSettings
+    from fleet.audit.trace.run import audit_run_trace  # torch, once the small things are right
+    from fleet.audit.trace.settings import TraceSettings
 
     settings = TraceSettings(
         eps=radii or default_eps(family),
@@ -141,7 +141,7 @@ def _name(
     run: RunDirectory, adversarial: Path, originals: Path, labels: Path | None, output: Output
 ) -> None:
     """Trace images of unknown origin."""
-    from fleet.audit.trace_run import trace_files
+    from fleet.audit.trace.run import trace_files
     from fleet.reports.trace_terminal import tracing_view
 
     found = trace_files(run, adversarial, originals, labels)

@@ -26,7 +26,7 @@ from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 
 if TYPE_CHECKING:
-    from fleet.audit.whitebox_result import WhiteboxAudit
+    from fleet.audit.whitebox.result import WhiteboxAudit
     from fleet.rundir import RunDirectory
 
 
@@ -62,7 +62,7 @@ def whitebox(
     family = read_family(found)
 
     from fleet.audit.members import TransferSettings  # torch, once the small things are right
-    from fleet.audit.whitebox_run import audit_run_whitebox
+    from fleet.audit.whitebox.run import audit_run_whitebox
 
     settings = TransferSettings(
         eps=radii or curve_eps(family, norm),

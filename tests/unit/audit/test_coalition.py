@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fleet.audit.coalition import audit_coalition
-from fleet.audit.coalition_result import CoalitionAudit
-from fleet.audit.coalition_settings import (
+from fleet.audit.coalition.audit import audit_coalition
+from fleet.audit.coalition.result import CoalitionAudit
+from fleet.audit.coalition.settings import (
     Coalition,
     CoalitionSettings,
     choose_coalitions,

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fleet.audit.coalition import assemble
-from fleet.audit.coalition_checks import (
+from fleet.audit.coalition.audit import assemble
+from fleet.audit.coalition.checks import (
     clones,
     finite,
     growing,
@@ -20,11 +20,11 @@ from fleet.audit.coalition_checks import (
     weightings,
     white_box,
 )
-from fleet.audit.coalition_counting import count_curves
-from fleet.audit.coalition_evidence import CoalitionEvidence
-from fleet.audit.coalition_result import CurvePoint
-from fleet.audit.coalition_settings import CoalitionSettings, choose_coalitions
-from fleet.audit.coalition_trials import Tried
+from fleet.audit.coalition.counting import count_curves
+from fleet.audit.coalition.evidence import CoalitionEvidence
+from fleet.audit.coalition.result import CurvePoint
+from fleet.audit.coalition.settings import CoalitionSettings, choose_coalitions
+from fleet.audit.coalition.trials import Tried
 from fleet.audit.evidence import Outcomes
 from fleet.audit.members import TransferSettings
 from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome

@@ -11,9 +11,9 @@ import torch
 from typer.testing import CliRunner, Result
 
 from fleet.assembly import load_images
-from fleet.audit.coalition_result import CoalitionAudit
-from fleet.audit.coalition_run import audit_run_coalition, take_held_out, trial_path
-from fleet.audit.coalition_settings import Coalition, CoalitionSettings
+from fleet.audit.coalition.result import CoalitionAudit
+from fleet.audit.coalition.run import audit_run_coalition, take_held_out, trial_path
+from fleet.audit.coalition.settings import Coalition, CoalitionSettings
 from fleet.audit.members import TransferSettings
 from fleet.audit.run import AuditJob, SplitName, take_sample
 from fleet.cli.app import app

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from fleet.audit.coalition_result import (
+from fleet.audit.coalition.result import (
     CoalitionAudit,
     CoalitionTrial,
     CurvePoint,

@@ -17,9 +17,9 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from fleet.audit.crosscheck import ToolEffort, crosscheck, installed
-from fleet.audit.crosscheck_result import Crosscheck, NativeFigure, ToolFigure, ToolVersion
-from fleet.audit.crosscheck_tools import TOOLS, Assignment, Tool
+from fleet.audit.crosscheck.audit import ToolEffort, crosscheck, installed
+from fleet.audit.crosscheck.result import Crosscheck, NativeFigure, ToolFigure, ToolVersion
+from fleet.audit.crosscheck.tools import TOOLS, Assignment, Tool
 from fleet.audit.members import Member, TransferSettings
 from fleet.audit.result import Outcome
 from fleet.encoding import IntervalEncoding
@@ -85,7 +85,7 @@ def test_a_library_that_finds_more_is_named(linear: Maker, monkeypatch: pytest.M
     def blind(member: Member, sample: Any, settings: TransferSettings) -> np.ndarray:
         return np.zeros((1, len(sample.images)), dtype=np.int8)
 
-    monkeypatch.setattr("fleet.audit.crosscheck._native", blind)
+    monkeypatch.setattr("fleet.audit.crosscheck.audit._native", blind)
     member = linear("a", [0.25] * 4, -77.0)
     found = crosscheck([member], *greys(), SETTINGS, tools=[tool(best=best, nothing=nothing)])
     assert [(f.attack, f.more, found.excess(f)) for f in found.exceeding] == [("best", 4, 4 / 6)]
@@ -239,5 +239,5 @@ def test_the_tool_table_names_what_the_extra_installs() -> None:
 
 def test_installed_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     here = {"foolbox": "1", "pyautoattack": "2"}
-    monkeypatch.setattr("fleet.audit.crosscheck.package_version", here.get)
+    monkeypatch.setattr("fleet.audit.crosscheck.audit.package_version", here.get)
     assert [tool.name for tool in installed(TOOLS)] == ["foolbox", "autoattack"]

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fleet.audit.extraction import (
+from fleet.audit.members import Member
+from fleet.audit.query.extraction import (
     OWN,
     Attacker,
     ask,
@@ -16,7 +17,6 @@ from fleet.audit.extraction import (
     imitate,
     own_network,
 )
-from fleet.audit.members import Member
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.models import Classifier

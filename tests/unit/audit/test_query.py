@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from fleet.audit.extraction import Attacker
 from fleet.audit.members import Member
-from fleet.audit.query import audit_query
-from fleet.audit.query_checks import query_checks
-from fleet.audit.query_result import (
+from fleet.audit.query.audit import audit_query
+from fleet.audit.query.checks import query_checks
+from fleet.audit.query.extraction import Attacker
+from fleet.audit.query.result import (
     Fidelity,
     QueryAudit,
     QueryCurve,
@@ -23,7 +23,7 @@ from fleet.audit.query_result import (
     QueryPoint,
     WhiteBox,
 )
-from fleet.audit.query_settings import QuerySettings
+from fleet.audit.query.settings import QuerySettings
 from fleet.audit.result import Check, Outcome
 from fleet.errors import AuditError
 from fleet.reports.query_terminal import query_view, summary_lines

@@ -14,7 +14,7 @@ import torch
 
 from fleet.attacks import FLIP, REJECT, SampleKeys
 from fleet.audit.members import Member, Sample
-from fleet.audit.query_methods import (
+from fleet.audit.query.methods import (
     NO_ATTEMPTS,
     Attempts,
     after,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fleet.audit import risk
+from fleet.audit.coalition import risk
 
 
 def bools(*rows: str) -> risk.Bools:

@@ -19,7 +19,7 @@ from fleet.audit.rows import attack_surrogate
 from fleet.audit.run import AuditJob, audit_run_transfer, load_audited, take_sample
 from fleet.audit.scoring import score_sets
 from fleet.audit.transfer import audit_transfer
-from fleet.audit.whitebox_run import audit_run_whitebox
+from fleet.audit.whitebox.run import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Progress
 from fleet.profiles import load_profile

@@ -18,10 +18,10 @@ from torch import Tensor
 from fleet.audit.members import Member, Sample
 from fleet.audit.result import Check
 from fleet.audit.rows import attack_surrogate
-from fleet.audit.trace import audit_trace, shared_images
-from fleet.audit.trace_checks import trace_checks
-from fleet.audit.trace_evidence import hidden, score_source
-from fleet.audit.trace_result import (
+from fleet.audit.trace.audit import audit_trace, shared_images
+from fleet.audit.trace.checks import trace_checks
+from fleet.audit.trace.evidence import hidden, score_source
+from fleet.audit.trace.result import (
     SCORES,
     Calibration,
     Confusion,
@@ -32,9 +32,9 @@ from fleet.audit.trace_result import (
     TraceRate,
     Tracing,
 )
-from fleet.audit.trace_scores import raw_scores
-from fleet.audit.trace_settings import TraceSettings
-from fleet.audit.trace_unknown import trace
+from fleet.audit.trace.scores import raw_scores
+from fleet.audit.trace.settings import TraceSettings
+from fleet.audit.trace.unknown import trace
 from fleet.errors import AuditError
 from fleet.reports.trace_terminal import summary_lines, trace_view, tracing_view
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fleet.audit.trace_calibration import Floats, calibrate, grouped, standardise
-from fleet.audit.trace_result import Calibration
+from fleet.audit.trace.calibration import Floats, calibrate, grouped, standardise
+from fleet.audit.trace.result import Calibration
 
 
 def constant(own: float, other: float, device: int, n: int = 4, devices: int = 2) -> Floats:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fleet.audit.members import Member, TransferSettings
 from fleet.audit.transfer import audit_transfer
-from fleet.audit.whitebox import audit_whitebox
+from fleet.audit.whitebox.audit import audit_whitebox
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier
 

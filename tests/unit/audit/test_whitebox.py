@@ -13,8 +13,8 @@ from fleet.audit.checks import masked
 from fleet.audit.members import Member, TransferSettings
 from fleet.audit.result import Outcome
 from fleet.audit.transfer import audit_transfer
-from fleet.audit.whitebox import audit_whitebox
-from fleet.audit.whitebox_result import (
+from fleet.audit.whitebox.audit import audit_whitebox
+from fleet.audit.whitebox.result import (
     SCHEMA,
     Margins,
     MinimumDistance,

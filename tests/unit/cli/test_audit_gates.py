@@ -17,7 +17,7 @@ from fleet.audit.result import (
     Role,
     TransferAudit,
 )
-from fleet.audit.whitebox_result import Margins, WhiteboxAudit, WhiteboxFigure
+from fleet.audit.whitebox.result import Margins, WhiteboxAudit, WhiteboxFigure
 from fleet.cli.audit.gates import judge, transfer_above, whitebox_above
 from fleet.cli.audit.options import FailOn, NormChoice, curve_eps, default_eps, parse_radii
 from fleet.cli.output import Output

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fleet.audit.coalition_result import (
+from fleet.audit.coalition.result import (
     CoalitionAudit,
     CoalitionTrial,
     CurvePoint,
@@ -23,7 +23,7 @@ from fleet.audit.coalition_result import (
     VictimOutcome,
 )
 from fleet.audit.evidence import Binarization
-from fleet.audit.query_result import Fidelity, QueryAudit, QueryCurve, QueryPoint, WhiteBox
+from fleet.audit.query.result import Fidelity, QueryAudit, QueryCurve, QueryPoint, WhiteBox
 from fleet.audit.result import (
     AuditedDevice,
     Cell,
@@ -33,7 +33,7 @@ from fleet.audit.result import (
     Outcome,
     TransferAudit,
 )
-from fleet.audit.trace_result import (
+from fleet.audit.trace.result import (
     SCORES,
     Calibration,
     Confusion,
@@ -43,7 +43,7 @@ from fleet.audit.trace_result import (
     TraceAudit,
     TraceRate,
 )
-from fleet.audit.whitebox_result import (
+from fleet.audit.whitebox.result import (
     Margins,
     MinimumDistance,
     WhiteboxAudit,

@@ -1,7 +1,7 @@
 """The trace audit: given adversarial images and their originals, on which device were they made?
 
 Figures hold for attackers who do not know that they are traced, and for the one evasive attacker
-that is tried (:func:`fleet.audit.trace_evidence.hidden`). They say nothing about one who
+that is tried (:func:`fleet.audit.trace.evidence.hidden`). They say nothing about one who
 optimises against the scores, nor about several devices used together.
 """
 
@@ -15,13 +15,13 @@ from typing import Any, get_args
 from torch import Tensor
 
 from fleet.audit.members import Member, Sample, check_members
-from fleet.audit.query_sets import describe, outcomes_on
+from fleet.audit.query.sets import describe, outcomes_on
 from fleet.audit.rows import ProgressHook, attack_surrogate
 from fleet.audit.sets import AdversarialSets
-from fleet.audit.trace_calibration import Floats, calibrate, grouped, standardise
-from fleet.audit.trace_checks import trace_checks
-from fleet.audit.trace_evidence import Role, SourceEvidence, score_source
-from fleet.audit.trace_result import (
+from fleet.audit.trace.calibration import Floats, calibrate, grouped, standardise
+from fleet.audit.trace.checks import trace_checks
+from fleet.audit.trace.evidence import Role, SourceEvidence, score_source
+from fleet.audit.trace.result import (
     SCORES,
     Calibration,
     Confusion,
@@ -32,7 +32,7 @@ from fleet.audit.trace_result import (
     TraceAudit,
     TraceRate,
 )
-from fleet.audit.trace_settings import TraceSettings
+from fleet.audit.trace.settings import TraceSettings
 from fleet.errors import AuditError
 
 

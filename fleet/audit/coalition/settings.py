@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from fleet.audit.coalition_result import Choice
+from fleet.audit.coalition.result import Choice
 from fleet.audit.members import TransferSettings
 from fleet.errors import AuditError
 from fleet.seeding import derive_seed

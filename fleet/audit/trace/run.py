@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from fleet.assembly import load_images
-from fleet.audit.extraction import OWN, own_network
 from fleet.audit.kept import remember
 from fleet.audit.members import Member, Sample, load_member
-from fleet.audit.query_run import attacker_of
-from fleet.audit.query_sets import stored_sets
+from fleet.audit.query.extraction import OWN, own_network
+from fleet.audit.query.run import attacker_of
+from fleet.audit.query.sets import stored_sets
 from fleet.audit.rows import attack_surrogate
 from fleet.audit.run import (
     AuditJob,
@@ -26,12 +26,12 @@ from fleet.audit.run import (
     take_sample,
 )
 from fleet.audit.sets import AdversarialSets
-from fleet.audit.trace import assemble, evidence_of, shared_images, wanted_sets
-from fleet.audit.trace_evidence import Role, SourceEvidence
-from fleet.audit.trace_files import read_images, read_labels
-from fleet.audit.trace_result import TraceAudit, Tracing
-from fleet.audit.trace_settings import TraceSettings
-from fleet.audit.trace_unknown import trace
+from fleet.audit.trace.audit import assemble, evidence_of, shared_images, wanted_sets
+from fleet.audit.trace.evidence import Role, SourceEvidence
+from fleet.audit.trace.files import read_images, read_labels
+from fleet.audit.trace.result import TraceAudit, Tracing
+from fleet.audit.trace.settings import TraceSettings
+from fleet.audit.trace.unknown import trace
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.execution.jobs import ProgressReporter
@@ -139,7 +139,7 @@ def trace_files(
 
     Args:
         run: A run with a trace audit.
-        adversarial: Images, see :func:`fleet.audit.trace_files.read_images`.
+        adversarial: Images, see :func:`fleet.audit.trace.files.read_images`.
         originals: Their originals.
         labels: Their true classes, or None.
 

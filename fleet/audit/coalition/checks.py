@@ -1,6 +1,6 @@
 """Checks C1-C7 of a coalition audit: would a hostile reviewer believe the figures?
 
-Pure functions from :class:`~fleet.audit.coalition_evidence.CoalitionEvidence` to verdicts; rules,
+Pure functions from :class:`~fleet.audit.coalition.evidence.CoalitionEvidence` to verdicts; rules,
 thresholds and reasons are in docs/coalitions.md. A check that has nothing to look at gives none.
 """
 
@@ -12,11 +12,11 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from fleet.audit.checks.verdicts import graded, percent, points
-from fleet.audit.coalition_evidence import CoalitionEvidence
-from fleet.audit.coalition_result import Choice, CoalitionAudit, CurvePoint
-from fleet.audit.coalition_trials import Tried
+from fleet.audit.coalition.evidence import CoalitionEvidence
+from fleet.audit.coalition.result import Choice, CoalitionAudit, CurvePoint
+from fleet.audit.coalition.risk import Floats
+from fleet.audit.coalition.trials import Tried
 from fleet.audit.result import Check, Verdict
-from fleet.audit.risk import Floats
 
 WEAKER = (0.02, 0.10)
 JOINT_EXCESS = (0.01, 0.05)

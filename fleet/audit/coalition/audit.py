@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fleet.audit import risk
-from fleet.audit.coalition_checks import run_coalition_checks
-from fleet.audit.coalition_counting import (
+from fleet.audit.coalition import risk
+from fleet.audit.coalition.checks import run_coalition_checks
+from fleet.audit.coalition.counting import (
     count_curves,
     count_effective,
     count_half_points,
     count_inputs,
     count_trials,
 )
-from fleet.audit.coalition_evidence import CoalitionEvidence
-from fleet.audit.coalition_result import CoalitionAudit, GreedyStep
-from fleet.audit.coalition_settings import Coalition, CoalitionSettings, choose_coalitions
-from fleet.audit.coalition_trials import Tried, attack_together, try_coalition
+from fleet.audit.coalition.evidence import CoalitionEvidence
+from fleet.audit.coalition.result import CoalitionAudit, GreedyStep
+from fleet.audit.coalition.settings import Coalition, CoalitionSettings, choose_coalitions
+from fleet.audit.coalition.trials import Tried, attack_together, try_coalition
 from fleet.audit.counting import count
 from fleet.audit.evidence import Outcomes
 from fleet.audit.members import Member, Sample, check_members

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleet.audit import risk
-from fleet.audit.coalition_result import PICKED, Choice, GreedyStep
-from fleet.audit.coalition_settings import CoalitionSettings
-from fleet.audit.coalition_trials import Tried
+from fleet.audit.coalition import risk
+from fleet.audit.coalition.result import PICKED, Choice, GreedyStep
+from fleet.audit.coalition.risk import Bools, Floats
+from fleet.audit.coalition.settings import CoalitionSettings
+from fleet.audit.coalition.trials import Tried
 from fleet.audit.evidence import Outcomes
 from fleet.audit.result import AuditedDevice, NoiseFloor
-from fleet.audit.risk import Bools, Floats
 
 
 @dataclass(frozen=True, eq=False)

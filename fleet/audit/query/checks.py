@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from fleet.audit.checks.verdicts import Excess, excess_check, percent, points
-from fleet.audit.query_result import QueryCurve, QueryMethod, WhiteBox
+from fleet.audit.query.result import QueryCurve, QueryMethod, WhiteBox
 from fleet.audit.result import Check
 
 WHITE_BOX_TOLERANCE = 0.005

@@ -6,7 +6,6 @@ from fleet.assembly import load_images
 from fleet.audit.examination import Examination
 from fleet.audit.kept import remember
 from fleet.audit.members import TransferSettings
-from fleet.audit.nearness import Nearness, measure_nearness
 from fleet.audit.run import (
     AuditJob,
     OnEvent,
@@ -19,8 +18,9 @@ from fleet.audit.run import (
     take_sample,
     versions,
 )
-from fleet.audit.whitebox import assemble_whitebox
-from fleet.audit.whitebox_result import WhiteboxAudit
+from fleet.audit.whitebox.audit import assemble_whitebox
+from fleet.audit.whitebox.nearness import Nearness, measure_nearness
+from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.execution.jobs import ProgressReporter
 from fleet.rundir import RunDirectory
 

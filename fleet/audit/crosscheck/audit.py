@@ -20,8 +20,8 @@ from torch import Tensor
 
 from fleet.attacks import PseudoLogits, attackable, exact_eps, radius, reproject, to_bytes
 from fleet.audit.counting import WORST, attack_rows, count
-from fleet.audit.crosscheck_result import Crosscheck, NativeFigure, ToolFigure, ToolVersion
-from fleet.audit.crosscheck_tools import TOOLS, Assignment, Attack, Tool
+from fleet.audit.crosscheck.result import Crosscheck, NativeFigure, ToolFigure, ToolVersion
+from fleet.audit.crosscheck.tools import TOOLS, Assignment, Attack, Tool
 from fleet.audit.evidence import Outcomes
 from fleet.audit.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.rows import ProgressHook, attack_surrogate

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from fleet.attacks import radius
-from fleet.audit.query_result import QueryMethod
+from fleet.audit.query.result import QueryMethod
 from fleet.errors import AuditError
 
 METHODS: tuple[QueryMethod, ...] = get_args(QueryMethod)

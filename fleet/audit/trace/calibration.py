@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.audit.trace_result import SCORES, Calibration, Threshold
+from fleet.audit.trace.result import SCORES, Calibration, Threshold
 from fleet.seeding import derive_seed
 
 Floats = NDArray[np.float64]

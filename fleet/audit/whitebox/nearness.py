@@ -16,7 +16,7 @@ from fleet.attacks.linear import DeepFool, first_order_margins
 from fleet.attacks.minimum import Minimum, round_to_bytes
 from fleet.audit.evidence import Outcomes
 from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.whitebox_result import Margins, MinimumDistance
+from fleet.audit.whitebox.result import Margins, MinimumDistance
 from fleet.data import to_unit
 from fleet.models import Classifier
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.audit import risk
-from fleet.audit.coalition_evidence import CoalitionEvidence, View
-from fleet.audit.coalition_result import (
+from fleet.audit.coalition import risk
+from fleet.audit.coalition.evidence import CoalitionEvidence, View
+from fleet.audit.coalition.result import (
     Choice,
     CoalitionTrial,
     CurvePoint,
@@ -21,11 +21,11 @@ from fleet.audit.coalition_result import (
     InputShare,
     VictimOutcome,
 )
-from fleet.audit.coalition_settings import exhaustive
-from fleet.audit.coalition_trials import Tried
+from fleet.audit.coalition.risk import Bools, Floats
+from fleet.audit.coalition.settings import exhaustive
+from fleet.audit.coalition.trials import Tried
 from fleet.audit.counting import count
 from fleet.audit.evidence import Outcomes
-from fleet.audit.risk import Bools, Floats
 from fleet.seeding import derive_seed
 
 _FLIP = 2

@@ -12,11 +12,11 @@ from fleet.audit.checks import run_checks
 from fleet.audit.counting import WORST, attack_rows, count
 from fleet.audit.examination import Examination, examine, gather_evidence
 from fleet.audit.members import Member, Sample, TransferSettings, check_members
-from fleet.audit.nearness import Nearness, measure_nearness
 from fleet.audit.result import Protocol
 from fleet.audit.rows import ProgressHook, attack_surrogate
 from fleet.audit.transfer import record_settings
-from fleet.audit.whitebox_result import WhiteboxAudit, WhiteboxFigure
+from fleet.audit.whitebox.nearness import Nearness, measure_nearness
+from fleet.audit.whitebox.result import WhiteboxAudit, WhiteboxFigure
 
 
 def audit_whitebox(

@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.attacks import radius
 from fleet.audit.members import TransferSettings
-from fleet.audit.query_sets import portfolio_settings
+from fleet.audit.query.sets import portfolio_settings
 from fleet.errors import AuditError
 
 

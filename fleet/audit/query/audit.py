@@ -14,10 +14,10 @@ from torch import Tensor
 from fleet.attacks import CORRECT
 from fleet.audit.counting import count
 from fleet.audit.evidence import Outcomes
-from fleet.audit.extraction import Attacker, ask, draw, imitate
 from fleet.audit.members import Member, Sample, TransferSettings, check_members
-from fleet.audit.query_checks import query_checks
-from fleet.audit.query_methods import (
+from fleet.audit.query.checks import query_checks
+from fleet.audit.query.extraction import Attacker, ask, draw, imitate
+from fleet.audit.query.methods import (
     NO_ATTEMPTS,
     Attempts,
     after,
@@ -27,7 +27,7 @@ from fleet.audit.query_methods import (
     noise,
     square,
 )
-from fleet.audit.query_result import (
+from fleet.audit.query.result import (
     Answer,
     Fidelity,
     QueryAudit,
@@ -36,14 +36,14 @@ from fleet.audit.query_result import (
     QueryPoint,
     WhiteBox,
 )
-from fleet.audit.query_sets import (
+from fleet.audit.query.sets import (
     adaptive_images,
     candidates,
     describe,
     outcomes_on,
     portfolio_settings,
 )
-from fleet.audit.query_settings import QuerySettings
+from fleet.audit.query.settings import QuerySettings
 from fleet.audit.result import AuditedDevice, Outcome
 from fleet.audit.rows import ProgressHook, attack_surrogate
 from fleet.audit.sets import AdversarialSets

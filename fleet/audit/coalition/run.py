@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from fleet.assembly import load_images
-from fleet.audit.coalition import (
+from fleet.audit.coalition.audit import (
     Scouted,
     assemble,
     choose_greedy,
@@ -20,9 +20,9 @@ from fleet.audit.coalition import (
     require_fleet,
     scout,
 )
-from fleet.audit.coalition_result import CoalitionAudit
-from fleet.audit.coalition_settings import Coalition, CoalitionSettings
-from fleet.audit.coalition_trials import Fallen, Tried, try_coalition
+from fleet.audit.coalition.result import CoalitionAudit
+from fleet.audit.coalition.settings import Coalition, CoalitionSettings
+from fleet.audit.coalition.trials import Fallen, Tried, try_coalition
 from fleet.audit.kept import remember
 from fleet.audit.members import Member, Sample, load_member
 from fleet.audit.run import (

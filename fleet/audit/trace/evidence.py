@@ -16,13 +16,13 @@ from torch import Tensor
 from fleet.attacks import CORRECT, SampleKeys, radius
 from fleet.audit.evidence import Outcomes
 from fleet.audit.members import Member, Sample
-from fleet.audit.query_sets import adaptive_images, outcomes_on
+from fleet.audit.query.sets import adaptive_images, outcomes_on
 from fleet.audit.result import AuditedDevice
 from fleet.audit.sets import AdversarialSets
-from fleet.audit.trace_calibration import Floats
-from fleet.audit.trace_result import EvasionPrice, TraceAttacker
-from fleet.audit.trace_scores import raw_scores
-from fleet.audit.trace_settings import TraceSettings
+from fleet.audit.trace.calibration import Floats
+from fleet.audit.trace.result import EvasionPrice, TraceAttacker
+from fleet.audit.trace.scores import raw_scores
+from fleet.audit.trace.settings import TraceSettings
 
 Role = Literal["device", "control", "known", "new"]
 """``known`` outsiders set the thresholds; ``new`` ones and controls are only judged by them."""

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import distance
-from fleet.audit.extraction import ask
 from fleet.audit.members import Member, Sample, check_members
-from fleet.audit.trace_calibration import standardise
-from fleet.audit.trace_result import Calibration, Suspect, Tracing
-from fleet.audit.trace_scores import raw_scores
+from fleet.audit.query.extraction import ask
+from fleet.audit.trace.calibration import standardise
+from fleet.audit.trace.result import Calibration, Suspect, Tracing
+from fleet.audit.trace.scores import raw_scores
 from fleet.encoding import REJECTED
 from fleet.errors import AuditError
 

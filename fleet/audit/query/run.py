@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from fleet.assembly import load_images
-from fleet.audit.extraction import Attacker
 from fleet.audit.kept import remember
 from fleet.audit.members import load_member
-from fleet.audit.query import QueriedVictim, assemble, attack_settings, query_victim
-from fleet.audit.query_result import QueryAudit
-from fleet.audit.query_sets import stored_sets
-from fleet.audit.query_settings import QuerySettings
+from fleet.audit.query.audit import QueriedVictim, assemble, attack_settings, query_victim
+from fleet.audit.query.extraction import Attacker
+from fleet.audit.query.result import QueryAudit
+from fleet.audit.query.sets import stored_sets
+from fleet.audit.query.settings import QuerySettings
 from fleet.audit.run import (
     AuditJob,
     OnEvent,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fleet.assembly import load_images
-from fleet.audit.crosscheck import Figures, ToolEffort, collect, crosscheck_device, installed
-from fleet.audit.crosscheck_result import Crosscheck
-from fleet.audit.crosscheck_tools import TOOLS, Tool
+from fleet.audit.crosscheck.audit import Figures, ToolEffort, collect, crosscheck_device, installed
+from fleet.audit.crosscheck.result import Crosscheck
+from fleet.audit.crosscheck.tools import TOOLS, Tool
 from fleet.audit.members import TransferSettings, check_members, load_member
 from fleet.audit.run import AuditJob, SplitName, take_sample
 from fleet.errors import AuditError

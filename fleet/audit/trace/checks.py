@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from fleet.audit.checks.verdicts import percent
 from fleet.audit.result import Check
 from fleet.audit.statistics import wilson_interval
-from fleet.audit.trace_result import TraceRate
+from fleet.audit.trace.result import TraceRate
 
 HIDING_TOLERANCE = 0.1
 

@@ -1,0 +1,1 @@
+"""Coalitions: an attacker who owns several devices."""

@@ -1,0 +1,1 @@
+"""Queries: an attacker who asks a device that he does not own."""

@@ -1,0 +1,1 @@
+"""Tracing: on which device adversarial images were made."""

@@ -1,0 +1,1 @@
+"""White-box: an attacker who has the victim."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import fleet
 from fleet.profiles import FamilySpec
-from fleet.reports import write_reports
+from fleet.reports import render_run_reports
 from fleet.reports.findings import summary_lines
 
 PROFILE = Path(__file__).resolve().parents[1] / "profiles" / "devices.yaml"
@@ -39,25 +39,24 @@ def main() -> None:
     for error in trained.errors.values():
         raise error
 
-    settings = fleet.TransferSettings(eps=(0.1,), steps=5 if options.quick else 20)
+    settings = fleet.TransferSettings(eps=(0.1,), steps=5 if options.quick else 15)
     audit = fleet.audit_run_transfer(
         trained.run, settings, images=options.images, workers=options.jobs
     )
-    directory = trained.run.audit("transfer")
-    audit.save(directory / "audit.json")
-    for path in write_reports(audit, directory):
+    audit.save(trained.run.audit("transfer") / "audit.json")
+    for path in render_run_reports(trained.run.audits):
         print(f"wrote {path}")
     print(*summary_lines(audit), sep="\n")
 
 
 def shortened(family: FamilySpec) -> FamilySpec:
     """A resolved profile is a plain value: change it with `replace`."""
-    devices = (
-        replace(device, training=replace(device.training, epochs=1, batch_size=32))
-        for device in family.devices
-    )
     data = replace(family.data, train_limit=6000, validation=500)
-    return replace(family, data=data, devices=tuple(devices))
+    devices, controls = (
+        tuple(replace(d, training=replace(d.training, epochs=1, batch_size=32)) for d in some)
+        for some in (family.devices, family.controls)
+    )
+    return replace(family, data=data, devices=devices, controls=controls)
 
 
 if __name__ == "__main__":  # worker processes import this file

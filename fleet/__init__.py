@@ -20,8 +20,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fleet.audit.coalition.audit import audit_coalition
+    from fleet.audit.coalition.settings import CoalitionSettings
+    from fleet.audit.members import Member, TransferSettings
+    from fleet.audit.query.audit import audit_query
+    from fleet.audit.query.settings import QuerySettings
     from fleet.audit.run import audit_run_transfer
-    from fleet.audit.transfer import Member, TransferSettings, audit_transfer
+    from fleet.audit.trace.audit import audit_trace
+    from fleet.audit.trace.settings import TraceSettings
+    from fleet.audit.transfer import audit_transfer
+    from fleet.audit.whitebox.audit import audit_whitebox
     from fleet.encoding import IntervalEncoding
     from fleet.errors import FleetError
     from fleet.profiles import load_profile
@@ -29,26 +37,40 @@ if TYPE_CHECKING:
     from fleet.training.family import train_family
 
 _HOMES = {
+    "CoalitionSettings": "fleet.audit.coalition.settings",
     "FleetError": "fleet.errors",
     "IntervalEncoding": "fleet.encoding",
-    "Member": "fleet.audit.transfer",
+    "Member": "fleet.audit.members",
     "Prediction": "fleet.runtime",
-    "TransferSettings": "fleet.audit.transfer",
+    "QuerySettings": "fleet.audit.query.settings",
+    "TraceSettings": "fleet.audit.trace.settings",
+    "TransferSettings": "fleet.audit.members",
+    "audit_coalition": "fleet.audit.coalition.audit",
+    "audit_query": "fleet.audit.query.audit",
     "audit_run_transfer": "fleet.audit.run",
+    "audit_trace": "fleet.audit.trace.audit",
     "audit_transfer": "fleet.audit.transfer",
+    "audit_whitebox": "fleet.audit.whitebox.audit",
     "load_bundle": "fleet.runtime",
     "load_profile": "fleet.profiles",
     "train_family": "fleet.training.family",
 }
 
 __all__ = [
+    "CoalitionSettings",
     "FleetError",
     "IntervalEncoding",
     "Member",
     "Prediction",
+    "QuerySettings",
+    "TraceSettings",
     "TransferSettings",
+    "audit_coalition",
+    "audit_query",
     "audit_run_transfer",
+    "audit_trace",
     "audit_transfer",
+    "audit_whitebox",
     "load_bundle",
     "load_profile",
     "train_family",

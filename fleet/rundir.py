@@ -11,7 +11,8 @@ A run directory holds all that one ``fleet train`` made and all that was derived
         model.safetensors       final weights; present only when the device is finished
         metrics.jsonl           one JSON line for each finished epoch
         result.json             status and figures
-      audits/transfer/        audit.json and what is drawn from it
+      audits/                 report.html, drawn from all audits
+      audits/KIND/            audit.json, tables, figures and what a killed audit goes on from
       bundles/                NAME-RELEASE.fleet
 """
 
@@ -74,9 +75,14 @@ class RunDirectory:
         """Status and final figures of one device."""
         return self.root / "devices" / device / "result.json"
 
+    @property
+    def audits(self) -> Path:
+        """Directory of all audits and of their common report."""
+        return self.root / "audits"
+
     def audit(self, kind: str) -> Path:
         """Directory of one kind of audit, for example ``transfer``."""
-        return self.root / "audits" / kind
+        return self.audits / kind
 
 
 def new_run(parent: Path, name: str, *, now: datetime | None = None) -> RunDirectory:

@@ -90,25 +90,6 @@ class Reach:
     largest: int
 
 
-@dataclass(frozen=True)
-class Effort:
-    """What more work would have found: the adaptive attack on a device itself, twice as long.
-
-    Attributes:
-        device: Device name.
-        eps: As asked for.
-        n: Correctly decoded images among the first of the sample, which were attacked again.
-        evade: How many of them the audit's own settings evade.
-        more: How many others fall to twice the steps and twice the restarts.
-    """
-
-    device: str
-    eps: float
-    n: int
-    evade: int
-    more: int
-
-
 Probe = Literal["flat", "uniform", "square", "iterates", "steps", "restarts"]
 """What was looked for in the images that a protocol did not evade.
 
@@ -220,7 +201,7 @@ class Binarization:
         unbuilt: Images for which none could.
         paper: How many of the n heads the paper's protocol evades.
         adaptive: How many the adaptive protocol evades.
-        random: How many uniform and sign noise evade, with as many tries as the adaptive
+        random: How many uniform and sign noise evade, with two tries for each step of the adaptive
             protocol has gradients.
     """
 
@@ -256,7 +237,6 @@ class Evidence:
         noise: Counted from ``scores``.
         health: One for each device, in matrix order.
         reaches: One for each device and eps.
-        efforts: One for each device and eps.
         probes: One for each device, in matrix order; none if they were not run.
         norm: How eps is measured.
     """
@@ -269,6 +249,5 @@ class Evidence:
     noise: tuple[NoiseFloor, ...]
     health: tuple[GradientHealth, ...]
     reaches: tuple[Reach, ...]
-    efforts: tuple[Effort, ...]
     probes: tuple[Probes, ...] = ()
     norm: Literal["linf", "l2"] = "linf"

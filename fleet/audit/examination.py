@@ -73,7 +73,7 @@ def examine(
     baseline = score_baseline(member, sample, settings)
     trial = score_sets(member, sample, sets.images, settings)
     return Examination(
-        device=_describe(member, baseline),
+        device=describe(member, baseline),
         attacks=sets.attacks,
         attack_values=sets.attack_values,
         health=sets.health,
@@ -128,7 +128,6 @@ def gather_evidence(
         noise=count_noise(scores, settings.eps, settings.noise_draws),
         health=tuple(examined.health for examined in examinations),
         reaches=tuple(reach for examined in examinations for reach in examined.reaches),
-        efforts=(),
         probes=tuple(examined.probes for examined in examinations),
         norm=settings.norm,
     )
@@ -147,7 +146,8 @@ def _column(victim: Examination, trials: dict[str, dict[str, Trial]]) -> VictimS
     )
 
 
-def _describe(member: Member, baseline: Baseline) -> AuditedDevice:
+def describe(member: Member, baseline: Baseline) -> AuditedDevice:
+    """Say what was audited, an encoding drawn from a secret left out."""
     classifier = member.classifier
     encoding = None if member.private else classifier.encoding
     return AuditedDevice(

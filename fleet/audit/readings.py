@@ -53,8 +53,10 @@ def read_orderings(
                 images = sets.images[level, rows, : len(part.labels)]
                 before, after = bench.values(entry.attack.objective, images)
                 larger = (after > before).double() + 0.5 * (after == before).double()
-                pairs += int(evades.sum())
-                ordered += float(larger.cpu()[evades].sum())
+                # An image that DOWN drove out upwards is UP's success: the best variant speaks.
+                best = torch.where(evades, larger.cpu(), -1.0).amax(0)
+                pairs += int((best >= 0).sum())
+                ordered += float(best.clamp(min=0).sum())
             yield Ordering(member.name, protocol, eps, pairs, ordered)
 
 

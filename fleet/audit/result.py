@@ -166,7 +166,7 @@ class Check:
     """One reliability check (docs/audit-checks.md).
 
     Attributes:
-        id: ``M1`` ... ``M18``.
+        id: ``M1`` ... ``M18``, ``BT``; other audits have their own letters.
         title: A few words.
         verdict: ``pass``, ``warn`` or ``fail``.
         finding: One sentence with the figure that decided.

@@ -28,8 +28,8 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
         weights_sha256: Digest of the weights that are about to be packaged.
 
     Returns:
-        The adaptive worst case at each eps, or None if there is no audit or it left the device
-        out.
+        The adaptive worst case at each eps, or None if there is no audit, it left the device out,
+        or it measured eps in L2, which the manifest has no field for.
 
     Raises:
         CheckpointError: The file is damaged, or the audit is about other weights.
@@ -38,7 +38,7 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
         return None
     try:
         audit = json.loads(path.read_bytes())
-        if audit["schema"] != AUDIT_SCHEMA:
+        if audit["schema"] != AUDIT_SCHEMA or audit.get("settings", {}).get("norm") == "l2":
             return None
         audited = {entry["name"]: entry["weights_sha256"] for entry in audit["devices"]}
         rows = [

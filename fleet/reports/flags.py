@@ -15,7 +15,7 @@ PROTOCOLS: tuple[Protocol, ...] = ("adaptive", "paper")
 """In the order of every report: the protocol that can be believed comes first."""
 
 MASKING = frozenset(
-    {"M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M10", "M13", "M16", "BT"},
+    {"M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M10", "M13", "M16", "BT", "Q1"},
 )
 """Checks whose failure means that the attack was blind or lost what it had found, not that the
 device is robust."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-TRAIN, TEST = 6000, 40
+TRAIN, TEST = 6000, 16
 """Images of the small MNIST; 5,000 of the first are cut off for validation."""
 
 RunLine = Callable[[str], "subprocess.CompletedProcess[str]"]

@@ -52,8 +52,8 @@ def workplace(
 def audited(workplace: Path, run_fleet: RunFleet) -> dict[str, Any]:
     """The transfer audit of that run, as ``--format json`` wrote it."""
     done = run_fleet(
-        "audit", "transfer", "--images", 40, "--steps", 5, "--restarts", 1,
-        "--format", "json", cwd=workplace,
+        "audit", "transfer", "--images", 40, "--steps", 5, "--restarts", 1, "--max-asr", 1,
+        "--jobs", 1, "--format", "json", cwd=workplace,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -67,7 +67,7 @@ def test_the_whitebox_audit_through_the_command_line(
     (source,) = (workplace / "runs").iterdir()
     run = tmp_path / source.name
     shutil.copytree(source, run, ignore=shutil.ignore_patterns("audits"))
-    quick = ("audit", "whitebox", run, "--images", 8, "--steps", 2, "--restarts", 1)
+    quick = ("audit", "whitebox", run, "--images", 3, "--steps", 1, "--restarts", 1)
     planned = run_fleet(*quick, "--norm", "l2", "--dry-run", "--format", "json")
     assert planned.returncode == 0, planned.stderr
     assert json.loads(planned.stdout)["settings"]["norm"] == "l2"

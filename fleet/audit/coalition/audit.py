@@ -25,6 +25,7 @@ from fleet.audit.coalition.settings import Coalition, CoalitionSettings, choose_
 from fleet.audit.coalition.trials import Tried, attack_together, try_coalition
 from fleet.audit.counting import count
 from fleet.audit.evidence import Outcomes
+from fleet.audit.examination import describe
 from fleet.audit.members import Member, Sample, check_members
 from fleet.audit.result import AuditedDevice, NoiseFloor
 from fleet.audit.rows import ProgressHook
@@ -138,7 +139,7 @@ def scout(
         AuditError: It decodes none of the images correctly, or its outputs for them are not finite.
     """
     baseline = score_baseline(member, sample, settings.effort)
-    found = Scouted(_describe(member, baseline), member.digest(), baseline)
+    found = Scouted(describe(member, baseline), member.digest(), baseline)
     if member.role == "control":
         return found
     _require_correct(member.name, baseline.clean, "audited")
@@ -267,23 +268,6 @@ def assemble(
             **details,
         },
         provenance=provenance,
-    )
-
-
-def _describe(member: Member, baseline: Baseline) -> AuditedDevice:
-    classifier = member.classifier
-    encoding = None if member.private else classifier.encoding
-    return AuditedDevice(
-        name=member.name,
-        task=classifier.task,
-        architecture=member.architecture,
-        head=member.head or classifier.head_name,
-        encoding=None if encoding is None else encoding.to_dict(),
-        weights_sha256=member.weights_sha256,
-        images=len(baseline.clean),
-        correct=int((baseline.clean == 0).sum()),
-        rejected=int((baseline.clean == 1).sum()),
-        role=member.role,
     )
 
 

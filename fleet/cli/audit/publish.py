@@ -42,7 +42,7 @@ def publish(
 
     path = run.audit(kind) / "audit.json"
     write_json(path, result.to_dict())
-    report, *others = render_run_reports(path.parent.parent)
+    report, *others = render_run_reports(run.audits)
     output.data(view, result.to_dict())
     output.note(f"wrote {path}")
     output.note(f"wrote {report}, and {len(others)} tables and figures beside it")

@@ -14,7 +14,6 @@ from torch import nn
 from fleet.audit.counting import count_matrices, count_noise
 from fleet.audit.evidence import (
     AttackName,
-    Effort,
     Evidence,
     GradientHealth,
     Outcomes,
@@ -103,7 +102,6 @@ class EvidenceMaker:
         self.eps = (0.1, 0.2)
         self.health = [GradientHealth(name, 100, 0, 0, 0, 0) for name in "ab"]
         self.reaches = [Reach(name, eps, 25, 25) for name in "ab" for eps in self.eps]
-        self.efforts = [Effort(name, eps, 64, 50, 0) for name in "ab" for eps in self.eps]
         self.heads = {"a": "linear", "b": "linear"}
         self.scores = [self._scores(name) for name in "ab"]
 
@@ -144,7 +142,6 @@ class EvidenceMaker:
             noise=count_noise(self.scores, self.eps, 1),
             health=tuple(self.health),
             reaches=tuple(self.reaches),
-            efforts=tuple(self.efforts),
         )
 
 

@@ -1,6 +1,7 @@
 """Probes of one device: what is examined, counted and left alone."""
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fleet.attacks import PGD, Directions, SignStep
+from fleet.attacks import PGD, Directions, SampleKeys, SignStep
+from fleet.attacks.diversity import Look
 from fleet.audit.bench import Bench
 from fleet.audit.evidence import AttackName, Probes, Retry
 from fleet.audit.members import Member, Sample, TransferSettings
@@ -119,17 +121,26 @@ def test_both_decode_rules_are_read(member: Member, sample: Sample) -> None:
 
 
 def test_watching_sees_iterates_that_are_not_returned(sample: Sample) -> None:
-    """``o`` leaves by a bump of height 5 that the attack climbs over to a higher plateau inside."""
+    """``o`` leaves by a bump of height 5 that the attack climbs over to a higher plateau inside.
+
+    Through a view only the last iterates are scored, so the bump is forgotten.
+    """
+
+    class Window:
+        def begin(self, keys: SampleKeys, run: int) -> Look:
+            return lambda images, step: images
 
     class Bump(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             t = x[:, 0, 0, 0] * 255 - 100
-            return torch.where((t > 4) & (t < 6), -5 + 0 * t, 5 + 0.1 * t)
+            return torch.where((t > 4) & (t < 6), -5 + 0.1 * t, 5 + 0.1 * t)
 
     classifier = Classifier.from_module(Bump(), IntervalEncoding(2, 10.0, 20.0), SHAPE)
     part = sample.part(torch.tensor([0]))
     bench = Bench.of(classifier, "bump", part, EPS, settings())
-    watched = bench.watch(PGD(Directions(), bench.exact, steps=8, rule=SignStep(1 / 8)))
+    attack = PGD(Directions(), bench.exact, steps=8, rule=SignStep(1 / 8), view=Window())
+    watched = bench.watch(attack)
+    assert bench.watch(replace(attack, view=None)).evaded.tolist() == [True]
     assert watched.passed.tolist() == [True]
     assert watched.flat.tolist() == [False]
     assert watched.evaded.tolist() == [False]

@@ -240,7 +240,7 @@ def test_an_audit_that_left_a_device_out_or_has_another_schema_is_not_quoted(
 ) -> None:
     audit(run, devices=[])
     assert plan_run(run, "r1")[0].manifest.audit is None
-    audit(run, schema="fleet.audit.transfer/2")
+    audit(run, schema="fleet.audit.transfer/1")
     assert plan_run(run, "r1")[0].manifest.audit is None
 
 

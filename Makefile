@@ -31,7 +31,7 @@ install-dev: $(VENV)/.installed-dev
 
 demo: install
 	$(FLEET) train --profiles profiles/devices.yaml
-	$(FLEET) audit transfer
+	$(FLEET) audit transfer --images 300
 	$(FLEET) package
 	$(FLEET) verify
 	@echo "report: $$(ls -d runs/*/audits/report.html | tail -n 1)"

@@ -14,6 +14,7 @@ FLAT_FAIL = 0.1
 ORDERED = 0.9
 PAIRS = 10
 GRADIENT_FREE = 0.002
+SILENT = 0.005
 EFFORT_WARN = 0.005
 EFFORT_FAIL = 0.1
 
@@ -121,12 +122,20 @@ def silent_success(evidence: Evidence) -> Iterator[Check]:
         yield Check(
             id="M10",
             title="No silent success",
-            verdict="fail" if silent else "pass",
+            verdict=_lost_verdict(silent),
             finding=finding,
             threshold="any iterate that evades, rounded to 8 bits, where no returned image does, "
+            f"warns; more than {points(SILENT)} of the correct images, by the lower 95 % bound, "
             "fails",
             subject=protocol,
         )
+
+
+def _lost_verdict(silent: list[Retry]) -> Verdict:
+    """One image may owe its luck to rounding: attacks choose iterates before they are rounded."""
+    if any(retry.bounds[0] > SILENT for retry in silent):
+        return "fail"
+    return "warn" if silent else "pass"
 
 
 def _missed(

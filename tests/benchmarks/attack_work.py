@@ -79,7 +79,10 @@ def ours(task: Task, batch: int) -> Timed:
 
 
 def floor(task: Task, batch: int) -> Timed:
-    """As many bare forward passes and input gradients, bf16 and channels-last, on every core."""
+    """As many bare forward passes and input gradients, on every core, at the best we found.
+
+    That is bf16 and channels-last, and with the quicker gradient of the first convolution.
+    """
     return _jobs(task, partial(_floor_row, batch=batch))
 
 
@@ -161,11 +164,12 @@ def our_images(model: Classifier, part: Sample, levels: int, steps: int, seed: i
 
 
 def _floor_row(task: Task, row: int, *, batch: int) -> None:
-    model = task.models[row].to(memory_format=torch.channels_last).requires_grad_(False)
-    images = to_unit(task.sample.images).to(memory_format=torch.channels_last)
-    for _ in range(task.steps):
-        for part in images.split(batch):
-            bare_gradient(model, part, torch.bfloat16)
+    model = task.models[row]
+    images = to_unit(task.sample.images).contiguous(memory_format=torch.channels_last)
+    with attackable(model):
+        for _ in range(task.steps):
+            for part in images.split(batch):
+                bare_gradient(model, part, torch.bfloat16)
 
 
 def bare_gradient(model: Classifier, images: Tensor, dtype: torch.dtype) -> None:

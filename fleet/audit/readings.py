@@ -42,7 +42,7 @@ def read_orderings(
     for level, eps in enumerate(sets.eps):
         bench = Bench.of(member.classifier, member.name, part, eps, settings)
         for protocol in get_args(Protocol):
-            pairs, ordered = 0, 0.0
+            best = torch.full((len(part.labels),), -1.0, dtype=torch.float64)
             for entry in bench.entries(protocol):
                 rows = [
                     row for name in entry.names for row in attack_rows(sets.attacks, protocol, name)
@@ -53,10 +53,9 @@ def read_orderings(
                 images = sets.images[level, rows, : len(part.labels)]
                 before, after = bench.values(entry.attack.objective, images)
                 larger = (after > before).double() + 0.5 * (after == before).double()
-                # An image that DOWN drove out upwards is UP's success: the best variant speaks.
-                best = torch.where(evades, larger.cpu(), -1.0).amax(0)
-                pairs += int((best >= 0).sum())
-                ordered += float(best.clamp(min=0).sum())
+                # An image that DOWN drove out upwards is UP's success: the best attack speaks.
+                best = torch.maximum(best, torch.where(evades, larger.cpu(), -1.0).amax(0))
+            pairs, ordered = int((best >= 0).sum()), float(best.clamp(min=0).sum())
             yield Ordering(member.name, protocol, eps, pairs, ordered)
 
 

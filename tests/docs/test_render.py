@@ -50,9 +50,11 @@ SAMPLE: dict[str, Any] = {
 
 @pytest.fixture
 def copy(project: Path, tmp_path: Path) -> Path:
-    """The templates, and a results directory with a sample of every benchmark."""
+    """The templates, a sample of the training benchmark, and the attack benchmark's own file."""
     shutil.copytree(project / "docs" / "templates", tmp_path / "docs" / "templates")
     write_sample(tmp_path, SAMPLE)
+    attacks = "results/benchmarks/attacks.json"
+    shutil.copy(project / attacks, tmp_path / attacks)
     return tmp_path
 
 
@@ -85,7 +87,7 @@ def test_the_figures_of_the_training_benchmark_stand_in_its_document(
     header, _, body = text.partition("\n")
     assert header == (
         "<!-- Rendered by docs/render.py from docs/templates/benchmarks.md.jinja and "
-        "results/benchmarks/training.json. Do not edit. -->"
+        "results/benchmarks/training.json and results/benchmarks/attacks.json. Do not edit. -->"
     )
     for line in (
         "| **images/s** | **6,595** | **2,198** |",
@@ -97,14 +99,32 @@ def test_the_figures_of_the_training_benchmark_stand_in_its_document(
         "| versions | fleet 0.1.0, Python 3.11.9, torch 2.15.0, torchvision 0.29.0, numpy 2.4.1 |",
     ):
         assert line in body.splitlines(), body
-    assert body.count("reached") == 2
-    assert "missed" not in body
+    training, _, _ = body.partition("## Attacking a fleet")
+    assert training.count("reached") == 2
+    assert "missed" not in training
+
+
+@pytest.mark.parametrize(("ratio", "word"), [(2.99, "**missed**"), (3.0, "reached")])
+def test_the_goals_of_the_attack_benchmark_are_judged_by_its_figures(
+    project: Path, copy: Path, ratio: float, word: str
+) -> None:
+    path = copy / "results" / "benchmarks" / "attacks.json"
+    attacks = json.loads(path.read_text())
+    attacks["matrix"]["ratio"] = ratio
+    path.write_text(json.dumps(attacks))
+    assert render(project, "--root", copy).returncode == 0
+    text = (copy / "docs" / "benchmarks.md").read_text()
+    assert f"{ratio:.2f}, {word}." in text
+    rate = attacks["matrix"]["rates"]["fleet"]
+    assert f"| {rate:,.0f} | 1.00 |" in text
 
 
 def test_a_missed_goal_is_called_missed(project: Path, copy: Path) -> None:
     write_sample(copy, {**SAMPLE, "ratio": 2.49, "mean_accuracy_gap": -0.0031})
     assert render(project, "--root", copy).returncode == 0
-    assert (copy / "docs" / "benchmarks.md").read_text().count("**missed**") == 2
+    text = (copy / "docs" / "benchmarks.md").read_text()
+    training, _, _ = text.partition("## Attacking a fleet")
+    assert training.count("**missed**") == 2
 
 
 def test_check_says_whether_a_document_is_current_and_writes_nothing(

@@ -148,7 +148,7 @@ def test_an_interrupt_says_what_is_kept_and_the_rerun_goes_on(
     run_fleet: RunFleet, tmp_path: Path, mnist_root: Path
 ) -> None:
     path = write_profile(tmp_path, mnist_root)
-    path.write_text(path.read_text().replace("epochs: 1", "epochs: 60"))
+    path.write_text(path.read_text().replace("epochs: 1", "epochs: 2000"))
     process = subprocess.Popen(
         [sys.executable, "-m", "fleet", "train", "-p", str(path)],
         cwd=tmp_path,

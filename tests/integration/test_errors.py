@@ -158,7 +158,7 @@ def test_an_interrupt_says_what_is_kept_and_the_rerun_goes_on(
         start_new_session=True,
     )
     deadline = time.monotonic() + 90
-    while not list(tmp_path.glob("runs/*/devices/a/metrics.jsonl")):
+    while not list(tmp_path.glob("runs/*/devices/a/checkpoint.safetensors")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)

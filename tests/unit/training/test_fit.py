@@ -122,7 +122,7 @@ def test_kill_nine_at_any_moment_and_the_rerun_gives_the_same_bits(
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             fresh = {path.stat().st_mtime_ns for path in broken.root.rglob("checkpoint*")} - seen
-            if len(fresh) == 2:  # both devices have moved on
+            if fresh:  # a device has moved on
                 break
             time.sleep(0.01)
         if process.poll() is None:

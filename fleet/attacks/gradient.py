@@ -81,11 +81,11 @@ def objective_values(
         return value(raw.float())
 
 
-def fold(images: Tensor, variants: int) -> Tensor:
-    """Repeat a batch once for each variant: (variants * B, C, H, W), a copy, channels-last.
+def checked(images: Tensor) -> Tensor:
+    """Give the images without history.
 
     Raises:
-        AuditError: The images leave [0, 1].
+        AuditError: They leave [0, 1].
     """
     low, high = torch.aminmax(images)
     if not (low >= 0 and high <= 1):
@@ -93,8 +93,12 @@ def fold(images: Tensor, variants: int) -> Tensor:
             f"pixels reach from {low:.3g} to {high:.3g}, not within [0, 1]",
             hint="give images / 255; normalisation belongs inside the model",
         )
-    folded = images.detach().repeat(variants, 1, 1, 1)
-    return folded.contiguous(memory_format=torch.channels_last)
+    return images.detach()
+
+
+def fold(images: Tensor, variants: int) -> Tensor:
+    """Repeat a batch once for each variant: (variants * B, C, H, W), a copy, channels-last."""
+    return images.repeat(variants, 1, 1, 1).contiguous(memory_format=torch.channels_last)
 
 
 def unfold(rows: Tensor, variants: int) -> Tensor:

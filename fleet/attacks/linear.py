@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from fleet.attacks.exits import Exits, exits
-from fleet.attacks.gradient import input_gradient
-from fleet.attacks.minimum import Minimum, checked, choose, fold, lengths, trim
+from fleet.attacks.gradient import checked, fold, input_gradient
+from fleet.attacks.minimum import Minimum, choose, lengths, trim
 from fleet.attacks.pixels import Norm
 from fleet.attacks.state import attackable
 from fleet.errors import AuditError

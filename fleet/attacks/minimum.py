@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from fleet.attacks.exits import Exits
+from fleet.attacks.gradient import fold
 from fleet.attacks.outcomes import decide, evades
 from fleet.attacks.pixels import LEVELS, to_bytes
 from fleet.attacks.state import attackable
-from fleet.errors import AuditError
 from fleet.models import Classifier
 
 Length = Literal["l1", "l2", "linf"]
@@ -162,23 +162,3 @@ def choose(
     ]
     success = distance.isfinite()
     return measure(clean, torch.where(success.view(-1, 1, 1, 1), images, clean), success)
-
-
-def checked(images: Tensor) -> Tensor:
-    """Give the images without history.
-
-    Raises:
-        AuditError: They leave [0, 1].
-    """
-    low, high = torch.aminmax(images)
-    if not (low >= 0 and high <= 1):
-        raise AuditError(
-            f"pixels reach from {low:.3g} to {high:.3g}, not within [0, 1]",
-            hint="give images / 255; normalisation belongs inside the model",
-        )
-    return images.detach()
-
-
-def fold(images: Tensor, count: int) -> Tensor:
-    """Repeat a batch ``count`` times: (count * B, C, H, W), a copy, channels-last."""
-    return images.repeat(count, 1, 1, 1).contiguous(memory_format=torch.channels_last)

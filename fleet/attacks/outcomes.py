@@ -61,5 +61,10 @@ def decide(classifier: Classifier, images: Tensor, labels: Tensor) -> Decisions:
     with torch.inference_mode(), torch.autocast(unit.device.type, enabled=False):
         outputs = classifier(unit).float()
         decoded = classifier.decode(outputs)
+    return Decisions(outputs, outcomes_of(decoded, labels))
+
+
+def outcomes_of(decoded: Tensor, labels: Tensor) -> Tensor:
+    """Name decoded classes ``CORRECT``, ``REJECT`` or ``FLIP``, int8 (B,)."""
     wrong = torch.where(decoded == REJECTED, REJECT, FLIP)
-    return Decisions(outputs, torch.where(decoded == labels, CORRECT, wrong).to(torch.int8))
+    return torch.where(decoded == labels, CORRECT, wrong).to(torch.int8)

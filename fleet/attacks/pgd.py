@@ -11,6 +11,7 @@ from fleet.attacks.climb import Batch, Best, Climb, Judge, Watch
 from fleet.attacks.diversity import View
 from fleet.attacks.gradient import (
     Precision,
+    checked,
     fold,
     input_gradient,
     unfold,
@@ -57,7 +58,7 @@ class FGSM:
     ) -> Tensor:
         """See :class:`Attack`; takes nothing from ``keys``."""
         del keys
-        origin = fold(images, self.variants)
+        origin = fold(checked(images), self.variants)
         with attackable(classifier):
             value = self.objective.bind(classifier, labels)
             gradient, values = input_gradient(classifier, origin, value, self.precision)
@@ -136,7 +137,7 @@ class PGD:
 
         ``watch`` is shown every iterate of every image; so a pursuit then runs all images.
         """
-        origin = fold(images, self.variants)
+        origin = fold(checked(images), self.variants)
         batch = Batch(origin, Best.at(origin), origin.clone(), labels, keys)
         with attackable(classifier):
             for run in range(self.restarts):

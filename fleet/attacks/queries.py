@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-
-from fleet.attacks.outcomes import CORRECT, FLIP, REJECT
-from fleet.encoding import REJECTED
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +22,3 @@ class Queried:
     images: Tensor
     success: Tensor
     queries: Tensor
-
-
-def outcomes_of(decoded: Tensor, labels: Tensor) -> Tensor:
-    """Name decoded classes ``CORRECT``, ``REJECT`` or ``FLIP``, int8 (B,)."""
-    wrong = torch.where(decoded == REJECTED, REJECT, FLIP)
-    return torch.where(decoded == labels, CORRECT, wrong).to(torch.int8)

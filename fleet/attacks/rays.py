@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fleet.attacks.minimum import checked
+from fleet.attacks.gradient import checked
 from fleet.attacks.outcomes import Criterion, decide, evades
 from fleet.attacks.pixels import LEVELS, radius, to_bytes
 from fleet.attacks.queries import Queried

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from fleet.attacks.exits import Outside
+from fleet.attacks.gradient import checked
 from fleet.attacks.keys import SampleKeys
-from fleet.attacks.minimum import checked
 from fleet.attacks.objectives import Objective, Value
-from fleet.attacks.outcomes import Criterion, evades
+from fleet.attacks.outcomes import Criterion, evades, outcomes_of
 from fleet.attacks.pixels import LEVELS, Norm, radius, squared_radius, to_bytes
-from fleet.attacks.queries import Queried, outcomes_of
+from fleet.attacks.queries import Queried
 from fleet.attacks.square_moves import Moves, moves
 from fleet.attacks.state import attackable
 from fleet.data import to_unit

@@ -19,7 +19,7 @@ from fleet.attacks import (
     portfolio,
     quantise,
 )
-from fleet.attacks.queries import outcomes_of
+from fleet.attacks.outcomes import outcomes_of
 from fleet.audit.members import Sample, TransferSettings
 from fleet.audit.result import Protocol
 from fleet.data import to_unit

@@ -23,7 +23,8 @@ from fleet.attacks import (
     radius,
 )
 from fleet.attacks.exits import Outside
-from fleet.attacks.queries import Queried, outcomes_of
+from fleet.attacks.outcomes import outcomes_of
+from fleet.attacks.queries import Queried
 from fleet.attacks.rays import RayS
 from fleet.attacks.square import Square
 from fleet.attacks.square_moves import moves

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleet.cli.audit.gates import close
 from fleet.cli.audit.options import (
     EpsOption,
     FailOn,
@@ -176,10 +177,7 @@ def _judge(
         reasons.append("the shares fail a reliability check")
     if max_share is not None:
         reasons += _above(audit, max_share)
-    for reason in reasons:
-        output.note(f"gate: {reason}")
-    if reasons:
-        raise typer.Exit(1)
+    close(reasons, output)
 
 
 def _above(audit: CoalitionAudit, limit: float) -> list[str]:

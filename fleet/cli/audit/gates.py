@@ -34,9 +34,15 @@ def judge(
     reasons = list(above)
     if fail_on is FailOn.masked and masked(audit):
         reasons.append("the adaptive figures fail a reliability check")
-    for reason in reasons:
+    close(reasons, output)
+
+
+def close(reasons: Iterable[str], output: Output) -> None:
+    """Name the gates that are not passed, and leave with exit code 1 if there is one."""
+    named = list(reasons)
+    for reason in named:
         output.note(f"gate: {reason}")
-    if reasons:
+    if named:
         raise typer.Exit(1)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleet.cli.audit.gates import close
 from fleet.cli.audit.options import (
     EpsOption,
     FailOn,
@@ -156,10 +157,7 @@ def _judge(
         reasons.append("the adaptive figures fail a reliability check")
     if max_asr is not None:
         reasons += _above(audit, max_asr)
-    for reason in reasons:
-        output.note(f"gate: {reason}")
-    if reasons:
-        raise typer.Exit(1)
+    close(reasons, output)
 
 
 def _above(audit: QueryAudit, limit: float) -> list[str]:

@@ -59,6 +59,7 @@ def new_classifier(
         batch_norm=model.batch_norm,
         stem=model.stem,
         pretrained=model.pretrained,
+        start=device.training.start,
         seed=derive_seed(device.training.seed, device.name, "weights"),
     )
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from fleet.encoding import IntervalEncoding
+
+Start = Literal["range", "zero"]
 
 
 def slot_centers(encoding: IntervalEncoding) -> Tensor:
@@ -43,22 +45,32 @@ class LinearHead(Head):
     is scaled so that outputs have the spread of the range, ``K / sqrt(12)`` slots, if the features
     have a mean square of 1/2, as after BatchNorm and ReLU.
 
+    With ``start="zero"`` the layer works in the encoding's units (``middle`` 0, ``pitch`` 1) and
+    begins as PyTorch begins any layer, near 0: the paper's slow start.
+
     Args:
         features: Number of features, D.
         encoding: The device's intervals.
+        start: ``range`` or ``zero``.
     """
 
     middle: Tensor
     pitch: Tensor
 
-    def __init__(self, features: int, encoding: IntervalEncoding) -> None:
+    def __init__(
+        self, features: int, encoding: IntervalEncoding, *, start: Start = "range"
+    ) -> None:
         super().__init__()
+        self.linear = nn.Linear(features, 1)
+        if start == "zero":
+            self.register_buffer("middle", torch.tensor(0.0))
+            self.register_buffer("pitch", torch.tensor(1.0))
+            return
         centers = slot_centers(encoding)
         classes = len(centers)
         low, high = centers[0].item(), centers[-1].item()
         self.register_buffer("middle", torch.tensor((low + high) / 2))
         self.register_buffer("pitch", torch.tensor((high - low) / (classes - 1)))
-        self.linear = nn.Linear(features, 1)
         weight = torch.randn(1, features) * (classes / math.sqrt(6 * features))
         self.linear.weight.data = weight - weight.mean()
         nn.init.zeros_(self.linear.bias)

@@ -10,7 +10,7 @@ from torch import nn
 from fleet.encoding import IntervalEncoding
 from fleet.errors import ProfileError
 from fleet.models.classifier import Classifier, HeadName, Task
-from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead
+from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead, Start
 from fleet.models.paper import PaperNN
 
 Architecture = Literal["nn", "alexnet", "resnet18", "densenet121"]
@@ -34,6 +34,7 @@ def build_classifier(
     batch_norm: bool = True,
     stem: Stem = "auto",
     pretrained: bool = False,
+    start: Start = "range",
     seed: int,
 ) -> Classifier:
     """Build an untrained classifier whose weights follow from ``seed`` alone.
@@ -51,9 +52,10 @@ def build_classifier(
         std: Standard deviation of each channel on that scale.
         width: Multiplies the channels of the paper's NN; the others ignore it.
         batch_norm: BatchNorm in the paper's NN and in AlexNet; the others always have it.
-        stem: First layers of ResNet-18 and DenseNet-121: ``cifar``, ``imagenet``, or ``auto`` by
-            the image size; the others ignore it.
+        stem: First layers of torchvision's networks: ``cifar``, ``imagenet``, or ``auto`` by the
+            image size; the paper's NN ignores it.
         pretrained: Start from torchvision's ImageNet weights; colour images of 64 pixels or more.
+        start: Where a ``linear`` head's outputs begin: ``range`` or ``zero``.
         seed: Seed of the initial weights.
 
     Raises:
@@ -80,7 +82,7 @@ def build_classifier(
             stem=stem,
             pretrained=pretrained,
         )
-        last = _head(head, features, encoding, num_classes)
+        last = _head(head, features, encoding, num_classes, start)
     return Classifier(
         backbone=backbone,
         head=last,
@@ -115,10 +117,14 @@ def _backbone(
     )
 
 
-def _head(name: HeadName, features: int, encoding: IntervalEncoding | None, classes: int) -> Head:
+def _head(
+    name: HeadName, features: int, encoding: IntervalEncoding | None, classes: int, start: Start
+) -> Head:
     if encoding is None:
         return LogitsHead(features, classes)
-    return LinearHead(features, encoding) if name == "linear" else OrdinalHead(features, encoding)
+    if name == "linear":
+        return LinearHead(features, encoding, start=start)
+    return OrdinalHead(features, encoding)
 
 
 def _check(

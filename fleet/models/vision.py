@@ -1,16 +1,19 @@
 """torchvision's AlexNet, ResNet-18 and DenseNet-121, adapted to small and to grey images.
 
 torchvision's own layers are kept; only the stem (the first layers, which shrink the image) and the
-last fully connected layer are replaced. ``stem`` overrides the size for the last two.
+last fully connected layer are replaced. ``stem`` overrides the size for it.
 
 ============  =============================================  ==========================
-network       28 to 63 pixels                                64 pixels or more
+network       ``cifar``: 28 to 63 pixels                     ``imagenet``: 64 or more
 ============  =============================================  ==========================
-alexnet       3x3 convolutions in place of 11x11 and 5x5,    as torchvision
-              fully connected layers of 1024 on 2x2 pixels
+alexnet       3x3 convolutions in place of 11x11 and 5x5,    as torchvision; below 64
+              fully connected layers of 1024 on 2x2 pixels   pixels see below
 resnet18      3x3 stem of stride 1, no pooling (CIFAR form)  as torchvision
 densenet121   3x3 stem of stride 1, no pooling               as torchvision
 ============  =============================================  ==========================
+
+torchvision's AlexNet fails below 63 pixels. There ``imagenet`` is the small form with a 5x5 first
+convolution of stride 2 and without the last pooling: at 28 pixels an eighth of the multiplications.
 """
 
 from __future__ import annotations
@@ -42,8 +45,7 @@ def build_backbone(
         architecture: ``alexnet``, ``resnet18`` or ``densenet121``.
         input_shape: (C, H, W).
         batch_norm: Put BatchNorm after AlexNet's convolutions; the others always have it.
-        stem: ``cifar`` or ``imagenet`` for ResNet-18 and DenseNet-121 of any size; ``auto`` goes by
-            the size, as in the table above.
+        stem: ``cifar``, ``imagenet``, or ``auto`` by the size, as in the table above.
         pretrained: Start from torchvision's ImageNet weights.
 
     Returns:
@@ -59,11 +61,10 @@ def build_backbone(
     network = get_model(architecture, weights=None)
     if pretrained:
         network.load_state_dict(pretrained_state(architecture))
-    small = side < LARGE
+    small = side < LARGE if stem == "auto" else stem == "cifar"
     if isinstance(network, AlexNet):
-        return network, _adapt_alexnet(network, channels, small, batch_norm)
-    if stem != "auto":
-        small = stem == "cifar"
+        strided = not small and side < LARGE
+        return network, _adapt_alexnet(network, channels, small, strided, batch_norm)
     if isinstance(network, ResNet):
         return network, _adapt_resnet(network, channels, small)
     return network, _adapt_densenet(cast(DenseNet, network), channels, small)
@@ -83,11 +84,16 @@ def _check(architecture: str, channels: int, side: int, pretrained: bool) -> Non
         )
 
 
-def _adapt_alexnet(network: AlexNet, channels: int, small: bool, batch_norm: bool) -> int:
+def _adapt_alexnet(
+    network: AlexNet, channels: int, small: bool, strided: bool, batch_norm: bool
+) -> int:
     hidden = 4096
-    if small:
+    if small or strided:
         hidden = 1024
         network.features[0] = nn.Conv2d(channels, 64, kernel_size=3, padding=1)
+        if strided:
+            network.features[0] = nn.Conv2d(channels, 64, kernel_size=5, stride=2, padding=2)
+            network.features[12] = nn.Identity()
         network.features[3] = nn.Conv2d(64, 192, kernel_size=3, padding=1)
         network.avgpool = nn.AdaptiveAvgPool2d(2)
         network.classifier[1] = nn.Linear(256 * 2 * 2, hidden)

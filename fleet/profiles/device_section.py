@@ -86,10 +86,9 @@ def _model_problems(device: DeviceSection, node: Node) -> Iterator[Problem]:
     if not model.batch_norm and model.architecture in {"resnet18", "densenet121"}:
         mark, path = _place(node, "model", "batch_norm")
         yield Problem(mark, f"{path} must be true; {model.architecture} is built on BatchNorm")
-    if model.stem != "auto" and model.architecture not in {"resnet18", "densenet121"}:
+    if model.stem != "auto" and model.architecture == "nn":
         mark, path = _place(node, "model", "stem")
-        text = f"{path} is only for 'resnet18' and 'densenet121'"
-        yield Problem(mark, f"{text}; {owner} has {model.architecture!r}")
+        yield Problem(mark, f"{path} is not for 'nn'; {owner} has no other first layers")
     if model.stem == "cifar" and model.pretrained:
         mark, path = _place(node, "model", "stem")
         yield Problem(mark, f"{path} must be 'imagenet' or 'auto' for pretrained weights")

@@ -146,8 +146,8 @@ class ModelSection(Section):
     )
     stem: Stem = Field(
         default="auto",
-        description="First layers of `resnet18` and `densenet121`: `cifar` (3x3, stride 1, no "
-        "pooling), `imagenet` (torchvision's), or `auto`: `cifar` below 64 pixels.",
+        description="First layers of `alexnet`, `resnet18` and `densenet121`: `cifar` (3x3, "
+        "stride 1), `imagenet` (shrinks early), or `auto`: `cifar` below 64 pixels.",
     )
 
 
@@ -193,6 +193,14 @@ class TrainingSection(Section):
     )
     seed: Seed = Field(
         default=0, description="Seed of weights, batches and augmentation, with the device's name."
+    )
+    start: Literal["range", "zero"] = Field(
+        default="range",
+        description="Where the outputs of a `linear` head begin: `range` in the middle of the "
+        "intervals with their spread; `zero` at 0, PyTorch's own initialisation, as the paper's.",
+    )
+    validate_every: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Validate after every so many steps too, for a finer curve."
     )
 
 

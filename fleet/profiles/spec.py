@@ -58,8 +58,8 @@ class ModelSpec:
         width: Multiplies the channels of the paper's NN (1.0: 32 and 64); 1.0 elsewhere.
         batch_norm: BatchNorm in the paper's NN and in AlexNet (the others always have it).
         pretrained: Start from torchvision's ImageNet weights.
-        stem: First layers of ResNet-18 and DenseNet-121: ``cifar`` (3x3, stride 1, no pooling),
-            ``imagenet`` (torchvision's), or ``auto`` by the size of the images.
+        stem: First layers of the networks of torchvision: ``cifar`` (stride 1), ``imagenet``
+            (shrinks early), or ``auto`` by the size of the images.
     """
 
     architecture: Architecture
@@ -89,6 +89,10 @@ class TrainingSpec:
         mirror: Augmentation: random horizontal flip.
         gradient_clip: Largest gradient 2-norm, or None.
         seed: Seed of weights, batches and augmentation; mixed with the device's name.
+        start: Where the outputs of a ``linear`` head begin: ``range`` in the middle of the
+            intervals with their spread, ``zero`` at 0, with PyTorch's own initialisation of a last
+            layer in the encoding's units. The other heads ignore it.
+        validate_every: Validate after every so many steps too, for a finer curve; or None.
     """
 
     loss: Literal["paper", "scaled"]
@@ -104,6 +108,8 @@ class TrainingSpec:
     mirror: bool
     gradient_clip: float | None
     seed: int
+    start: Literal["range", "zero"] = "range"
+    validate_every: int | None = None
 
 
 @dataclass(frozen=True)

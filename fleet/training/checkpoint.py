@@ -33,6 +33,7 @@ class Position:
         loss_sum: Sum of the batch losses of this epoch so far.
         seconds: Time spent training, earlier sessions included.
         history: Metrics of the finished epochs.
+        curve: Validations inside the current epoch.
     """
 
     epoch: int = 0
@@ -40,6 +41,7 @@ class Position:
     loss_sum: float = 0.0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save_checkpoint(

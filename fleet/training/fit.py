@@ -132,6 +132,7 @@ def _train(fit: _Fit, progress: ProgressReporter) -> None:
             position.loss_sum += _step(fit, order[step], epoch, step)
             position.step = step + 1
             position.seconds += time.perf_counter() - started
+            _validate_inside(fit, step + 1, len(order))
             if (done + 1) % REPORT_STEPS == 0:
                 progress(done + 1, total, _words(position, spec.epochs))
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -163,6 +164,14 @@ def _step(fit: _Fit, indices: torch.Tensor, epoch: int, step: int) -> float:
     return value
 
 
+def _validate_inside(fit: _Fit, steps: int, whole: int) -> None:
+    """Validate inside an epoch, where the profile asks for it; the end of the epoch does anyway."""
+    every = fit.job.device.training.validate_every
+    if every is not None and steps % every == 0 and steps < whole:
+        tally = evaluate(fit.classifier, fit.images.validation)
+        fit.position.curve.append({"step": steps, "steps": whole, "validation": asdict(tally)})
+
+
 def _end_epoch(fit: _Fit, images: int, steps: int) -> None:
     """Validate, append to the metrics and move the position to the next epoch."""
     device, position = fit.job.device, fit.position
@@ -180,9 +189,11 @@ def _end_epoch(fit: _Fit, images: int, steps: int) -> None:
             "loss": loss,
             "validation": asdict(tally),
             "images_per_second": round(trained / position.seconds),
+            **({"curve": position.curve} if position.curve else {}),
         }
     )
-    position.epoch, position.step, position.loss_sum = position.epoch + 1, 0, 0.0
+    position.epoch, position.step = position.epoch + 1, 0
+    position.loss_sum, position.curve = 0.0, []
     lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in history)
     write_text(fit.job.run.metrics(device.name), lines)
 

@@ -14,6 +14,7 @@ ROWS = [
     {"assembly", "attacks", "bundle"},
     {"execution", "runtime"},
     {"audit", "training"},
+    {"reproduction"},
     {"reports"},
     {"cli"},
 ]

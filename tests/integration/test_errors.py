@@ -150,20 +150,26 @@ def test_an_interrupt_says_what_is_kept_and_the_rerun_goes_on(
     path = write_profile(tmp_path, mnist_root)
     path.write_text(path.read_text().replace("epochs: 1", "epochs: 2000"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "fleet", "train", "-p", str(path)],
+        # A shell's background job has SIGINT ignored, and whatever it starts inherits that.
+        ["env", "--default-signal=INT", sys.executable, "-m", "fleet", "train", "-p", str(path)],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 90
-    while not list(tmp_path.glob("runs/*/devices/a/checkpoint.safetensors")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 90
+        while not list(tmp_path.glob("runs/*/devices/a/checkpoint.safetensors")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     assert process.returncode == 130, stderr
     assert "finished work is kept" in stderr
     assert "Traceback" not in stderr

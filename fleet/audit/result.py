@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fleet.audit.statistics import wilson_interval
 from fleet.audit.stored import from_document, load, save, to_document
@@ -180,6 +180,11 @@ class Check:
     finding: str
     threshold: str
     subject: str = ""
+
+    def about(self, protocol: Protocol) -> bool:
+        """Whether it speaks of a protocol's figures: its subject begins with it, or with none."""
+        first = self.subject.partition(" ")[0].rstrip(",:")
+        return first == protocol or first not in get_args(Protocol)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from fleet.cli.doctor import doctor
 from fleet.cli.output import error_console
 from fleet.cli.profiles import app as profiles_app
 from fleet.cli.report import report
+from fleet.cli.reproduce import reproduce
 from fleet.cli.train import train
 from fleet.errors import FleetError
 
@@ -41,6 +42,7 @@ app.command(rich_help_panel=options.BUILD)(train)
 app.command(rich_help_panel=options.BUILD)(package)
 app.add_typer(audit_app, name="audit", rich_help_panel=options.EVALUATE)
 app.command(rich_help_panel=options.EVALUATE)(report)
+app.command(rich_help_panel=options.EVALUATE)(reproduce)
 app.command(rich_help_panel=options.ON_DEVICE)(verify)
 app.command(rich_help_panel=options.ON_DEVICE)(predict)
 app.add_typer(profiles_app, name="profiles", rich_help_panel=options.INSPECT)

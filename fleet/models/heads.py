@@ -24,6 +24,13 @@ def slot_centers(encoding: IntervalEncoding) -> Tensor:
     return torch.tensor(sorted(centers), dtype=torch.float64)
 
 
+def _middle_and_pitch(encoding: IntervalEncoding) -> tuple[Tensor, Tensor]:
+    """Middle of the outer centres and mean distance of neighbouring ones, float32 scalars."""
+    centers = slot_centers(encoding)
+    low, high = centers[0].item(), centers[-1].item()
+    return torch.tensor((low + high) / 2), torch.tensor((high - low) / (len(centers) - 1))
+
+
 class Head(nn.Module, ABC):
     """The last layer of a classifier; always computes in float32."""
 
@@ -46,7 +53,7 @@ class LinearHead(Head):
     have a mean square of 1/2, as after BatchNorm and ReLU.
 
     With ``start="zero"`` the layer works in the encoding's units (``middle`` 0, ``pitch`` 1) and
-    begins as PyTorch begins any layer, near 0: the paper's slow start.
+    begins as PyTorch begins any layer, near 0, until :meth:`settle` is called.
 
     Args:
         features: Number of features, D.
@@ -66,12 +73,10 @@ class LinearHead(Head):
             self.register_buffer("middle", torch.tensor(0.0))
             self.register_buffer("pitch", torch.tensor(1.0))
             return
-        centers = slot_centers(encoding)
-        classes = len(centers)
-        low, high = centers[0].item(), centers[-1].item()
-        self.register_buffer("middle", torch.tensor((low + high) / 2))
-        self.register_buffer("pitch", torch.tensor((high - low) / (classes - 1)))
-        weight = torch.randn(1, features) * (classes / math.sqrt(6 * features))
+        middle, pitch = _middle_and_pitch(encoding)
+        self.register_buffer("middle", middle)
+        self.register_buffer("pitch", pitch)
+        weight = torch.randn(1, features) * (encoding.num_classes / math.sqrt(6 * features))
         self.linear.weight.data = weight - weight.mean()
         nn.init.zeros_(self.linear.bias)
 
@@ -82,6 +87,22 @@ class LinearHead(Head):
     def outputs(self, raw: Tensor) -> Tensor:
         """Make the scalar in the encoding's units, float32 (B,)."""
         return self.middle + self.pitch * raw[:, 0]
+
+    @torch.no_grad()
+    def settle(self, encoding: IntervalEncoding) -> None:
+        """Turn a layer that began at zero into one in slots; outputs stay, up to rounding.
+
+        So finished weights of both starts are of one form, and carry their encoding's constants.
+
+        Args:
+            encoding: The one that the head was built with.
+        """
+        middle, pitch = _middle_and_pitch(encoding)
+        weight, bias = self.linear.weight, self.linear.bias
+        weight.copy_(weight.double() * self.pitch / pitch)
+        bias.copy_((bias.double() * self.pitch + self.middle - middle) / pitch)
+        self.middle.copy_(middle)
+        self.pitch.copy_(pitch)
 
 
 class OrdinalHead(Head):

@@ -197,7 +197,7 @@ class TrainingSection(Section):
     start: Literal["range", "zero"] = Field(
         default="range",
         description="Where the outputs of a `linear` head begin: `range` in the middle of the "
-        "intervals with their spread; `zero` at 0, PyTorch's own initialisation, as the paper's.",
+        "intervals with their spread; `zero` at 0, PyTorch's own (the paper names none).",
     )
     validate_every: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Validate after every so many steps too, for a finer curve."

@@ -60,9 +60,7 @@ def flag(audit: Audit, protocol: Protocol | None = None) -> Flag | None:
         protocol: Whose figures; None where the audit knows no protocols.
     """
     failed = [
-        check
-        for check in checks_with(audit, "fail")
-        if protocol is None or protocol in _spoken_of(check)
+        check for check in checks_with(audit, "fail") if protocol is None or check.about(protocol)
     ]
     if not failed:
         return None
@@ -117,8 +115,3 @@ def _failed(audit: Audit, count: str) -> tuple[Verdict, str]:
     if not sound:
         return "fail", sentence
     return "warn", f"{sentence} The {sound[0]} protocol failed none."
-
-
-def _spoken_of(check: Check) -> tuple[Protocol, ...]:
-    first = check.subject.partition(" ")[0].rstrip(",:")
-    return tuple(protocol for protocol in PROTOCOLS if protocol == first) or PROTOCOLS

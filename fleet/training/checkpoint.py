@@ -100,7 +100,20 @@ def load_checkpoint(
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    _lay_out_as_weights(optimizer)
     return Position(**note["position"])
+
+
+def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Give each moment the memory layout of its weights.
+
+    A file holds them contiguous, and a fused step pairs values by their place in memory: beside
+    channels-last weights it would mix them up and raise nothing.
+    """
+    for weights, entries in optimizer.state.items():
+        for key, value in entries.items():
+            if value.shape == weights.shape:
+                entries[key] = torch.empty_like(weights).copy_(value)
 
 
 def _parse(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:

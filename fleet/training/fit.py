@@ -19,6 +19,7 @@ from fleet.errors import TrainingError
 from fleet.execution.jobs import ProgressReporter
 from fleet.files import write_bytes, write_json, write_text
 from fleet.models import Classifier, weights_bytes
+from fleet.models.heads import LinearHead
 from fleet.profiles.spec import DataSpec, DeviceSpec
 from fleet.provenance import fleet_version
 from fleet.rundir import RunDirectory
@@ -201,6 +202,7 @@ def _end_epoch(fit: _Fit, images: int, steps: int) -> None:
 def _finish(fit: _Fit) -> dict[str, Any]:
     """Score the test set, write the weights and, last of all, the result that says complete."""
     job, name = fit.job, fit.job.device.name
+    _settle(fit)
     weights = weights_bytes(fit.classifier)
     result = {
         "schema": RESULT_SCHEMA,
@@ -221,6 +223,13 @@ def _finish(fit: _Fit) -> dict[str, Any]:
     write_json(job.run.result(name), result)
     job.run.checkpoint(name).unlink(missing_ok=True)
     return result
+
+
+def _settle(fit: _Fit) -> None:
+    """Bring the weights of a start at zero into the one form that everything else reads."""
+    head, encoding = fit.classifier.head, fit.job.device.encoding
+    if fit.job.device.training.start == "zero" and encoding and isinstance(head, LinearHead):
+        head.settle(encoding)
 
 
 def _identity(job: FitJob, images: ImageData) -> str:

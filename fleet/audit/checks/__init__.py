@@ -74,7 +74,4 @@ def masked(audit: Checked, protocol: Protocol = "adaptive") -> bool:
         audit: Any result that holds checks.
         protocol: Whose figures; checks whose subject is empty concern all.
     """
-    return any(
-        check.verdict == "fail" and (not check.subject or check.subject.split()[0] == protocol)
-        for check in audit.checks
-    )
+    return any(check.verdict == "fail" and check.about(protocol) for check in audit.checks)

@@ -87,7 +87,7 @@ def assemble_whitebox(
         norm=settings.norm,
         devices=evidence.devices,
         eps=settings.eps,
-        figures=tuple(figure for e in examinations for figure in _figures(e, settings.eps)),
+        figures=tuple(figure for e in examinations for figure in device_figures(e, settings.eps)),
         noise=evidence.noise,
         margins=tuple(near.margins for near in nearness),
         distances=tuple(distance for near in nearness for distance in near.distances),
@@ -98,8 +98,13 @@ def assemble_whitebox(
     )
 
 
-def _figures(examined: Examination, eps: Sequence[float]) -> Iterator[WhiteboxFigure]:
-    """Count each attack of a device, and the worst case of each protocol, at each eps."""
+def device_figures(examined: Examination, eps: Sequence[float]) -> Iterator[WhiteboxFigure]:
+    """Count each attack of a device, and the worst case of each protocol, at each eps.
+
+    Args:
+        examined: The device.
+        eps: The audit's radii, ascending.
+    """
     device, trial = examined.device.name, examined.trial
     correct = examined.baseline.clean == 0
     for level, radius in enumerate(eps):

@@ -92,6 +92,70 @@ def test_small_images_are_not_shrunk_by_the_stem(architecture: str) -> None:
         assert stem.pool0(stem.conv0(x)).shape == (1, 64, 28, 28)
 
 
+def test_alexnet_of_small_images_can_shrink_them_at_once() -> None:
+    network: Any = build("alexnet", stem="imagenet").backbone
+    first = network.features[0]
+    assert (first.kernel_size, first.stride) == ((5, 5), (2, 2))
+    assert first(torch.zeros(1, 1, 28, 28)).shape == (1, 64, 14, 14)
+    kinds = [type(layer) for layer in network.features]
+    assert kinds.count(nn.MaxPool2d) == 2  # torchvision has three; the last is left out
+    assert network.features(torch.zeros(2, 1, 28, 28)).shape == (2, 256, 2, 2)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_alexnet_of_small_images_with_stride_takes_a_step(batch_norm: bool) -> None:
+    classifier = build("alexnet", stem="imagenet", batch_norm=batch_norm).train()
+    x = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=1e-3)
+    classifier(x).pow(2).mean().backward()
+    missing = [name for name, p in classifier.named_parameters() if p.grad is None]
+    before = [p.detach().clone() for p in classifier.parameters()]
+    optimizer.step()
+    assert missing == []
+    assert all(
+        not torch.equal(old, new)
+        for old, new in zip(before, classifier.parameters(), strict=True)
+        if bool((new.grad != 0).any())  # type: ignore[union-attr]
+    )
+    assert bool(classifier.eval()(x).isfinite().all())
+
+
+def shapes(architecture: str, side: int, stem: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights, without making these."""
+    with torch.device("meta"):
+        network = build(
+            architecture,
+            input_shape=(3, side, side),
+            stem=stem,
+            task="tra",
+            head="logits",
+            encoding=None,
+        )
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("side", [28, 63])
+def test_the_small_form_of_alexnet_differs_in_its_first_layers_alone(side: int) -> None:
+    """So that ``stem`` changes the time and the receptive field, and no number of features."""
+    small, strided = (shapes("alexnet", side, stem) for stem in ("cifar", "imagenet"))
+    assert {k for k in small if small[k] != strided.get(k)} == {"backbone.features.0.weight"}
+    assert small.keys() == strided.keys()
+
+
+@pytest.mark.parametrize("architecture", VISION)
+def test_auto_is_the_small_form_below_64_pixels_and_torchvisions_from_there(
+    architecture: str,
+) -> None:
+    def same(side: int, *stems: str) -> bool:
+        one, other = (shapes(architecture, side, stem) for stem in stems)
+        return one == other
+
+    assert same(63, "auto", "cifar")
+    assert same(64, "auto", "imagenet")
+    assert not same(63, "cifar", "imagenet")
+    assert not same(64, "cifar", "imagenet")
+
+
 def test_alexnet_keeps_its_dropout_and_takes_batch_norm_after_each_convolution() -> None:
     layers = list(build("alexnet", batch_norm=True).backbone.modules())
     convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
@@ -159,6 +223,16 @@ def test_untrained_outputs_lie_in_the_middle_of_the_range_and_spread(
         outputs = classifier(to_unit(data.train.images(torch.arange(16))))
     assert abs(outputs.mean() - 98) < 20  # one slot of ten
     assert 8 < outputs.std() < 70
+
+
+def test_untrained_outputs_that_start_at_zero_lie_there(mnist_root: Path) -> None:
+    data = load_data(
+        "mnist", mnist_root, channels=1, image_size=28, num_classes=10, validation=0, train_limit=16
+    )
+    classifier = build("nn", mean=data.mean, std=data.std, start="zero")
+    with torch.no_grad():
+        outputs = classifier(to_unit(data.train.images(torch.arange(16))))
+    assert outputs.abs().max() < 2  # the range is 0 to 196
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,33 @@ def test_linear_head_starts_in_the_middle_of_the_centres(encoding: IntervalEncod
     torch.testing.assert_close(ends, torch.tensor([centers[0], centers[-1]]))
 
 
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_linear_head_at_zero_is_pytorchs_own_layer(encoding: IntervalEncoding) -> None:
+    torch.manual_seed(3)
+    layer = torch.nn.Linear(64, 1)
+    torch.manual_seed(3)
+    head = LinearHead(64, encoding, start="zero")
+    features = torch.randn(5, 64)
+    assert torch.equal(head.outputs(head(features)), layer(features)[:, 0])
+    assert head.outputs(head(features)).abs().max() < 3  # features and weights, not the encoding
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_settling_keeps_the_outputs_and_takes_on_the_encodings_constants(
+    encoding: IntervalEncoding,
+) -> None:
+    head = LinearHead(64, encoding, start="zero")
+    centers = [encoding.center(label) for label in range(encoding.num_classes)]
+    head.linear.bias.data.fill_(sum(centers) / len(centers))  # as after a training
+    features = torch.randn(5, 64)
+    before = head.outputs(head(features))
+    head.settle(encoding)
+    scale = max(1.0, *map(abs, centers))
+    torch.testing.assert_close(head.outputs(head(features)), before, rtol=0, atol=4e-7 * scale)
+    own = LinearHead(64, encoding)
+    assert [own.middle, own.pitch] == [head.middle, head.pitch]
+
+
 def test_linear_head_trains_alike_at_every_scale() -> None:
     """Two encodings that differ by an affine map give the same gradients in slot units."""
     gradients = []

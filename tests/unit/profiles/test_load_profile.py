@@ -73,6 +73,8 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
                     "mirror": False,
                     "gradient_clip": None,
                     "seed": 0,
+                    "start": "range",
+                    "validate_every": None,
                 },
                 "drawn": [],
             }
@@ -113,6 +115,26 @@ def test_facts_follow_from_the_dataset(
     text = f"version: 1\nname: x\ndata: {{{data}, root: images}}\ndevices: [{{name: a, task: tra}}]"
     spec = load(directory, text).data
     assert (spec.num_classes, spec.channels, spec.image_size, spec.validation) == expected
+
+
+def test_a_family_of_before_start_and_validate_every_is_still_read(directory: Path) -> None:
+    family = load(directory, HEAD + "devices: [{name: a, task: tra}]\n")
+    plain = family.to_dict()
+    for device in (*plain["devices"], *plain["controls"]):
+        del device["training"]["start"], device["training"]["validate_every"]
+    assert FamilySpec.from_dict(plain) == family
+
+
+def test_where_outputs_start_and_how_often_to_validate_are_read(directory: Path) -> None:
+    text = HEAD + (
+        "defaults: {encoding: {alpha: 4, beta: 16}, training: {start: zero, validate_every: 20}}\n"
+        "devices: [{name: a}, {name: b, allow_equivalent: true, training: {start: range}}]\n"
+    )
+    recipes = [device.training for device in load(directory, text).devices]
+    assert [(recipe.start, recipe.validate_every) for recipe in recipes] == [
+        ("zero", 20),
+        ("range", 20),
+    ]
 
 
 def test_own_values_win_over_the_extended_device_and_that_over_defaults(directory: Path) -> None:

@@ -259,6 +259,32 @@ MISTAKES = [
         "batch_norm must be true; resnet18 is built on BatchNorm",
     ),
     Mistake(
+        "first layers of a network that has one form",
+        INT + "devices:\n  - {name: a, model: {stem: imagenet}}\n",
+        "6:29",
+        "devices[0].model.stem is not for 'nn'; device 'a' has no other first layers",
+    ),
+    Mistake(
+        "pretrained weights behind other first layers",
+        "version: 1\nname: fam\ndata: {dataset: cifar10, root: images, image_size: 64}\n"
+        "devices:\n"
+        "  - {name: a, task: tra, model: {architecture: alexnet, pretrained: true, stem: cifar}}\n",
+        "5:81",
+        "devices[0].model.stem must be 'imagenet' or 'auto' for pretrained weights",
+    ),
+    Mistake(
+        "validation after every 0 steps",
+        INT + "devices:\n  - {name: a, training: {validate_every: 0}}\n",
+        "6:42",
+        "devices[0].training.validate_every must be",
+    ),
+    Mistake(
+        "a start elsewhere",
+        INT + "devices:\n  - {name: a, training: {start: middle}}\n",
+        "6:33",
+        "devices[0].training.start must be 'range' or 'zero' (got 'middle')",
+    ),
+    Mistake(
         "pretrained paper network",
         "version: 1\nname: fam\ndata: {dataset: cifar10, root: images, image_size: 64}\n"
         "devices: [{name: a, task: tra, model: {pretrained: true}}]\n",

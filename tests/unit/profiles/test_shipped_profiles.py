@@ -18,6 +18,7 @@ from fleet.profiles.schema import TrainingSection
 
 PROJECT = Path(__file__).resolve().parents[3]
 PROFILES = sorted((PROJECT / "profiles").glob("*.yaml"))
+REPRODUCTION = sorted((PROJECT / "profiles" / "reproduce").glob("*.yaml"))
 DRAFT7 = {
     *("$schema", "$ref", "definitions", "title", "description", "default", "type", "enum"),
     *("const", "properties", "additionalProperties", "required", "items", "minItems", "maxItems"),
@@ -40,6 +41,33 @@ def test_shipped_profile_is_valid(path: Path) -> None:
 
 def test_there_are_three_shipped_profiles() -> None:
     assert [p.stem for p in PROFILES] == ["devices", "paper-figure3-alpha", "paper-figure3-beta"]
+
+
+@pytest.mark.parametrize("path", REPRODUCTION, ids=lambda path: path.stem)
+def test_profile_of_the_reproduction_is_valid(path: Path) -> None:
+    family = load_profile(path, check_data=False)
+    assert family.name == path.stem
+    assert family.controls == ()  # the tables hold the paper's own baselines
+    modeline = "# yaml-language-server: $schema=../devices.schema.json"
+    assert path.read_text(encoding="utf-8").splitlines()[0] == modeline
+
+
+def test_the_reproduction_has_the_papers_networks_for_each_table() -> None:
+    networks = {
+        path.stem.rsplit("-", 1)[0]: set[str]() for path in REPRODUCTION if "table" in path.stem
+    }
+    for path in REPRODUCTION:
+        if "table" in path.stem:
+            table, network = path.stem.rsplit("-", 1)
+            devices = load_profile(path, check_data=False).devices
+            assert {device.model.architecture for device in devices} == {network}
+            assert [d.task for d in devices[:3]] == ["tra", "hin", "int"]
+            networks[table].add(network)
+    assert networks == {
+        "table1": {"nn", "alexnet", "resnet18"},
+        "table2": {"alexnet", "resnet18", "densenet121"},
+        "table2-standin": {"alexnet", "resnet18", "densenet121"},
+    }
 
 
 def test_demo_is_what_its_comments_say() -> None:

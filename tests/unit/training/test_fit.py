@@ -9,15 +9,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from fleet.assembly import load_trained
 from fleet.errors import CheckpointError, DataError, TrainingError
+from fleet.execution import Progress
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.rundir import RunDirectory
+from fleet.training import fit
 from fleet.training.family import FamilyResult, execute_plan, train_family
 from fleet.training.plan import plan_training
 
@@ -44,6 +47,20 @@ def digest(path: Path) -> str:
 
 def train(spec: FamilySpec, run: Path, workers: int = 1) -> FamilyResult:
     return train_family(spec, run=run, workers=workers)
+
+
+def metrics(run: RunDirectory, name: str) -> list[dict[str, Any]]:
+    """The lines of a device's metrics, without what the clock says."""
+    lines = [json.loads(line) for line in run.metrics(name).read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+
+
+def stop_at(step: int) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.done == step:
+            raise KeyboardInterrupt
+
+    return report
 
 
 def test_a_finished_device_leaves_weights_metrics_and_a_result(
@@ -102,20 +119,59 @@ def test_training_leaves_the_callers_random_state_and_threads_alone(
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_kill_nine_at_any_moment_and_the_rerun_gives_the_same_bits(
-    family: Family, tmp_path: Path, optimizer: str
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "adam", "validate_every": 3},
+        {"optimizer": "adamw", "start": "zero", "loss": "paper", "precision": "fp32"},
+        {"optimizer": "sgd", "gradient_clip": 1.0, "weight_decay": 1e-4},
+    ],
+    ids=lambda changes: changes["optimizer"],
+)
+def test_an_interrupted_training_goes_on_to_the_same_bits_and_the_same_curve(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
-    spec = family("a", "b", optimizer=optimizer, epochs=3)
+    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", 0.0)  # after every step
+    monkeypatch.setattr(fit, "REPORT_STEPS", 1)
+    spec = family("a", **changes)
+    unbroken = train(spec, tmp_path / "unbroken").run
+    for step in (5, 8, 15):  # of 16: inside an epoch, at the end of one, and with a curve begun
+        with pytest.raises(KeyboardInterrupt):
+            train_family(spec, run=tmp_path / "run", workers=1, on_progress=stop_at(step))
+    finished = train(spec, tmp_path / "run").run
+    assert digest(finished.model("a")) == digest(unbroken.model("a"))
+    assert metrics(finished, "a") == metrics(unbroken, "a")
+    assert ("curve" in metrics(finished, "a")[1]) == ("validate_every" in changes)
+
+
+def test_validation_inside_an_epoch_makes_a_finer_curve_and_the_same_weights(
+    family: Family, tmp_path: Path
+) -> None:
+    plain = train(family("a"), tmp_path / "plain").run
+    finer = train(family("a", validate_every=3), tmp_path / "finer").run
+    last = train(family("a", validate_every=8), tmp_path / "last").run
+    assert digest(plain.model("a")) == digest(finer.model("a")) == digest(last.model("a"))
+    for line, whole in zip(metrics(finer, "a"), metrics(plain, "a"), strict=True):
+        curve = line.pop("curve")
+        assert [(point["step"], point["steps"]) for point in curve] == [(3, 8), (6, 8)]
+        assert all(point["validation"]["n"] == 200 for point in curve)
+        assert line == whole
+    assert metrics(last, "a") == metrics(plain, "a")  # an epoch's end is validated anyway
+
+
+def test_kill_nine_at_any_moment_and_the_rerun_gives_the_same_bits(
+    family: Family, tmp_path: Path
+) -> None:
+    spec = family("a", "b", epochs=3)
     unbroken = train(spec, tmp_path / "unbroken").run
     profile, script = tmp_path / "spec.json", tmp_path / "train.py"
     profile.write_text(json.dumps(spec.to_dict()))
     script.write_text(TRAIN_SCRIPT)
     broken = RunDirectory(tmp_path / "broken")
     kills = 0
-    for _ in range(3 if optimizer == "adam" else 1):
+    for workers in ("2", "1"):
         process = subprocess.Popen(
-            [sys.executable, str(script), str(profile), str(broken.root), "2"],
+            [sys.executable, str(script), str(profile), str(broken.root), workers],
             start_new_session=True,
         )
         seen = {path.stat().st_mtime_ns for path in broken.root.rglob("checkpoint*")}

@@ -47,6 +47,27 @@ def test_constant_is_constant(family: Family) -> None:
     assert {learning_rate(spec, step, 10) for step in range(10)} == {0.1}
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_fused_step_is_the_plain_one(family: Family, name: str) -> None:
+    spec = spec_of(family, optimizer=name, weight_decay=0.01, learning_rate=0.01)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(8, 4, 5, 5, generator=generator)
+    gradients = torch.randn(3, 8, 4, 5, 5, generator=generator)
+    ends = []
+    for fused in (True, False):
+        weights = nn.Parameter(start.clone(memory_format=torch.channels_last))
+        optimizer = build_optimizer(spec, [weights])
+        assert optimizer.param_groups[0]["fused"] is True
+        optimizer.param_groups[0]["fused"] = fused
+        steps = []
+        for gradient in gradients:
+            weights.grad = gradient.clone(memory_format=torch.channels_last)
+            optimizer.step()
+            steps.append(weights.detach().clone())
+        ends.append(torch.stack(steps))
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)],

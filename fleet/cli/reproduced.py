@@ -1,0 +1,119 @@
+"""What each part of ``fleet reproduce`` makes: a result, its view for people, its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+
+from fleet.reproduction import experiments
+from fleet.reproduction.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fleet.reproduction.experiments import MatrixExperiment, TableExperiment
+
+
+@dataclass(frozen=True)
+class Made:
+    """One finished part.
+
+    Attributes:
+        view: For people.
+        document: The result as plain JSON values.
+        files: What was written.
+    """
+
+    view: RenderableType
+    document: dict[str, Any]
+    files: tuple[Path, ...]
+
+
+Step = Callable[[Workspace], Made]
+
+
+def parts_of(part: str, *, stand_in: bool) -> dict[str, Step]:
+    """Name and work of each result that a part consists of, in the order of their making.
+
+    Args:
+        part: As on the command line.
+        stand_in: Whether photos are those of the stand-in.
+    """
+    photos = experiments.TABLE2_STAND_IN if stand_in else experiments.TABLE2
+    matrices = experiments.FIGURE3_STAND_IN if stand_in else experiments.FIGURE3
+    digits = experiments.FIGURE3_MNIST
+    parts: dict[str, dict[str, Step]] = {
+        "table1": {"table1": partial(_table, experiments.TABLE1)},
+        "convergence": {"convergence": _convergence},
+        "figure2": {"figure2": _figure2},
+        "figure3": {
+            digits.name: partial(_figure3, digits),
+            matrices.name: partial(_figure3, matrices),
+        },
+        "table2": {photos.name: partial(_table, photos)},
+        "claims": {"claims": _claims},
+    }
+    if part != "all":
+        return parts[part]
+    return {name: step for steps in parts.values() for name, step in steps.items()}
+
+
+def _table(experiment: TableExperiment, workspace: Workspace) -> Made:
+    from fleet.reports.table_terminal import table_view
+    from fleet.reproduction.table import reproduce_table
+
+    table = reproduce_table(experiment, workspace)
+    path = workspace.result(experiment.name)
+    table.save(path)
+    return Made(table_view(table), table.to_dict(), (path,))
+
+
+def _convergence(workspace: Workspace) -> Made:
+    from fleet.reports.reproduction_figures import write_convergence
+    from fleet.reports.reproduction_terminal import convergence_view
+    from fleet.reproduction.convergence import reproduce_convergence
+
+    found = reproduce_convergence(workspace)
+    path = workspace.result("convergence")
+    found.save(path)
+    figures = write_convergence(found, workspace.results)
+    return Made(convergence_view(found), found.to_dict(), (path, *figures))
+
+
+def _figure2(workspace: Workspace) -> Made:
+    from fleet.reports.reproduction_figures import write_features
+    from fleet.reports.reproduction_terminal import features_view
+    from fleet.reproduction.figure2 import reproduce_figure2
+
+    profiles = experiments.TABLE1.profiles
+    runs = {backbone: workspace.trained(profile)[1] for backbone, profile in profiles}
+    found = reproduce_figure2(runs, images=200 if workspace.quick else 2000, picture="resnet18")
+    path = workspace.result("figure2")
+    found.save(path)
+    figures = write_features(found, workspace.results)
+    return Made(features_view(found), found.to_dict(), (path, *figures))
+
+
+def _figure3(experiment: MatrixExperiment, workspace: Workspace) -> Made:
+    from fleet.reports.reproduction_figures import write_matrices
+    from fleet.reports.reproduction_terminal import matrices_view
+    from fleet.reproduction.matrices import reproduce_figure3
+
+    found = reproduce_figure3(experiment, workspace)
+    path = workspace.result(experiment.name)
+    found.save(path)
+    figures = write_matrices(found, experiment.name, workspace.results)
+    return Made(matrices_view(found), found.to_dict(), (path, *figures))
+
+
+def _claims(workspace: Workspace) -> Made:
+    from fleet.reports.reproduction_terminal import claims_view
+    from fleet.reproduction.claims import judge_claims
+
+    claims = judge_claims(workspace)
+    path = workspace.result("claims")
+    claims.save(path)
+    return Made(claims_view(claims), claims.to_dict(), (path,))

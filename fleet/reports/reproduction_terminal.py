@@ -1,0 +1,85 @@
+"""Figures, learning curves and claims of the paper on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table as Grid
+from rich.text import Text
+
+from fleet.reports.convergence_figure import WORDS
+from fleet.reports.wording import ABSENT, format_eps, format_rate
+from fleet.reproduction.claims_result import Claims
+from fleet.reproduction.convergence_result import Convergence
+from fleet.reproduction.figure2_result import Figure2
+from fleet.reproduction.figure3_result import Figure3
+
+
+def convergence_view(found: Convergence) -> Grid:
+    """Epochs to the goal for each variant and learning rate."""
+    title = f"{found.title}: epochs until {found.goal:.0%} of the validation images are right"
+    grid = _grid(title, "variant", "learning rate", "epochs, each seed", "mean")
+    for speed in found.speeds:
+        each = [ABSENT if c.reached is None else f"{c.reached:.2f}" for c in speed.curves]
+        mean = f"over {speed.epochs}" if speed.mean is None else f"{speed.mean:.2f}"
+        style = "bold" if speed.best else ""
+        cells = (WORDS[speed.variant], f"{speed.learning_rate:g}", ", ".join(each), mean)
+        grid.add_row(*cells, style=style)
+    return grid
+
+
+def features_view(found: Figure2) -> Grid:
+    """Measures of the raw features, TRA beside INT."""
+    images = found.scores[0].n
+    title = f"Figure 2: penultimate features of {images} test images, mean over the seeds"
+    grid = _grid(title, "network", "measure", "TRA", "INT", "INT - TRA", "every pair of networks")
+    for line in found.summary:
+        grid.add_row(
+            line.network,
+            line.measure.replace("_", " "),
+            f"{line.tra.mean:.3f}",
+            f"{line.interval.mean:.3f}",
+            f"{line.difference:+.3f}",
+            f"{line.lowest:+.3f} to {line.highest:+.3f}",
+        )
+    return grid
+
+
+def matrices_view(found: Figure3) -> Group:
+    """Transfer by relation of the encodings, then what the statistics say."""
+    title = f"{found.title}: evade rate on other networks, {len(found.networks)} networks"
+    grid = _grid(title, "eps", "protocol", "encodings", "pairs", "mean", "range")
+    for group in found.groups:
+        rates = group.rates.evade
+        grid.add_row(
+            format_eps(group.eps),
+            group.protocol,
+            group.relation,
+            str(rates.count),
+            format_rate(rates.mean),
+            f"{format_rate(rates.low)} to {format_rate(rates.high)}",
+        )
+    lines = [
+        f"{c.protocol}, eps {format_eps(c.eps)}, {c.kind}, {c.quantity}: {c.words}"
+        for c in found.contrasts
+        if c.kind == "evade"
+    ]
+    trends, of = found.tally()
+    lines.append(f"{trends} of {of} trends have p <= 0.05")
+    return Group(grid, Text("\n".join(lines)))
+
+
+def claims_view(claims: Claims) -> Grid:
+    """Each claim with its verdict and what it rests on."""
+    grid = _grid("What holds of the paper", "claim", "verdict", "evidence")
+    styles = {"holds": "green", "does not hold": "bold red", "not measured": "dim"}
+    for claim in claims.claims:
+        verdict = Text(claim.verdict, style=styles.get(claim.verdict, "yellow"))
+        grid.add_row(claim.words, verdict, "\n".join(claim.evidence))
+    return grid
+
+
+def _grid(title: str, *columns: str) -> Grid:
+    grid = Grid(title=Text(title, style="bold"), title_justify="left", show_lines=False)
+    for words in columns:
+        grid.add_column(words)
+    return grid

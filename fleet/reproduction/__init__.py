@@ -1,0 +1,1 @@
+"""The paper's experiments again: from committed profiles to small JSON results."""

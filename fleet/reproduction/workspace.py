@@ -1,0 +1,126 @@
+"""Where a reproduction reads and writes, and how it gets its networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.errors import DataError
+from fleet.execution.jobs import OnProgress
+from fleet.profiles import load_profile
+from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
+from fleet.rundir import RunDirectory
+from fleet.training.family import execute_plan
+from fleet.training.plan import plan_training
+
+Stage = Callable[[str, int], AbstractContextManager[OnProgress]]
+"""Called with what begins and its number of jobs; gives what takes their progress."""
+
+QUICK_SEEDS = 2
+QUICK_TRAINING = 1024
+QUICK_VALIDATION = 256
+"""``quick`` trains on so many images for one epoch, and keeps so many seeds."""
+
+
+def silent(_text: str, _jobs: int) -> AbstractContextManager[OnProgress]:
+    """Show no progress."""
+    return nullcontext(lambda _event: None)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Directories and scale of a reproduction.
+
+    Attributes:
+        profiles: Directory of the committed profiles.
+        runs: Trainings and audits are kept here, one run for each profile, and go on from here.
+        results: Where the small JSON results and the figures go.
+        data: Directory of the images of Table 2 and Figure 3, in place of the profile's.
+        quick: Everything small, to see that it works; its figures mean nothing.
+        workers: Processes, one thread each; None is one a core.
+        stage: Shows progress.
+    """
+
+    profiles: Path
+    runs: Path
+    results: Path
+    data: Path | None = None
+    quick: bool = False
+    workers: int | None = None
+    stage: Stage = silent
+
+    def result(self, name: str) -> Path:
+        """File of one result."""
+        return self.results / f"{name}.json"
+
+    def run(self, profile: str) -> RunDirectory:
+        """Run of one profile."""
+        return RunDirectory(self.runs / profile)
+
+    def family(self, profile: str, *, own_data: bool = False) -> FamilySpec:
+        """Read a committed profile, at the scale that was asked for.
+
+        Args:
+            profile: Name without ``.yaml``.
+            own_data: Whether :attr:`data` takes the place of the profile's directory.
+
+        Raises:
+            ProfileError: The profile is absent or wrong.
+            DataError: The directory of the images does not exist.
+        """
+        spec = load_profile(self.profiles / f"{profile}.yaml", check_data=False)
+        if own_data and self.data is not None:
+            root = self.data.resolve()
+            spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, root=root))
+        if self.quick:
+            spec = small(spec, self._digits())
+        if not spec.data.root.is_dir():
+            raise DataError(
+                f"the images of {profile} are not there: {spec.data.root}",
+                hint="name their directory with --data",
+            )
+        return spec
+
+    def trained(self, profile: str, *, own_data: bool = False) -> tuple[FamilySpec, RunDirectory]:
+        """Train what is not trained yet of a profile.
+
+        Raises:
+            FleetError: A network could not be trained; the others are kept.
+        """
+        spec, run = self.family(profile, own_data=own_data), self.run(profile)
+        plan = plan_training(spec, run=run.root)
+        if plan.pending:
+            with self.stage(f"train {profile}", len(plan.pending)) as on_progress:
+                result = execute_plan(plan, workers=self.workers, on_progress=on_progress)
+            for error in result.errors.values():
+                raise error
+        return spec, run
+
+    def _digits(self) -> DataSpec:
+        return load_profile(self.profiles / "table1-nn.yaml", check_data=False).data
+
+
+def small(spec: FamilySpec, digits: DataSpec) -> FamilySpec:
+    """The smallest family that goes the same way: two seeds, one epoch, few images, MNIST.
+
+    Args:
+        spec: The committed profile.
+        digits: MNIST; takes the place of photos, in their size.
+    """
+    size = spec.data.image_size if spec.data.dataset == digits.dataset else 64
+    data = dataclasses.replace(
+        digits,
+        image_size=size,
+        validation=QUICK_VALIDATION,
+        train_limit=QUICK_TRAINING,
+    )
+    devices = tuple(_short(d) for d in spec.devices if d.training.seed < QUICK_SEEDS)
+    return dataclasses.replace(spec, data=data, devices=devices)
+
+
+def _short(device: DeviceSpec) -> DeviceSpec:
+    training = dataclasses.replace(device.training, epochs=1, mirror=False)
+    return dataclasses.replace(device, training=training)

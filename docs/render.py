@@ -5,7 +5,8 @@
 
 A template reads its figures with ``results("benchmarks/training.json")``. Where such a file is
 absent the document is left out, and a message says so; with ``--check``, a document without its
-results is as wrong as one with old figures.
+results is as wrong as one with old figures. ``maybe("...")`` is None for an absent file, for a
+document that can do without.
 
 Exit codes: 0 done; 1 a document is not current; 2 a template or a result cannot be read.
 """
@@ -70,6 +71,13 @@ def render(template: Path, project: Path) -> Document:
         except FileNotFoundError as error:
             raise AbsentError(path) from error
 
+    def maybe(name: str) -> Any:
+        try:
+            return results(name)
+        except AbsentError:
+            used.pop()
+            return None
+
     # Markdown, not HTML: nothing is to be escaped.
     environment = Environment(  # noqa: S701
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -77,7 +85,7 @@ def render(template: Path, project: Path) -> Document:
     path = project / "docs" / template.name.removesuffix(".jinja")
     source = template.read_text(encoding="utf-8")
     try:
-        body = environment.from_string(source).render(results=results)
+        body = environment.from_string(source).render(results=results, maybe=maybe)
     except AbsentError as error:
         return Document(path, None, error.path)
     except (TemplateError, TypeError, ValueError) as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -65,3 +68,31 @@ def run_fleet() -> RunFleet:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def call_fleet() -> RunFleet:
+    """Run ``fleet ...`` in this process: the same result without seconds of importing torch.
+
+    For what a process of its own would not do otherwise; ``run_fleet`` is the real thing.
+    """
+    from fleet.cli.app import main
+
+    def call(
+        *arguments: str | Path | float, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        words = ["fleet", *map(str, arguments)]
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with (
+            patch.object(sys, "argv", words),
+            redirect_stdout(stdout),
+            redirect_stderr(stderr),
+            chdir(cwd or Path.cwd()),
+            pytest.raises(SystemExit) as done,
+        ):
+            main()
+        code = done.value.code or 0
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(words, code, stdout.getvalue(), stderr.getvalue())
+
+    return call

@@ -16,6 +16,12 @@ from fleet.reproduction.workspace import Workspace
 if TYPE_CHECKING:
     from fleet.reproduction.experiments import MatrixExperiment, TableExperiment
 
+PICTURE = "resnet18"
+"""Backbone whose features Figure 2 draws; the paper does not say which."""
+
+IMAGES, QUICK_IMAGES = 2000, 200
+"""Test images of Figure 2."""
+
 
 @dataclass(frozen=True)
 class Made:
@@ -90,7 +96,13 @@ def _figure2(workspace: Workspace) -> Made:
 
     profiles = experiments.TABLE1.profiles
     runs = {backbone: workspace.trained(profile)[1] for backbone, profile in profiles}
-    found = reproduce_figure2(runs, images=200 if workspace.quick else 2000, picture="resnet18")
+    found = reproduce_figure2(
+        runs,
+        picture=PICTURE,
+        images=QUICK_IMAGES if workspace.quick else IMAGES,
+        workers=workspace.workers,
+        stage=workspace.stage,
+    )
     path = workspace.result("figure2")
     found.save(path)
     figures = write_features(found, workspace.results)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,27 +67,11 @@ def reproduce_table(experiment: TableExperiment, workspace: Workspace) -> Table:
         restarts=scale.restarts,
         batch_size=scale.batch_size,
     )
-    networks: list[TableNetwork] = []
-    provenance: dict[str, Any] = {}
-    recorded: dict[str, Any] = {}
-    for backbone, profile in scale.profiles:
-        family, run = workspace.trained(profile, own_data=scale.own_data)
-        examined, near = _attack(run, settings, scale.images, workspace, profile)
-        clean = _clean(run, family, workspace, profile)
-        networks += [
-            _network(
-                backbone,
-                device,
-                trained=read_json(run.result(device.name)),
-                clean=clean[device.name],
-                examined=examined[device.name],
-                near=near.get(device.name),
-                settings=settings,
-            )
-            for device in family.devices
-        ]
-        provenance[backbone] = describe_run(run, family)
-        recorded = record_settings(list(examined.values()), settings)
+    parts = [
+        _part(backbone, profile, settings, scale, workspace, measure=number < scale.measured)
+        for number, (backbone, profile) in enumerate(scale.profiles)
+    ]
+    networks = [network for part in parts for network in part.networks]
     return Table(
         number=scale.number,
         title=scale.title,
@@ -96,41 +81,74 @@ def reproduce_table(experiment: TableExperiment, workspace: Workspace) -> Table:
         images=max(network.audited.images for network in networks),
         networks=tuple(networks),
         rows=summarise(networks, published),
-        settings={key: value for key, value in recorded.items() if key != "attack_values"},
-        provenance=provenance,
+        settings=parts[0].settings,
+        provenance={
+            backbone: part.provenance
+            for (backbone, _), part in zip(scale.profiles, parts, strict=True)
+        },
     )
 
 
-def _attack(
-    run: RunDirectory,
+@dataclass(frozen=True)
+class _Part:
+    """All networks of one backbone."""
+
+    networks: list[TableNetwork]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+def _part(
+    backbone: str,
+    profile: str,
     settings: TransferSettings,
-    images: int,
+    scale: TableExperiment,
+    workspace: Workspace,
+    *,
+    measure: bool,
+) -> _Part:
+    family, run = workspace.trained(profile, own_data=scale.own_data)
+    jobs = plan_jobs(run, settings, scale.images, "test", KIND)[1]
+    examined = _each("attack", examine_device, jobs, workspace, profile)
+    first = _first_seed(jobs, family) if measure else []
+    near = _each("measure", examine_closely, first, workspace, profile)
+    clean = _each("test", count_clean, jobs, workspace, profile)
+    recorded = record_settings(list(examined.values()), settings)
+    networks = [
+        _network(
+            backbone,
+            device,
+            trained=read_json(run.result(device.name)),
+            clean=clean[device.name],
+            examined=examined[device.name],
+            near=near[device.name][1] if device.name in near else None,
+            settings=settings,
+        )
+        for device in family.devices
+    ]
+    plain = {key: value for key, value in recorded.items() if key != "attack_values"}
+    return _Part(networks, plain, describe_run(run, family))
+
+
+def _each(
+    verb: str,
+    function: Callable[..., Any],
+    jobs: list[AuditJob],
     workspace: Workspace,
     profile: str,
-) -> tuple[Mapping[str, Examination], Mapping[str, Nearness]]:
-    """Attack every network; measure distances on those of the first seed."""
-    family, jobs = plan_jobs(run, settings, images, "test", KIND)
-    with workspace.stage(f"attack {profile}", len(jobs)) as on_event:
-        found = run_all("attack", examine_device, jobs, workspace.workers, on_event)
+) -> dict[str, Any]:
+    """What a function makes of each network, by name."""
+    if not jobs:
+        return {}
+    with workspace.stage(f"{verb} {profile}", len(jobs)) as on_event:
+        found = run_all(verb, function, jobs, workspace.workers, on_event)
+    return {job.device: value for job, value in zip(jobs, found, strict=True)}
+
+
+def _first_seed(jobs: list[AuditJob], family: FamilySpec) -> list[AuditJob]:
+    """The networks of the first seed: distances take long, and one of each kind is enough."""
     first = min(device.training.seed for device in family.devices)
-    near = [job for job in jobs if family.device(job.device).training.seed == first]
-    with workspace.stage(f"measure distances of {profile}", len(near)) as on_event:
-        measured = run_all("measure", examine_closely, near, workspace.workers, on_event)
-    return (
-        {job.device: examined for job, examined in zip(jobs, found, strict=True)},
-        {job.device: pair[1] for job, pair in zip(near, measured, strict=True)},
-    )
-
-
-def _clean(
-    run: RunDirectory, family: FamilySpec, workspace: Workspace, profile: str
-) -> Mapping[str, CleanFigures]:
-    """Accuracy on the whole test set under each way to decode."""
-    settings = TransferSettings(eps=(0.1,))
-    jobs = [AuditJob(run, d.name, settings, 1, "test", "clean") for d in family.devices]
-    with workspace.stage(f"test {profile}", len(jobs)) as on_event:
-        found = run_all("test", count_clean, jobs, workspace.workers, on_event)
-    return dict(zip((job.device for job in jobs), found, strict=True))
+    return [job for job in jobs if family.device(job.device).training.seed == first]
 
 
 def count_clean(job: AuditJob, *, progress: ProgressReporter) -> CleanFigures:
@@ -138,7 +156,7 @@ def count_clean(job: AuditJob, *, progress: ProgressReporter) -> CleanFigures:
     family = read_family(job.run)
     device = family.device(job.device)
     key = {"weights": read_json(job.run.result(device.name))["weights_sha256"], **versions()}
-    path = job.run.audit(job.kind) / f"{device.name}.json"
+    path = job.run.audit("clean") / f"{device.name}.json"
     found = remember(path, key, CleanFigures, lambda: _count(job.run, device, family))
     progress(1, 1, f"{found.correct / found.n:.4f}")
     return found

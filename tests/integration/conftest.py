@@ -42,16 +42,17 @@ def workplace(
 ) -> Path:
     """A directory with a finished run under ``runs/``."""
     place = tmp_path_factory.mktemp("workplace")
-    done = run_fleet("train", "--profiles", tiny_profile, "--format", "json", cwd=place)
+    words = ("train", "--profiles", tiny_profile, "--jobs", 2, "--format", "json")
+    done = run_fleet(*words, cwd=place)
     assert done.returncode == 0, done.stderr
     (place / "train.json").write_text(done.stdout)
     return place
 
 
 @pytest.fixture(scope="session")
-def audited(workplace: Path, run_fleet: RunFleet) -> dict[str, Any]:
+def audited(workplace: Path, call_fleet: RunFleet) -> dict[str, Any]:
     """The transfer audit of that run, as ``--format json`` wrote it."""
-    done = run_fleet(
+    done = call_fleet(
         "audit", "transfer", "--images", 40, "--steps", 5, "--restarts", 1, "--max-asr", 1,
         "--jobs", 1, "--format", "json", cwd=workplace,
     )  # fmt: skip

@@ -41,7 +41,7 @@ def findings(run: Path) -> dict[str, Any]:
 
 
 def test_a_killed_audit_resumes_to_the_same_result(
-    workplace: Path, run_fleet: RunFleet, tmp_path: Path
+    workplace: Path, call_fleet: RunFleet, tmp_path: Path
 ) -> None:
     (source,) = (workplace / "runs").iterdir()
     for place in ("killed", "whole"):
@@ -55,24 +55,24 @@ def test_a_killed_audit_resumes_to_the_same_result(
     before = first.stat().st_mtime_ns
     kill_at(killed, "trials/door/gate.json")
     for run in (killed, whole):
-        done = run_fleet("audit", "transfer", run, *QUICK)
+        done = call_fleet("audit", "transfer", run, *QUICK)
         assert done.returncode == 0, done.stderr
     assert findings(killed) == findings(whole)
     assert first.stat().st_mtime_ns == before
 
 
 def test_the_whitebox_audit_through_the_command_line(
-    workplace: Path, run_fleet: RunFleet, tmp_path: Path
+    workplace: Path, call_fleet: RunFleet, tmp_path: Path
 ) -> None:
     (source,) = (workplace / "runs").iterdir()
     run = tmp_path / source.name
     shutil.copytree(source, run, ignore=shutil.ignore_patterns("audits"))
     quick = ("audit", "whitebox", run, "--images", 3, "--steps", 1, "--restarts", 1)
-    planned = run_fleet(*quick, "--norm", "l2", "--dry-run", "--format", "json")
+    planned = call_fleet(*quick, "--norm", "l2", "--dry-run", "--format", "json")
     assert planned.returncode == 0, planned.stderr
     assert json.loads(planned.stdout)["settings"]["norm"] == "l2"
     assert not (run / "audits").exists()
-    done = run_fleet(*quick, "--eps", 0.3, "--max-asr", 0, "--jobs", 1, "--format", "json")
+    done = call_fleet(*quick, "--eps", 0.3, "--max-asr", 0, "--jobs", 1, "--format", "json")
     assert done.returncode == 1, done.stderr
     assert "gate: evade" in done.stderr
     audit = json.loads(done.stdout)
@@ -80,6 +80,6 @@ def test_the_whitebox_audit_through_the_command_line(
     assert [device["role"] for device in audit["devices"]][-1] == "control"
     assert (run / "audits" / "report.html").exists()
     for wrong in (("--eps", 0), ("--eps", 1.5), ("--norm", "l2", "--eps", "8/255")):
-        refused = run_fleet(*quick, *wrong)
+        refused = call_fleet(*quick, *wrong)
         assert refused.returncode == 2
         assert "Traceback" not in refused.stderr

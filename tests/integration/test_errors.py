@@ -50,15 +50,15 @@ def test_a_profile_that_is_not_there(run_fleet: RunFleet, tmp_path: Path) -> Non
 
 
 def test_a_wrong_profile_names_line_and_column(
-    run_fleet: RunFleet, tmp_path: Path, mnist_root: Path
+    call_fleet: RunFleet, tmp_path: Path, mnist_root: Path
 ) -> None:
     path = write_profile(tmp_path, mnist_root, alpha="-4")
-    done = run_fleet("train", "-p", path, cwd=tmp_path)
+    done = call_fleet("train", "-p", path, cwd=tmp_path)
     assert_refused(done, "p.yaml:6:", "alpha")
     assert [p.name for p in tmp_path.iterdir()] == ["p.yaml"]
 
 
-def test_missing_and_damaged_data(run_fleet: RunFleet, tmp_path: Path, mnist_root: Path) -> None:
+def test_missing_and_damaged_data(call_fleet: RunFleet, tmp_path: Path, mnist_root: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     damaged = tmp_path / "damaged"
@@ -67,34 +67,34 @@ def test_missing_and_damaged_data(run_fleet: RunFleet, tmp_path: Path, mnist_roo
     packed.chmod(0o644)
     packed.write_bytes(packed.read_bytes()[:100_000])
     path = write_profile(tmp_path, damaged)
-    assert_refused(run_fleet("train", "-p", path, cwd=tmp_path), "train-images-idx3-ubyte.gz")
+    assert_refused(call_fleet("train", "-p", path, cwd=tmp_path), "train-images-idx3-ubyte.gz")
     packed.write_bytes(gzip.compress(b"not idx at all"))
-    assert_refused(run_fleet("train", "-p", path, cwd=tmp_path), "train-images-idx3-ubyte.gz")
+    assert_refused(call_fleet("train", "-p", path, cwd=tmp_path), "train-images-idx3-ubyte.gz")
     path = write_profile(tmp_path, empty, dataset="cifar10")
-    assert_refused(run_fleet("train", "-p", path, cwd=tmp_path), "hint:")
+    assert_refused(call_fleet("train", "-p", path, cwd=tmp_path), "hint:")
     assert not (tmp_path / "runs").exists()
 
 
-def test_runs_that_do_not_exist(run_fleet: RunFleet, tmp_path: Path) -> None:
+def test_runs_that_do_not_exist(call_fleet: RunFleet, tmp_path: Path) -> None:
     for command in (("audit", "transfer"), ("package",), ("report",), ("verify",)):
-        assert_refused(run_fleet(*command, cwd=tmp_path), "fleet train")
-    assert_refused(run_fleet("package", "nope", cwd=tmp_path), "no run at nope")
-    assert_refused(run_fleet("train", "--resume", "must", "-p", "x.yaml", cwd=tmp_path), "x.yaml")
+        assert_refused(call_fleet(*command, cwd=tmp_path), "fleet train")
+    assert_refused(call_fleet("package", "nope", cwd=tmp_path), "no run at nope")
+    assert_refused(call_fleet("train", "--resume", "must", "-p", "x.yaml", cwd=tmp_path), "x.yaml")
 
 
-def test_an_unwritable_place(run_fleet: RunFleet, tmp_path: Path, mnist_root: Path) -> None:
+def test_an_unwritable_place(call_fleet: RunFleet, tmp_path: Path, mnist_root: Path) -> None:
     (tmp_path / "runs").write_text("a file in the way")
     path = write_profile(tmp_path, mnist_root)
-    assert_refused(run_fleet("train", "-p", path, cwd=tmp_path), "cannot write", "hint:")
+    assert_refused(call_fleet("train", "-p", path, cwd=tmp_path), "cannot write", "hint:")
     assert (tmp_path / "runs").read_text() == "a file in the way"
 
 
 def test_a_full_disk_while_training(
-    run_fleet: RunFleet, tmp_path: Path, mnist_root: Path, small_disk: Path
+    call_fleet: RunFleet, tmp_path: Path, mnist_root: Path, small_disk: Path
 ) -> None:
     # One MiB holds no checkpoint of this network with its optimiser.
     path = write_profile(tmp_path, mnist_root)
-    done = run_fleet("train", "-p", path, "--run", small_disk / "run", cwd=tmp_path)
+    done = call_fleet("train", "-p", path, "--run", small_disk / "run", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "No space left" in done.stderr
     assert "free some disk space" in done.stderr
@@ -104,27 +104,29 @@ def test_a_full_disk_while_training(
 
 @pytest.mark.parametrize("eps", ["0", "1.5", "-0.1", "8/0", "nan", "abc"])
 def test_an_eps_out_of_range(
-    run_fleet: RunFleet, tmp_path: Path, eps: str, workplace: Path
+    call_fleet: RunFleet, tmp_path: Path, eps: str, workplace: Path
 ) -> None:
-    done = run_fleet("audit", "transfer", f"--eps={eps}", cwd=workplace)
+    done = call_fleet("audit", "transfer", f"--eps={eps}", cwd=workplace)
     assert_refused(done)
 
 
-def test_bundles_that_are_none(run_fleet: RunFleet, tmp_path: Path) -> None:
-    assert_refused(run_fleet("verify", tmp_path / "nope.fleet"), "nope.fleet")
-    assert_refused(run_fleet("verify", tmp_path), "no bundles in")
+def test_bundles_that_are_none(call_fleet: RunFleet, tmp_path: Path) -> None:
+    assert_refused(call_fleet("verify", tmp_path / "nope.fleet"), "nope.fleet")
+    assert_refused(call_fleet("verify", tmp_path), "no bundles in")
     (tmp_path / "image.png").write_bytes(b"not an image")
     (tmp_path / "x.fleet").write_bytes(b"not a bundle")
-    assert_refused(run_fleet("predict", tmp_path / "x.fleet", tmp_path / "image.png"))
-    assert run_fleet("verify", tmp_path / "x.fleet").returncode == 1
+    assert_refused(call_fleet("predict", tmp_path / "x.fleet", tmp_path / "image.png"))
+    assert call_fleet("verify", tmp_path / "x.fleet").returncode == 1
 
 
-def test_an_image_that_cannot_be_read(run_fleet: RunFleet, tmp_path: Path, workplace: Path) -> None:
-    assert run_fleet("package", "--out", tmp_path / "d", cwd=workplace).returncode == 0
+def test_an_image_that_cannot_be_read(
+    call_fleet: RunFleet, tmp_path: Path, workplace: Path
+) -> None:
+    assert call_fleet("package", "--out", tmp_path / "d", cwd=workplace).returncode == 0
     bundle = next((tmp_path / "d").glob("door-*.fleet"))
     (tmp_path / "image.png").write_bytes(b"not an image")
-    assert_refused(run_fleet("predict", bundle, tmp_path / "image.png"), "image.png")
-    assert_refused(run_fleet("predict", bundle, tmp_path / "absent.png"), "absent.png")
+    assert_refused(call_fleet("predict", bundle, tmp_path / "image.png"), "image.png")
+    assert_refused(call_fleet("predict", bundle, tmp_path / "absent.png"), "absent.png")
 
 
 def test_a_typo_in_a_command_is_met_with_a_suggestion(run_fleet: RunFleet) -> None:
@@ -134,18 +136,18 @@ def test_a_typo_in_a_command_is_met_with_a_suggestion(run_fleet: RunFleet) -> No
 
 
 def test_a_changed_profile_is_refused_by_naming_the_field(
-    run_fleet: RunFleet, tmp_path: Path, mnist_root: Path, workplace: Path
+    call_fleet: RunFleet, tmp_path: Path, mnist_root: Path, workplace: Path
 ) -> None:
     source = next((workplace / "runs").iterdir())
     run = tmp_path / "runs" / "20260101-000000-small"
     shutil.copytree(source, run)
     path = write_profile(tmp_path, mnist_root)
-    done = run_fleet("train", "-p", path, "--run", run, cwd=tmp_path)
+    done = call_fleet("train", "-p", path, "--run", run, cwd=tmp_path)
     assert_refused(done, "the profile changed since", "devices[a]: added", "--resume never")
 
 
 def test_an_interrupt_says_what_is_kept_and_the_rerun_goes_on(
-    run_fleet: RunFleet, tmp_path: Path, mnist_root: Path
+    call_fleet: RunFleet, tmp_path: Path, mnist_root: Path
 ) -> None:
     path = write_profile(tmp_path, mnist_root)
     path.write_text(path.read_text().replace("epochs: 1", "epochs: 2000"))
@@ -174,6 +176,6 @@ def test_an_interrupt_says_what_is_kept_and_the_rerun_goes_on(
     assert "finished work is kept" in stderr
     assert "Traceback" not in stderr
     assert stdout == ""
-    done = run_fleet("train", "-p", path, "--resume", "must", "--dry-run", cwd=tmp_path)
+    done = call_fleet("train", "-p", path, "--resume", "must", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"a\s+│\s+resume", done.stdout)

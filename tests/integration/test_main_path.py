@@ -1,4 +1,8 @@
-"""From a YAML file to trained devices, an audit and bundles, through the real command line."""
+"""From a YAML file to trained devices, an audit and bundles, through the command line.
+
+The training and one command of each kind run in processes of their own, as a user's do; the rest
+runs in this one, which saves importing torch again and again.
+"""
 
 import hashlib
 import json
@@ -81,7 +85,7 @@ def test_the_audit_unmasks_the_papers_protocol(audited: dict[str, Any]) -> None:
     assert ("M13", "fail") in verdicts
 
 
-def test_gates_turn_an_audit_into_an_exit_code(workplace: Path, run_fleet: RunFleet) -> None:
+def test_gates_turn_an_audit_into_an_exit_code(workplace: Path, call_fleet: RunFleet) -> None:
     quick = (
         "audit",
         "transfer",
@@ -96,18 +100,18 @@ def test_gates_turn_an_audit_into_an_exit_code(workplace: Path, run_fleet: RunFl
         "--jobs",
         1,
     )
-    strict = run_fleet(*quick, "--max-asr", 0, cwd=workplace)
+    strict = call_fleet(*quick, "--max-asr", 0, cwd=workplace)
     assert strict.returncode == 1
     assert "gate: evade" in strict.stderr
 
 
 def test_report_draws_the_same_files_again(
-    workplace: Path, audited: dict[str, Any], run_fleet: RunFleet, tmp_path: Path
+    workplace: Path, audited: dict[str, Any], call_fleet: RunFleet, tmp_path: Path
 ) -> None:
     audit = tmp_path / "audit.json"
     audit.write_text(json.dumps(audited))
     for directory in ("one", "two"):
-        done = run_fleet("report", audit, "--out", tmp_path / directory, cwd=workplace)
+        done = call_fleet("report", audit, "--out", tmp_path / directory, cwd=workplace)
         assert done.returncode == 0, done.stderr
     first = sorted((tmp_path / "one").iterdir())
     assert len(first) >= 4
@@ -124,19 +128,19 @@ def bundles(workplace: Path, run_fleet: RunFleet, tmp_path_factory: pytest.TempP
 
 
 def test_package_writes_one_bundle_for_each_device_and_the_same_bytes_again(
-    workplace: Path, bundles: Path, run_fleet: RunFleet, tmp_path: Path
+    workplace: Path, bundles: Path, call_fleet: RunFleet, tmp_path: Path
 ) -> None:
     assert {p.name for p in bundles.iterdir()} == {
         f"{n}-1.0.fleet" for n in ("door", "gate", "twin")
     }
-    done = run_fleet("package", "--release", "1.0", "--out", tmp_path, cwd=workplace)
+    done = call_fleet("package", "--release", "1.0", "--out", tmp_path, cwd=workplace)
     assert done.returncode == 0, done.stderr
     for path in bundles.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
 
 
 def test_verify_says_yes_and_any_flipped_bit_makes_it_say_no(
-    bundles: Path, run_fleet: RunFleet, tmp_path: Path
+    bundles: Path, run_fleet: RunFleet, call_fleet: RunFleet, tmp_path: Path
 ) -> None:
     assert run_fleet("verify", bundles).returncode == 0
     whole = (bundles / "door-1.0.fleet").read_bytes()
@@ -145,14 +149,14 @@ def test_verify_says_yes_and_any_flipped_bit_makes_it_say_no(
         data = bytearray(whole)
         data[offset] ^= 1
         damaged.write_bytes(data)
-        assert run_fleet("verify", damaged).returncode == 1, offset
+        assert call_fleet("verify", damaged).returncode == 1, offset
 
 
 def test_verify_without_arguments_takes_the_newest_runs_bundles(
-    workplace: Path, run_fleet: RunFleet
+    workplace: Path, call_fleet: RunFleet
 ) -> None:
-    assert run_fleet("package", cwd=workplace).returncode == 0
-    done = run_fleet("verify", "--format", "json", cwd=workplace)
+    assert call_fleet("package", cwd=workplace).returncode == 0
+    done = call_fleet("verify", "--format", "json", cwd=workplace)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["bundles"]) == 3
 
@@ -173,17 +177,17 @@ def test_predict_gives_a_label_or_none_with_its_margin(
 
 
 def test_the_same_seed_gives_the_same_bundles_in_another_run(
-    workplace: Path, tiny_profile: Path, run_fleet: RunFleet, tmp_path: Path
+    workplace: Path, tiny_profile: Path, call_fleet: RunFleet, tmp_path: Path
 ) -> None:
     (tmp_path / "again").mkdir()
-    again = run_fleet("train", "--profiles", tiny_profile, "--jobs", 1, cwd=tmp_path / "again")
+    again = call_fleet("train", "--profiles", tiny_profile, "--jobs", 1, cwd=tmp_path / "again")
     assert again.returncode == 0, again.stderr
     # What an audit found is part of a bundle, so both sides go without one.
     first = tmp_path / "first" / "runs" / only_run(workplace).name
     shutil.copytree(only_run(workplace), first, ignore=shutil.ignore_patterns("audits"))
     digests = []
     for place in (tmp_path / "first", tmp_path / "again"):
-        done = run_fleet("package", "--release", "1.0", "--out", place / "dist", cwd=place)
+        done = call_fleet("package", "--release", "1.0", "--out", place / "dist", cwd=place)
         assert done.returncode == 0, done.stderr
         files = (place / "dist").iterdir()
         digests.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files})
@@ -192,30 +196,30 @@ def test_the_same_seed_gives_the_same_bundles_in_another_run(
 
 
 def test_a_dry_run_writes_nothing(
-    tiny_profile: Path, workplace: Path, run_fleet: RunFleet, tmp_path: Path
+    tiny_profile: Path, workplace: Path, call_fleet: RunFleet, tmp_path: Path
 ) -> None:
-    done = run_fleet("train", "-p", tiny_profile, "--dry-run", "--format", "json", cwd=tmp_path)
+    done = call_fleet("train", "-p", tiny_profile, "--dry-run", "--format", "json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["states"] == dict.fromkeys(
         ("door", "gate", "twin", "control"), "new"
     )
-    human = run_fleet("train", "-p", tiny_profile, "--dry-run", cwd=tmp_path)
+    human = call_fleet("train", "-p", tiny_profile, "--dry-run", cwd=tmp_path)
     assert "door" in human.stdout
     assert list(tmp_path.iterdir()) == []
     before = set(workplace.rglob("*"))
-    assert run_fleet("package", "--release", "9", "--dry-run", cwd=workplace).returncode == 0
-    assert run_fleet("audit", "transfer", "--dry-run", cwd=workplace).returncode == 0
+    assert call_fleet("package", "--release", "9", "--dry-run", cwd=workplace).returncode == 0
+    assert call_fleet("audit", "transfer", "--dry-run", cwd=workplace).returncode == 0
     assert set(workplace.rglob("*")) == before
 
 
 def test_a_finished_device_is_not_trained_again(
-    tiny_profile: Path, workplace: Path, run_fleet: RunFleet, tmp_path: Path
+    tiny_profile: Path, workplace: Path, call_fleet: RunFleet, tmp_path: Path
 ) -> None:
     run = tmp_path / "runs" / only_run(workplace).name
     shutil.copytree(only_run(workplace), run)
     (run / "devices" / "twin" / "result.json").unlink()
     before = (run / "devices" / "door" / "result.json").read_bytes()
-    done = run_fleet("train", "-p", tiny_profile, "--resume", "must", cwd=tmp_path)
+    done = call_fleet("train", "-p", tiny_profile, "--resume", "must", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 of 4 devices" in done.stderr
     assert (run / "devices" / "door" / "result.json").read_bytes() == before

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from fleet.errors import BackendError, DataError
-from fleet.execution import Job, Progress, run_jobs
+from fleet.execution import Job, JobOutcome, Progress, run_jobs
 from fleet.execution.jobs import default_workers
 
 HERE = Path(__file__).parent
@@ -35,55 +35,62 @@ def crew() -> Iterator[ModuleType]:
             os.environ["PYTHONPATH"] = before
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_results_and_progress_do_not_depend_on_the_workers(crew: ModuleType, workers: int) -> None:
+Done = tuple[dict[str, JobOutcome], list[Progress]]
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def done(crew: ModuleType, request: pytest.FixtureRequest) -> Done:
+    """What good and bad jobs came to: one call for each number of workers, seconds to hire."""
+    jobs = [
+        Job("bad", crew.complain, ()),
+        Job("j0", crew.square, (0,)),
+        Job("t0", crew.threads, ()),
+        Job("worse", crew.stumble, ()),
+        Job("j1", crew.square, (1,)),
+        Job("hungry", crew.hunger, ()),
+        Job("t1", crew.threads, ()),
+        Job("j2", crew.square, (2,)),
+    ]
     seen: list[Progress] = []
-    jobs = [Job(f"j{i}", crew.square, (i,)) for i in range(3)]
-    outcomes = run_jobs(jobs, workers=workers, on_progress=seen.append)
-    assert list(outcomes) == ["j0", "j1", "j2"]
-    assert [outcome.value for outcome in outcomes.values()] == [0, 1, 4]
-    for name in outcomes:
+    outcomes = run_jobs(jobs, workers=request.param, threads=1, on_progress=seen.append)
+    assert list(outcomes) == [job.name for job in jobs]
+    return outcomes, seen
+
+
+def test_results_and_progress_do_not_depend_on_the_workers(done: Done) -> None:
+    outcomes, seen = done
+    for number, name in enumerate(("j0", "j1", "j2")):
+        assert outcomes[name].value == number**2
         assert [(p.done, p.total, p.text) for p in seen if p.job == name] == [
             (1, 2, "half"),
             (2, 2, "done"),
         ]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_every_job_gets_the_threads_it_was_promised(crew: ModuleType, workers: int) -> None:
-    jobs = [Job(name, crew.threads, ()) for name in ("a", "b")]
-    outcomes = run_jobs(jobs, workers=workers, threads=1)
-    assert [outcome.value for outcome in outcomes.values()] == [1, 1]
+def test_every_job_gets_the_threads_it_was_promised(done: Done) -> None:
+    assert [done[0][name].value for name in ("t0", "t1")] == [1, 1]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_failing_job_leaves_the_others_running(crew: ModuleType, workers: int) -> None:
-    jobs = [
-        Job("bad", crew.complain, ()),
-        Job("worse", crew.stumble, ()),
-        Job("hungry", crew.hunger, ()),
-        Job("good", crew.square, (3,)),
-    ]
-    outcomes = run_jobs(jobs, workers=workers)
+def test_a_failing_job_leaves_the_others_running(done: Done) -> None:
+    outcomes, _ = done
     assert isinstance(outcomes["bad"].error, DataError)
     assert outcomes["bad"].error.hint == "look elsewhere"
     assert isinstance(outcomes["worse"].error, BackendError)
     assert "ZeroDivisionError" in outcomes["worse"].trace
     assert "out of memory" in str(outcomes["hungry"].error)
-    assert outcomes["good"].value == 9
+    assert outcomes["j2"].value == 4
 
 
 def test_a_killed_worker_costs_only_its_own_job(crew: ModuleType) -> None:
     jobs = [
         Job("killed", crew.die, (signal.SIGKILL,)),
         Job("left", crew.leave, ()),
-        Job("one", crew.square, (1,)),
-        Job("two", crew.square, (2,)),
+        Job("last", crew.square, (3,)),
     ]
     outcomes = run_jobs(jobs, workers=2)
     assert "was killed" in str(outcomes["killed"].error)
     assert "exit code 7" in str(outcomes["left"].error)
-    assert [outcomes[name].value for name in ("one", "two")] == [1, 4]
+    assert outcomes["last"].value == 9
 
 
 def test_workers_do_not_outlive_a_killed_parent(crew: ModuleType, tmp_path: Path) -> None:

@@ -183,6 +183,8 @@ def _distance_words(table: Table) -> Iterator[str]:
                 for d in network.distances
                 if d.attack == name
             ]
+            if not rows:
+                continue
             found, n = sum(d.found for _, d in rows), sum(d.n for _, d in rows)
             medians = [
                 f"{backbone} {d.quantiles[1]:.3g}"

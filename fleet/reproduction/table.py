@@ -172,15 +172,26 @@ def _count(run: RunDirectory, device: DeviceSpec, family: FamilySpec) -> CleanFi
             outputs, labels = classifier(to_unit(split.images(rows))), split.labels[rows]
             strict = classifier.decode(outputs)
             floor = classifier.decode(outputs, "floor")
-            nearest = _nearest(classifier, outputs, tensors)
+            nearest = nearest_class(classifier, outputs, tensors)
             hits = [strict == labels, strict < 0, floor == labels, nearest == labels]
             counts += torch.stack([hit.sum() for hit in hits])
     correct, rejected, floored, near = counts.tolist()
     return CleanFigures(len(split), correct, rejected, floored, near)
 
 
-def _nearest(classifier: Classifier, outputs: Tensor, tensors: EncodingTensors | None) -> Tensor:
-    """Class of the interval that each output is nearest to."""
+def nearest_class(
+    classifier: Classifier, outputs: Tensor, tensors: EncodingTensors | None
+) -> Tensor:
+    """Class of the interval that each output is nearest to, whatever the gaps say.
+
+    Args:
+        classifier: Decodes logits, which have no intervals.
+        outputs: float32 (B,), or logits (B, K).
+        tensors: Edges of the intervals; None for ``tra`` and ``hin``.
+
+    Returns:
+        int64 (B,).
+    """
     if tensors is None:
         return classifier.decode(outputs)
     low = functional.relu(tensors.lower - outputs.unsqueeze(1))

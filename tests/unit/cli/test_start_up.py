@@ -121,8 +121,8 @@ def test_a_missing_or_broken_torch_leads_to_the_doctor(
     (tmp_path / module / "__init__.py").write_text(f"raise {failure}\n")
     profile = tmp_path / "p.yaml"
     profile.write_text(RESNET.format(root=mnist_root))
-    words = ("train", "-p", profile, "--jobs", 1)
-    done = run_fleet(*words, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    command = ("train", "-p", profile, "--jobs", 1)
+    done = run_fleet(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     assert words in done.stderr
     assert "fleet doctor" in done.stderr

@@ -30,6 +30,7 @@ def load_images(spec: DataSpec) -> ImageData:
         num_classes=spec.num_classes,
         validation=spec.validation,
         train_limit=spec.train_limit,
+        test_limit=spec.test_limit,
         split_seed=spec.split_seed,
     )
 
@@ -60,6 +61,7 @@ def new_classifier(
         stem=model.stem,
         pretrained=model.pretrained,
         start=device.training.start,
+        dropout=device.training.dropout,
         seed=derive_seed(device.training.seed, device.name, "weights"),
     )
 

@@ -93,7 +93,7 @@ def reproduce(
         results=results,
         data=data,
         quick=quick,
-        workers=jobs,
+        workers=jobs or (0 if quick else None),  # workers take longer to start than quick jobs
         stage=lambda text, count: _stage(output, text, count),
     )
     steps = parts_of(part, stand_in=stand_in)

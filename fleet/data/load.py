@@ -35,6 +35,7 @@ def load_data(
     num_classes: int,
     validation: int,
     train_limit: int | None = None,
+    test_limit: int | None = None,
     split_seed: int = 0,
     memory_budget: int = MEMORY_BUDGET,
 ) -> ImageData:
@@ -51,6 +52,7 @@ def load_data(
         num_classes: Number of classes that the dataset must have.
         validation: Images to cut from the training set.
         train_limit: Largest number of training images, or None for all.
+        test_limit: Largest number of test images, drawn by ``split_seed``, or None for all.
         split_seed: Seed of the validation split.
         memory_budget: Bytes of decoded images up to which all are held in memory; a larger dataset
             is decoded batch by batch, to the same bytes.
@@ -65,16 +67,17 @@ def load_data(
             hint=f"set `data.num_classes` to {len(raw.class_names)}",
         )
     fit, held_out = _split_rows(len(raw.train), validation, train_limit, split_seed)
-    parts = [raw.train.select(fit), raw.train.select(held_out), raw.test]
+    test = raw.test if test_limit is None else _draw(raw.test, test_limit, split_seed)
+    parts = [raw.train.select(fit), raw.train.select(held_out), test]
     frame = Frame(channels, image_size, raw.fit)
     in_memory = sum(map(len, parts)) * math.prod(frame.shape) <= memory_budget
-    train, kept, test = (_open(part, frame, in_memory) for part in parts)
+    train, kept, tested = (_open(part, frame, in_memory) for part in parts)
     mean, std = _channel_statistics(train)
     return ImageData(
         name=dataset,
         train=train,
         validation=kept,
-        test=test,
+        test=tested,
         class_names=raw.class_names,
         mean=mean,
         std=std,
@@ -83,7 +86,7 @@ def load_data(
             "sha256": raw.sha256,
             "train": len(train),
             "validation": len(kept),
-            "test": len(test),
+            "test": len(tested),
             "split_seed": split_seed,
             "fit": raw.fit,
             "credit": raw.credit,
@@ -126,6 +129,13 @@ def _split_rows(
     order = torch.randperm(count, generator=generator).numpy()
     stop = None if train_limit is None else validation + train_limit
     return order[validation:stop], order[:validation]
+
+
+def _draw(part: RawSplit, limit: int, seed: int) -> RawSplit:
+    """A seeded sample in the order of the files, which come class by class in some datasets."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "test-sample"))
+    rows = torch.randperm(len(part), generator=generator)[:limit].sort().values
+    return part.select(rows.numpy())
 
 
 def _open(part: RawSplit, frame: Frame, in_memory: bool) -> Split:

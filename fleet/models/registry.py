@@ -35,6 +35,7 @@ def build_classifier(
     stem: Stem = "auto",
     pretrained: bool = False,
     start: Start = "range",
+    dropout: float = 0.5,
     seed: int,
 ) -> Classifier:
     """Build an untrained classifier whose weights follow from ``seed`` alone.
@@ -56,6 +57,7 @@ def build_classifier(
             image size; the paper's NN ignores it.
         pretrained: Start from torchvision's ImageNet weights; colour images of 64 pixels or more.
         start: Where a ``linear`` head's outputs begin: ``range`` or ``zero``.
+        dropout: Share that AlexNet drops in training; the others ignore it.
         seed: Seed of the initial weights.
 
     Raises:
@@ -81,6 +83,7 @@ def build_classifier(
             batch_norm=batch_norm,
             stem=stem,
             pretrained=pretrained,
+            dropout=dropout,
         )
         last = _head(head, features, encoding, num_classes, start)
     return Classifier(
@@ -104,6 +107,7 @@ def _backbone(
     batch_norm: bool,
     stem: Stem,
     pretrained: bool,
+    dropout: float,
 ) -> tuple[nn.Module, int]:
     """Build a backbone and say how many features it gives."""
     if architecture == "nn":
@@ -113,7 +117,12 @@ def _backbone(
     from fleet.models import vision  # noqa: PLC0415
 
     return vision.build_backbone(
-        architecture, input_shape, batch_norm=batch_norm, stem=stem, pretrained=pretrained
+        architecture,
+        input_shape,
+        batch_norm=batch_norm,
+        stem=stem,
+        pretrained=pretrained,
+        dropout=dropout,
     )
 
 

@@ -38,6 +38,7 @@ def build_backbone(
     batch_norm: bool,
     stem: str = "auto",
     pretrained: bool,
+    dropout: float = 0.5,
 ) -> tuple[nn.Module, int]:
     """Build a backbone from PyTorch's current random state.
 
@@ -46,6 +47,7 @@ def build_backbone(
         input_shape: (C, H, W).
         batch_norm: Put BatchNorm after AlexNet's convolutions; the others always have it.
         stem: ``cifar``, ``imagenet``, or ``auto`` by the size, as in the table above.
+        dropout: Share that AlexNet drops before its fully connected layers in training.
         pretrained: Start from torchvision's ImageNet weights.
 
     Returns:
@@ -64,6 +66,9 @@ def build_backbone(
     small = side < LARGE if stem == "auto" else stem == "cifar"
     if isinstance(network, AlexNet):
         strided = not small and side < LARGE
+        for layer in network.classifier:
+            if isinstance(layer, nn.Dropout):
+                layer.p = dropout
         return network, _adapt_alexnet(network, channels, small, strided, batch_norm)
     if isinstance(network, ResNet):
         return network, _adapt_resnet(network, channels, small)

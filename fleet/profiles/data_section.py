@@ -75,6 +75,7 @@ def resolve_data(
         image_size=section.image_size or dataset.image_size,
         validation=section.validation or dataset.validation,
         train_limit=section.train_limit,
+        test_limit=section.test_limit,
         split_seed=section.split_seed,
     )
     return spec, problems

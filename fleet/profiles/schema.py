@@ -98,6 +98,10 @@ class DataSection(Section):
     train_limit: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Train on this many images only; null takes all."
     )
+    test_limit: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Test on this many test images only, drawn by `split_seed`; null takes all.",
+    )
     split_seed: Seed = Field(default=0, description="Seed of the validation split.")
 
 
@@ -198,6 +202,11 @@ class TrainingSection(Section):
         default="range",
         description="Where the outputs of a `linear` head begin: `range` in the middle of the "
         "intervals with their spread; `zero` at 0, PyTorch's own (the paper names none).",
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.5,
+        description="Share that `alexnet` drops before its fully connected layers; 0 for task "
+        "`int`, whose scalar would shift between training and use. The others have none.",
     )
     validate_every: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Validate after every so many steps too, for a finer curve."

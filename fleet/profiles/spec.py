@@ -36,6 +36,7 @@ class DataSpec:
             final figures.
         train_limit: Train on this many images only (smoke tests), or None for all.
         split_seed: Seed of the validation split.
+        test_limit: Test on this many test images only (smoke tests), or None for all.
     """
 
     dataset: DatasetName
@@ -46,6 +47,7 @@ class DataSpec:
     validation: int
     train_limit: int | None
     split_seed: int
+    test_limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class TrainingSpec:
         start: Where the outputs of a ``linear`` head begin: ``range`` in the middle of the
             intervals with their spread, ``zero`` at 0, with PyTorch's own initialisation of a last
             layer in the encoding's units. The other heads ignore it.
+        dropout: Share of values that AlexNet drops before its fully connected layers in training.
+            The other networks have none.
         validate_every: Validate after every so many steps too, for a finer curve; or None.
     """
 
@@ -109,6 +113,7 @@ class TrainingSpec:
     gradient_clip: float | None
     seed: int
     start: Literal["range", "zero"] = "range"
+    dropout: float = 0.5
     validate_every: int | None = None
 
 

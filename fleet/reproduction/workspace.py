@@ -19,9 +19,9 @@ from fleet.training.plan import plan_training
 Stage = Callable[[str, int], AbstractContextManager[OnProgress]]
 """Called with what begins and its number of jobs; gives what takes their progress."""
 
-QUICK_TRAINING = 1024
-QUICK_VALIDATION = 256
-"""``quick`` trains on so many images for one epoch."""
+QUICK_TRAINING = 512
+QUICK_TEST = 256
+"""``quick`` trains on so many images for one epoch, and validates and tests on so many."""
 
 
 def silent(_text: str, _jobs: int) -> AbstractContextManager[OnProgress]:
@@ -116,8 +116,9 @@ def small(spec: FamilySpec, digits: DataSpec) -> FamilySpec:
     data = dataclasses.replace(
         digits,
         image_size=size,
-        validation=QUICK_VALIDATION,
+        validation=QUICK_TEST,
         train_limit=QUICK_TRAINING,
+        test_limit=QUICK_TEST,
     )
     devices = tuple(_short(d) for d in spec.devices if d.training.seed < seeds)
     return dataclasses.replace(spec, data=data, devices=devices)

@@ -236,7 +236,7 @@ def _identity(job: FitJob, images: ImageData) -> str:
     """Digest of all that determines the weights, the content of the images included."""
     spec = {
         "device": asdict(job.device),
-        "data": {k: v for k, v in asdict(job.data).items() if k != "root"},
+        "data": {k: v for k, v in asdict(job.data).items() if k not in {"root", "test_limit"}},
         "images": images.provenance["sha256"],
     }
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode("utf-8")).hexdigest()

@@ -94,7 +94,8 @@ def test_a_full_disk_while_training(
 ) -> None:
     # One MiB holds no checkpoint of this network with its optimiser.
     path = write_profile(tmp_path, mnist_root)
-    done = call_fleet("train", "-p", path, "--run", small_disk / "run", cwd=tmp_path)
+    words = ("train", "-p", path, "--run", small_disk / "run", "--jobs", 1)
+    done = call_fleet(*words, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "No space left" in done.stderr
     assert "free some disk space" in done.stderr

@@ -126,6 +126,19 @@ def test_a_limit_keeps_validation_test_and_digest(tmp_path: Path) -> None:
     assert len(load(tmp_path, train_limit=1000).train) == 30
 
 
+def test_a_test_limit_draws_test_images_and_leaves_the_rest(tmp_path: Path) -> None:
+    write_idx_set(tmp_path)
+    data, limited = load(tmp_path), load(tmp_path, test_limit=4)
+    drawn = levels(limited, "test")
+    assert len(drawn) == 4
+    assert drawn == sorted(set(drawn) & set(levels(data, "test")))
+    assert drawn == levels(load(tmp_path, test_limit=4), "test")
+    assert drawn != levels(data, "test")[:4]  # not the first: folders come class by class
+    assert levels(limited, "train") == levels(data, "train")
+    assert limited.provenance == {**data.provenance, "test": 4}
+    assert len(load(tmp_path, test_limit=1000).test) == 10
+
+
 def test_mean_and_deviation_are_those_of_the_training_split(tmp_path: Path) -> None:
     write_idx_set(tmp_path)
     data = load(tmp_path)

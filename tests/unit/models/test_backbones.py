@@ -262,3 +262,16 @@ def test_parts_that_do_not_fit_are_refused_with_the_mend(
     with pytest.raises(ProfileError, match=message) as caught:
         build(**changes)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_alexnet_drops_the_share_asked_for_and_only_in_training(dropout: float) -> None:
+    network = build_classifier(
+        architecture="alexnet", head="logits", task="tra", encoding=None, num_classes=10,
+        input_shape=(1, 28, 28), mean=(0.5,), std=(0.25,), stem="imagenet", batch_norm=False,
+        dropout=dropout, seed=0,
+    )  # fmt: skip
+    x = torch.rand(4, 1, 28, 28)
+    drawn = [network.train().raw(x) for _ in range(2)]
+    assert torch.equal(*drawn) == (dropout == 0)
+    assert torch.equal(network.eval().raw(x), network.raw(x))

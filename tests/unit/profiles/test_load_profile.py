@@ -44,6 +44,7 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
             "image_size": 28,
             "validation": 5000,
             "train_limit": None,
+            "test_limit": None,
             "split_seed": 0,
         },
         "devices": [

@@ -75,6 +75,7 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
                     "gradient_clip": None,
                     "seed": 0,
                     "start": "range",
+                    "dropout": 0.5,
                     "validate_every": None,
                 },
                 "drawn": [],

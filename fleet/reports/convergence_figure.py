@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fleet.reports import drawing
-from fleet.reports.palette import ADAPTIVE, FLIP, MASKED, MUTED
+from fleet.reports.palette import ADAPTIVE, FLIP, GREEDY, MASKED, MUTED
 from fleet.reproduction.convergence_result import VARIANTS, Convergence, Speed, Variant
 
 WORDS: dict[Variant, str] = {
     "tra": "TRA",
+    "ordinal": "INT, ordinal head",
     "scaled": "INT, scaled loss, outputs that start in the range",
     "paper": "INT as in the paper: Eq. 3, outputs that start at 0",
 }
@@ -19,6 +20,7 @@ WORDS: dict[Variant, str] = {
 
 _LOOKS: dict[Variant, tuple[str, str]] = {
     "tra": (MASKED, "--"),
+    "ordinal": (GREEDY, "-."),
     "scaled": (ADAPTIVE, "-"),
     "paper": (FLIP, ":"),
 }
@@ -28,7 +30,7 @@ def draw(found: Convergence) -> Figure:
     """One panel for each learning rate, one line for each seed."""
     rates = sorted({speed.learning_rate for speed in found.speeds})
     figure, axes = drawing.panels(
-        len(rates), columns=3, size=(1.9, 1.8), top=1.55, gap=(0.35, 0.75)
+        len(rates), columns=3, size=(1.9, 1.8), top=1.75, gap=(0.35, 0.75)
     )
     notes = (f"{found.title}; validation accuracy, one line for each seed",)
     drawing.head(figure, f"Epochs to {found.goal:.0%}", notes)

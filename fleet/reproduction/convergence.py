@@ -81,6 +81,8 @@ def mark_best(speeds: Sequence[Speed]) -> list[Speed]:
 def _variant(device: DeviceSpec) -> Variant:
     if device.task != "int":
         return "tra"
+    if device.model.head == "ordinal":
+        return "ordinal"
     return "paper" if device.training.loss == "paper" else "scaled"
 
 

@@ -13,10 +13,10 @@ from fleet.audit.stored import load, save, to_document
 
 SCHEMA = "fleet.reproduction.convergence/1"
 
-Variant = Literal["tra", "scaled", "paper"]
-"""TRA; INT as we train it; INT as in the paper."""
+Variant = Literal["tra", "ordinal", "scaled", "paper"]
+"""TRA; INT with the ordinal head; INT with the paper's head as we train it, and as the paper does."""
 
-VARIANTS: tuple[Variant, ...] = ("tra", "scaled", "paper")
+VARIANTS: tuple[Variant, ...] = ("tra", "ordinal", "scaled", "paper")
 
 
 @dataclass(frozen=True)

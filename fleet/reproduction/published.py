@@ -28,8 +28,8 @@ class PublishedRow:
         clean: Accuracy on the test set (the column LEG).
     """
 
-    fgsm: tuple[float, float, float]
-    pgd: tuple[float, float, float]
+    fgsm: tuple[float, ...]
+    pgd: tuple[float, ...]
     clean: float
 
 
@@ -46,8 +46,16 @@ class PublishedTable:
 
     number: int
     dataset: str
-    eps: tuple[float, float, float]
+    eps: tuple[float, ...]
     rows: dict[tuple[str, Task], PublishedRow]
+
+    def largest(self) -> PublishedTable:
+        """The table's last eps alone."""
+        rows = {
+            key: PublishedRow(row.fgsm[-1:], row.pgd[-1:], row.clean)
+            for key, row in self.rows.items()
+        }
+        return PublishedTable(self.number, self.dataset, self.eps[-1:], rows)
 
 
 TABLE1 = PublishedTable(

@@ -59,8 +59,9 @@ def reproduce_table(experiment: TableExperiment, workspace: Workspace) -> Table:
     Raises:
         FleetError: Images are missing, or a network cannot be trained or attacked.
     """
-    published = TABLES[experiment.number]
-    scale = experiment.quick() if workspace.quick else experiment
+    published, scale = TABLES[experiment.number], experiment
+    if workspace.quick:
+        published, scale = published.largest(), experiment.quick()
     settings = TransferSettings(
         eps=published.eps,
         steps=scale.steps,

@@ -29,6 +29,7 @@ defaults:
 devices:
   - {{name: paper, encoding: {{alpha: 4, beta: 16}}, training: {{loss: paper, start: zero}}}}
   - {{name: scaled, encoding: {{alpha: 4, beta: 16}}}}
+  - {{name: ordinal, encoding: {{alpha: 4, beta: 16}}, model: {{head: ordinal}}}}
   - {{name: tra-1, task: tra, training: {{seed: 1}}}}
   - {{name: tra-0, task: tra}}
 """
@@ -59,6 +60,7 @@ def test_real_trainings_give_curves_of_tenths_and_whole_epochs(
     found = reproduce_convergence(place)
     assert [(s.variant, len(s.curves)) for s in found.speeds] == [
         ("tra", 2),
+        ("ordinal", 1),
         ("scaled", 1),
         ("paper", 1),
     ]

@@ -14,7 +14,7 @@ from fleet.audit.stored import load, save, to_document
 SCHEMA = "fleet.reproduction.convergence/1"
 
 Variant = Literal["tra", "ordinal", "scaled", "paper"]
-"""TRA; INT with the ordinal head; INT with the paper's head, as we train it and as the paper does."""
+"""TRA; INT with the ordinal head; INT with the linear head as we train it and as the paper does."""
 
 VARIANTS: tuple[Variant, ...] = ("tra", "ordinal", "scaled", "paper")
 

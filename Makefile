@@ -6,7 +6,7 @@ FLEET := $(BIN) -m fleet
 PEERS := .venv-crosscheck
 PEERS_BIN := $(PEERS)/bin/python
 
-.PHONY: install install-dev demo test lint types check bench crosscheck docs
+.PHONY: install install-dev demo test lint types check bench crosscheck docs reproduce-quick
 .DEFAULT_GOAL := check
 
 $(VENV)/.installed: pyproject.toml
@@ -40,6 +40,9 @@ test: install
 	$(BIN) -m coverage erase
 	$(BIN) -m pytest -n auto --dist loadscope --no-loadscope-reorder --cov --cov-report=
 	$(BIN) -m coverage report
+
+reproduce-quick: install
+	$(FLEET) reproduce all --quick
 
 lint: install-dev
 	$(BIN) -m ruff check .

@@ -47,7 +47,7 @@ class ModelSection(Section):
         batch_norm: BatchNorm in the paper's NN and in AlexNet.
         num_classes: 2 or more.
         input_shape: Channels, height, width of one image.
-        stem: First layers of ResNet-18 and DenseNet-121; ``auto`` goes by the image size.
+        stem: First layers of torchvision's networks; ``auto`` goes by the image size.
         extra: Unknown fields.
     """
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PICTURE = "resnet18"
 """Backbone whose features Figure 2 draws; the paper does not say which."""
 
-IMAGES, QUICK_IMAGES = 2000, 200
+IMAGES, QUICK_IMAGES = 2000, 128
 """Test images of Figure 2."""
 
 

@@ -27,6 +27,10 @@ from fleet.errors import ProfileError
 from fleet.models.pretrained import pretrained_state
 
 SMALLEST = 28
+
+SMALLEST_SHRUNK = 29
+"""DenseNet-121 halves the image five times with torchvision's stem."""
+
 LARGE = 64
 """From this side on torchvision's own stems are used; its AlexNet fails below 63 pixels."""
 
@@ -60,6 +64,12 @@ def build_backbone(
     channels, height, width = input_shape
     side = min(height, width)
     _check(architecture, channels, side, pretrained)
+    if architecture == "densenet121" and stem == "imagenet" and side < SMALLEST_SHRUNK:
+        raise ProfileError(
+            f"densenet121 with `stem: imagenet` needs images of at least {SMALLEST_SHRUNK} pixels, "
+            f"not {side}",
+            hint="raise `data.image_size`, or leave `stem` out",
+        )
     network = get_model(architecture, weights=None)
     if pretrained:
         network.load_state_dict(pretrained_state(architecture))

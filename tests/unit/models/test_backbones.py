@@ -275,3 +275,15 @@ def test_alexnet_drops_the_share_asked_for_and_only_in_training(dropout: float) 
     drawn = [network.train().raw(x) for _ in range(2)]
     assert torch.equal(*drawn) == (dropout == 0)
     assert torch.equal(network.eval().raw(x), network.raw(x))
+
+
+def test_densenet_that_shrinks_early_says_which_images_are_too_small() -> None:
+    def build(side: int) -> Classifier:
+        return build_classifier(
+            architecture="densenet121", head="logits", task="tra", encoding=None, num_classes=10,
+            input_shape=(1, side, side), mean=(0.5,), std=(0.25,), stem="imagenet", seed=0,
+        )  # fmt: skip
+
+    with pytest.raises(ProfileError, match="at least 29 pixels, not 28"):
+        build(28)
+    assert build(29).eval().raw(torch.rand(1, 1, 29, 29)).shape == (1, 10)

@@ -34,12 +34,14 @@ def test_quick_keeps_one_seed_of_each_task_and_two_where_seeds_are_compared(
     assert [device.name for device in table.devices] == ["tra-0", "hin-0", "int-0"]
     assert {device.training.epochs for device in table.devices} == {1}
     assert table.data.train_limit == QUICK_TRAINING
-    assert {d.training.seed for d in quick.family("figure3-mnist").devices} == {0, 1}
+    figure = quick.family("figure3-mnist").devices
+    assert [d.name for d in figure] == [f"a{a}-b16-s{s}" for a in (1, 4, 16) for s in (0, 1)]
 
 
-def test_quick_needs_no_photos_and_keeps_their_size(tmp_path: Path) -> None:
+def test_quick_needs_no_photos(tmp_path: Path) -> None:
     photos = workspace(tmp_path, quick=True).family("table2-standin-alexnet", own_data=True)
-    assert (photos.data.dataset, photos.data.image_size, photos.data.channels) == ("mnist", 64, 1)
+    assert (photos.data.dataset, photos.data.image_size, photos.data.channels) == ("mnist", 32, 1)
+    assert {device.model.stem for device in photos.devices} == {"imagenet"}
     assert photos.data.root.is_dir()
 
 

@@ -29,9 +29,7 @@ _LOOKS: dict[Variant, tuple[str, str]] = {
 def draw(found: Convergence) -> Figure:
     """One panel for each learning rate, one line for each seed."""
     rates = sorted({speed.learning_rate for speed in found.speeds})
-    figure, axes = drawing.panels(
-        len(rates), columns=3, size=(1.9, 1.8), top=1.75, gap=(0.35, 0.75)
-    )
+    figure, axes = drawing.panels(len(rates), columns=2, size=(2.8, 2.1), top=1.75, gap=(0.6, 0.75))
     notes = (f"{found.title}; validation accuracy, one line for each seed",)
     drawing.head(figure, f"Epochs to {found.goal:.0%}", notes)
     handles = [
@@ -46,7 +44,8 @@ def draw(found: Convergence) -> Figure:
                 if (speed.variant, speed.learning_rate) == (variant, rate):
                     _lines(panel, speed)
         panel.axhline(found.goal, color=MUTED, lw=0.8)
-        panel.set_ylim(0.88, 1.0)
+        panel.set_ylim(0.8, 1.0)
+        panel.set_xlim(left=0)
         panel.set_xlabel("epochs")
         if number == 0:
             panel.set_ylabel("validation accuracy")

@@ -10,6 +10,10 @@ STAND_IN = "the ten classes of Imagenette at 64 pixels: a stand-in, NOT the pape
 """What the committed runs on photos were made on."""
 
 
+QUICK = " (quick, on a few images of MNIST: its figures mean nothing)"
+"""Ends the title of whatever was made with ``--quick``."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """How thorough an experiment is.
@@ -56,7 +60,8 @@ class TableExperiment(Scale):
 
     def quick(self) -> Self:
         """The same, small; its caller keeps the largest eps alone."""
-        return dataclasses.replace(super().quick(), measured=1 if self.number == 1 else 0)
+        measured = 1 if self.number == 1 else 0
+        return dataclasses.replace(super().quick(), title=self.title + QUICK, measured=measured)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,7 @@ class MatrixExperiment(Scale):
 
     def quick(self) -> Self:
         """The same, small, at the largest eps alone."""
-        return dataclasses.replace(super().quick(), eps=self.eps[-1:])
+        return dataclasses.replace(super().quick(), title=self.title + QUICK, eps=self.eps[-1:])
 
 
 _PHOTO_BACKBONES = ("alexnet", "densenet121", "resnet18")

@@ -6,7 +6,7 @@ FLEET := $(BIN) -m fleet
 PEERS := .venv-crosscheck
 PEERS_BIN := $(PEERS)/bin/python
 
-.PHONY: install install-dev demo test lint types check bench crosscheck docs reproduce-quick
+.PHONY: install install-dev demo test lint types check bench crosscheck docs reproduce-check
 .DEFAULT_GOAL := check
 
 $(VENV)/.installed: pyproject.toml
@@ -41,8 +41,9 @@ test: install
 	$(BIN) -m pytest -n auto --dist loadscope --no-loadscope-reorder --cov --cov-report=
 	$(BIN) -m coverage report
 
-reproduce-quick: install
+reproduce-check: install
 	$(FLEET) reproduce all --quick
+	$(BIN) -m pytest -m reproduction
 
 lint: install-dev
 	$(BIN) -m ruff check .

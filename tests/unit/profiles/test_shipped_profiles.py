@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,8 @@ def test_shipped_profile_is_valid(path: Path) -> None:
     assert path.read_text(encoding="utf-8").splitlines()[0] == modeline
 
 
-def test_there_are_three_shipped_profiles() -> None:
-    assert [p.stem for p in PROFILES] == ["devices", "paper-figure3-alpha", "paper-figure3-beta"]
+def test_the_demo_is_the_one_profile_beside_those_of_the_reproduction() -> None:
+    assert [p.stem for p in PROFILES] == ["devices"]
 
 
 @pytest.mark.parametrize("path", REPRODUCTION, ids=lambda path: path.stem)
@@ -83,36 +85,16 @@ def test_demo_is_what_its_comments_say() -> None:
     assert [d.model.head for d in family.devices] == ["linear", "linear", "linear", "ordinal"]
 
 
-@pytest.mark.parametrize("varied", ["alpha", "beta"])
-def test_figure_3_fixes_one_length_and_varies_the_other(varied: str) -> None:
-    path = PROJECT / f"profiles/paper-figure3-{varied}.yaml"
-    family = load_profile(path, check_data=False)
-    encodings = [device.encoding for device in family.devices]
-    pairs = [(e.alpha, e.beta) for e in encodings if e is not None]
-    if varied == "alpha":
-        assert pairs == [(alpha, 16) for alpha in (1, 2, 4, 8, 16)]
-    else:
-        assert pairs == [(4, beta) for beta in (1, 2, 4, 8, 16, 32)]
-    ratios = re.findall(r"= (\d\.\d{3})$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    assert ratios == [f"{beta / (alpha + beta):.3f}" for alpha, beta in pairs]
-
-
-@pytest.mark.parametrize("varied", ["alpha", "beta"])
-def test_figure_3_runs_on_digits_as_its_comment_says(tmp_path: Path, varied: str) -> None:
-    text = (PROJECT / f"profiles/paper-figure3-{varied}.yaml").read_text(encoding="utf-8")
-    text = re.sub(r"(?m)^ +(image_size|mirror):.*\n", "", text)
-    for key, value in [
-        ("dataset", "mnist"),
-        ("root", "."),
-        ("architecture", "nn"),
-        ("shift", "1"),
-    ]:
-        text = re.sub(rf"(?m)^( +{key}):.*$", rf"\1: {value}", text)
-    path = tmp_path / "digits.yaml"
-    path.write_text(text, encoding="utf-8")
-    family = load_profile(path)
-    assert {device.model.architecture for device in family.devices} == {"nn"}
-    assert family.data.image_size == 28
+@pytest.mark.parametrize("name", ["figure3", "figure3-mnist", "figure3-standin"])
+def test_figure_3_has_two_networks_of_each_encoding_and_a_family_of_seeds(name: str) -> None:
+    family = load_profile(PROJECT / f"profiles/reproduce/{name}.yaml", check_data=False)
+    counts = Counter((d.encoding.alpha, d.encoding.beta) for d in family.devices if d.encoding)
+    assert {pair for pair in counts if pair[1] == 16} == {(1, 16), (4, 16), (16, 16)}
+    assert {pair for pair in counts if pair[0] == 4} == {(4, 1), (4, 4), (4, 16), (4, 64)}
+    assert counts == {**dict.fromkeys(counts, 2), (4, 16): 4}
+    assert {d.model.architecture for d in family.devices} == {"resnet18"}
+    recipes = {dataclasses.replace(d.training, seed=0) for d in family.devices}
+    assert len(recipes) == 1  # encoding and seed are all that differs
 
 
 def test_schema_file_is_current() -> None:

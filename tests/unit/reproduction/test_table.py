@@ -13,7 +13,7 @@ from fleet.reproduction.experiments import TABLE1, TABLE2
 from fleet.reproduction.published import TABLES
 from fleet.reproduction.table import nearest_class, reproduce_table
 from fleet.reproduction.table_result import Table
-from fleet.reproduction.workspace import Workspace
+from fleet.reproduction.workspace import QUICK_TEST, Workspace
 
 PROFILE = """\
 version: 1
@@ -50,7 +50,7 @@ def table(place: Workspace) -> Table:
 def test_every_line_of_the_paper_is_there_with_real_counts(table: Table) -> None:
     assert [(row.backbone, row.task) for row in table.rows] == list(TABLES[1].rows)[:3]
     for network in table.networks:
-        assert network.clean.n == 10_000
+        assert network.clean.n == QUICK_TEST
         assert network.audited.images == table.images == TABLE1.quick().images
         assert {(a.protocol, a.attack) for a in network.attacked} == {
             ("paper", "fgsm"),

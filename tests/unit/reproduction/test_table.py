@@ -92,7 +92,8 @@ def test_quick_is_small_and_the_full_scale_is_not() -> None:
     assert TABLE1.quick().images < 20
     assert TABLE1.images == 1000
     assert (TABLE1.quick().measured, TABLE2.quick().measured) == (1, 0)
-    assert TABLE2.quick().profiles == TABLE2.profiles
+    assert [backbone for backbone, _ in TABLE2.quick().profiles] == ["alexnet", "resnet18"]
+    assert TABLE1.quick().profiles == TABLE1.profiles
 
 
 def test_the_nearest_interval_is_that_of_the_least_distance() -> None:

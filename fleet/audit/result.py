@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -185,6 +186,14 @@ class Check:
         """Whether it speaks of a protocol's figures: its subject begins with it, or with none."""
         first = self.subject.partition(" ")[0].rstrip(",:")
         return first == protocol or first not in get_args(Protocol)
+
+
+class Checked(typing.Protocol):
+    """A result that holds checks."""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """In order of id."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fleet.audit.result import TransferAudit
 from fleet.reports.drawing import drawable
 from fleet.reports.flags import PROTOCOLS, flag
 from fleet.reports.palette import ALARM, EDGE, INK, MUTED, PAPER
@@ -84,7 +83,7 @@ def _panel(
     _write(page, x, y + 0.1, f"{sweep.protocol} protocol", size=11, weight="bold")
     _write(page, x, y + 0.32, f"{fixed}; {attack}", size=9)
     # ``flag`` reads the checks alone, which Figure3 carries over from its audit.
-    flagged = flag(cast(TransferAudit, result), sweep.protocol)
+    flagged = flag(result, sweep.protocol)
     if flagged:
         words = f"{drawable(flagged.short, 44)} failed"
         _write(page, x, y + 0.53, words, size=9, weight="bold", color=ALARM)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from fleet.audit.result import Check, Protocol, TransferAudit, Verdict
+from fleet.audit.result import Check, Checked, Protocol, TransferAudit, Verdict
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports.kinds import Audit
 from fleet.reports.wording import visible
@@ -44,12 +44,12 @@ class Flag:
         return f"{self.short} failed; a low rate here is no evidence of safety"
 
 
-def checks_with(audit: Audit, *verdicts: Verdict) -> list[Check]:
+def checks_with(audit: Checked, *verdicts: Verdict) -> list[Check]:
     """Checks that ended with one of ``verdicts``, in the order of the verdicts asked for."""
     return [check for verdict in verdicts for check in audit.checks if check.verdict == verdict]
 
 
-def flag(audit: Audit, protocol: Protocol | None = None) -> Flag | None:
+def flag(audit: Checked, protocol: Protocol | None = None) -> Flag | None:
     """The flag that figures carry, or None.
 
     A check whose subject begins with a protocol's name speaks of that protocol alone; any other

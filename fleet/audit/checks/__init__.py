@@ -23,7 +23,7 @@ from fleet.audit.checks.standing import (
     uniform_noise,
 )
 from fleet.audit.evidence import Evidence
-from fleet.audit.result import Check, Protocol
+from fleet.audit.result import Check, Checked, Protocol
 
 __all__ = ["masked", "run_checks"]
 
@@ -49,14 +49,6 @@ _RULES: tuple[Callable[[Evidence], Iterable[Check]], ...] = (
     decode_rule,
     binarization,
 )
-
-
-class Checked(typing.Protocol):
-    """A result that holds checks."""
-
-    @property
-    def checks(self) -> tuple[Check, ...]:
-        """In order of id."""
 
 
 def run_checks(evidence: Evidence) -> tuple[Check, ...]:

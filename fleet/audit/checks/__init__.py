@@ -8,7 +8,6 @@ concerns all figures.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Iterable
 
 from fleet.audit.checks.accounting import constraints, rejects, repeatable, worst_case

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -79,3 +79,36 @@ def load(kind: type[Result], path: Path, schema: str) -> Result:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise AuditError(f"cannot read {path}: {error}", hint="`fleet audit` writes it") from error
     return from_document(kind, data, schema)
+
+
+class Stored:
+    """A frozen dataclass that is kept as one JSON document; name the schema where it is declared.
+
+    Example: ``class TraceAudit(Stored, schema="fleet.audit.trace/1")``.
+    """
+
+    _schema: ClassVar[str]
+
+    def __init_subclass__(cls, *, schema: str) -> None:
+        cls._schema = schema
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values with the schema's name."""
+        return to_document(self, self._schema)
+
+    def save(self, path: Path) -> None:
+        """Write the document, whole or not at all.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        save(self, path, self._schema)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a document.
+
+        Raises:
+            AuditError: The file is absent, not JSON, of another schema, or damaged.
+        """
+        return load(cls, path, cls._schema)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from fleet.audit.stored import load, save, to_document
+from fleet.audit.stored import Stored
 
 SCHEMA = "fleet.reproduction.claims/1"
 
@@ -44,7 +43,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Claims:
+class Claims(Stored, schema=SCHEMA):
     """All of them.
 
     Attributes:
@@ -56,24 +55,3 @@ class Claims:
     created: str
     claims: tuple[Claim, ...]
     sources: dict[str, str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
-        return to_document(self, SCHEMA)
-
-    def save(self, path: Path) -> None:
-        """Write the claims, whole or not at all.
-
-        Raises:
-            StorageError: They cannot be written.
-        """
-        save(self, path, SCHEMA)
-
-    @classmethod
-    def load(cls, path: Path) -> Claims:
-        """Read the claims.
-
-        Raises:
-            AuditError: The file is absent, not JSON, of another schema, or damaged.
-        """
-        return load(cls, path, SCHEMA)

@@ -6,10 +6,9 @@ Nothing in this module imports torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from fleet.audit.stored import load, save, to_document
+from fleet.audit.stored import Stored
 
 SCHEMA = "fleet.reproduction.convergence/1"
 
@@ -56,7 +55,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Convergence:
+class Convergence(Stored, schema=SCHEMA):
     """Epochs until a share of the validation images is right.
 
     Attributes:
@@ -77,24 +76,3 @@ class Convergence:
         """The variant's quickest learning rate; None if none reached the goal on every seed."""
         found = [s for s in self.speeds if s.variant == variant and s.best]
         return found[0] if found else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
-        return to_document(self, SCHEMA)
-
-    def save(self, path: Path) -> None:
-        """Write the result, whole or not at all.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
-        save(self, path, SCHEMA)
-
-    @classmethod
-    def load(cls, path: Path) -> Convergence:
-        """Read a result.
-
-        Raises:
-            AuditError: The file is absent, not JSON, of another schema, or damaged.
-        """
-        return load(cls, path, SCHEMA)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
-from fleet.audit.stored import load, save, to_document
+from fleet.audit.stored import Stored
 from fleet.reproduction.table_result import Spread
 
 SCHEMA = "fleet.reproduction.figure2/1"
@@ -137,7 +136,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Figure2:
+class Figure2(Stored, schema=SCHEMA):
     """The paper's Figure 2, and what a picture cannot settle.
 
     Attributes:
@@ -209,27 +208,6 @@ class Figure2:
             if (found.network, found.measure) == (network, measure):
                 return found
         raise KeyError((network, measure))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
-        return to_document(self, SCHEMA)
-
-    def save(self, path: Path) -> None:
-        """Write the result, whole or not at all.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
-        save(self, path, SCHEMA)
-
-    @classmethod
-    def load(cls, path: Path) -> Figure2:
-        """Read a result.
-
-        Raises:
-            AuditError: The file is absent, not JSON, of another schema, or damaged.
-        """
-        return load(cls, path, SCHEMA)
 
 
 def summarise(scores: Sequence[FeatureScores]) -> tuple[Comparison, ...]:

@@ -7,11 +7,10 @@ form is JSON; documents and figures are rendered from it. Nothing in this module
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from fleet.audit.result import Check, NoiseFloor, Protocol
-from fleet.audit.stored import load, save, to_document
+from fleet.audit.stored import Stored
 from fleet.reproduction.figure3_statistics import (
     Asymmetry,
     Contrast,
@@ -121,7 +120,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Figure3:
+class Figure3(Stored, schema=SCHEMA):
     """Transfer between encodings, and what of it another seed alone would do.
 
     Attributes:
@@ -181,24 +180,3 @@ class Figure3:
                     f"{100 * FOUR_OF_FIVE * half:.1f} points in four of five"
                 )
         return "no two networks share an encoding: its effect cannot be told from that of the seed"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
-        return to_document(self, SCHEMA)
-
-    def save(self, path: Path) -> None:
-        """Write the result, whole or not at all.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
-        save(self, path, SCHEMA)
-
-    @classmethod
-    def load(cls, path: Path) -> Figure3:
-        """Read a result.
-
-        Raises:
-            AuditError: The file is absent, not JSON, of another schema, or damaged.
-        """
-        return load(cls, path, SCHEMA)

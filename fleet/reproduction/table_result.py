@@ -9,11 +9,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fleet.audit.result import AuditedDevice, Check, Outcome, Protocol
-from fleet.audit.stored import load, save, to_document
+from fleet.audit.stored import Stored
 from fleet.audit.whitebox.result import MinimumDistance
 from fleet.reproduction.published import Attack, Task
 
@@ -193,7 +192,7 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Stored, schema=SCHEMA):
     """A whole table.
 
     Attributes:
@@ -239,24 +238,3 @@ class Table:
             if (row.backbone, row.task) == (backbone, task):
                 return row
         raise KeyError((backbone, task))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
-        return to_document(self, SCHEMA)
-
-    def save(self, path: Path) -> None:
-        """Write the table, whole or not at all.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
-        save(self, path, SCHEMA)
-
-    @classmethod
-    def load(cls, path: Path) -> Table:
-        """Read a table.
-
-        Raises:
-            AuditError: The file is absent, not JSON, of another schema, or damaged.
-        """
-        return load(cls, path, SCHEMA)

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome
-from fleet.audit.stored import load, save, to_document
+from fleet.audit.stored import Stored
 
 SCHEMA = "fleet.audit.coalition/1"
 
@@ -257,7 +256,7 @@ class GreedyStep:
 
 
 @dataclass(frozen=True)
-class CoalitionAudit:
+class CoalitionAudit(Stored, schema=SCHEMA):
     """Everything that ``fleet audit coalition`` found.
 
     Attributes:
@@ -357,27 +356,6 @@ class CoalitionAudit:
             if floor.victim == victim and floor.eps == eps:
                 return floor
         raise KeyError((victim, eps))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
-        return to_document(self, SCHEMA)
-
-    def save(self, path: Path) -> None:
-        """Write the audit, whole or not at all.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
-        save(self, path, SCHEMA)
-
-    @classmethod
-    def load(cls, path: Path) -> CoalitionAudit:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            AuditError: The file is absent, not JSON, of another schema, or contradicts itself.
-        """
-        return load(cls, path, SCHEMA)
 
 
 def _mean(outcomes: Iterable[Outcome]) -> float:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
 from fleet.audit.evidence import Binarization
 from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome, Protocol
-from fleet.audit.stored import load, save, to_document
+from fleet.audit.stored import Stored
 
 SCHEMA = "fleet.audit.whitebox/1"
 
@@ -95,7 +94,7 @@ class Margins:
 
 
 @dataclass(frozen=True)
-class WhiteboxAudit:
+class WhiteboxAudit(Stored, schema=SCHEMA):
     """Everything that ``fleet audit whitebox`` found.
 
     Attributes:
@@ -180,27 +179,6 @@ class WhiteboxAudit:
             if (floor.victim, floor.eps) == (device, eps):
                 return floor
         raise KeyError((device, eps))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
-        return to_document(self, SCHEMA)
-
-    def save(self, path: Path) -> None:
-        """Write ``audit.json``, whole or not at all.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
-        save(self, path, SCHEMA)
-
-    @classmethod
-    def load(cls, path: Path) -> WhiteboxAudit:
-        """Read ``audit.json``.
-
-        Raises:
-            AuditError: The file is absent, not JSON, of another schema, or damaged.
-        """
-        return load(cls, path, SCHEMA)
 
 
 def _require(found: list[Any], wanted: Iterable[Any], what: str) -> None:

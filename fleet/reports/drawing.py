@@ -17,8 +17,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from fleet.reports.palette import INK, LINE, MUTED, PAPER
+from fleet.reports.ramp import ramp_color
 from fleet.reports.wording import short_eps, visible
 
 _FONT = "DejaVu Sans"  # comes with matplotlib, so every machine sets the same letters
@@ -53,6 +55,7 @@ _METADATA: dict[str, dict[str, str | None]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
 }
+_BAR_STEPS = 50
 _LONGEST_SIDE = 8000  # pixels of a PNG; a fleet of 64 would be larger than viewers open
 
 FileFormat = Literal["png", "svg"]
@@ -161,6 +164,26 @@ def eps_axis(axes: Axes, eps: Sequence[float], *, labelled: bool) -> None:
     axes.set_xticks(list(eps), labels)
     if labelled:
         axes.set_xlabel("eps (Linf, pixel range 1)")
+
+
+def color_bar(page: Axes, x: float, y: float, height: float) -> None:
+    """Draw the ramp of rates from 0 at the bottom to 1, in the units of a page whose y points down.
+
+    Args:
+        page: Where to draw.
+        x: Left edge.
+        y: Upper edge.
+        height: Of the bar.
+    """
+    step = height / _BAR_STEPS
+    for index in range(_BAR_STEPS):
+        color = ramp_color((index + 0.5) / _BAR_STEPS)
+        corner = (x, y + height - (index + 1) * step)
+        page.add_artist(Rectangle(corner, 0.18, step, color=color, lw=0.5))
+    looks: dict[str, Any] = {"ha": "left", "va": "center"}
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        page.text(x + 0.25, y + height * (1 - share), f"{share:.2f}", size=8.5, **looks)
+    page.text(x, y - 0.15, "rate", size=9, **looks)
 
 
 def drawable(text: str, longest: int) -> str:

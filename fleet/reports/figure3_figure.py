@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from fleet.reports import drawing
 from fleet.reports.drawing import drawable
 from fleet.reports.flags import PROTOCOLS, flag
 from fleet.reports.palette import ALARM, EDGE, INK, MUTED, PAPER
@@ -23,7 +24,6 @@ _LEFT = 1.35  # inches from a panel's edge to its matrix: the surrogates' names
 _TOP = 1.15  # and from its upper edge: titles, the victims' names
 _BELOW = 1.75  # and from the matrix to the next panel: the rows that stand apart
 _HEADER = 1.25
-_BAR_STEPS = 50
 _LONGEST_TITLE = 120
 _LETTER = 0.11  # inches of a bold letter's width in the title
 
@@ -55,7 +55,7 @@ def draw(result: Figure3, eps: float, kind: Kind = "evade") -> Figure:
         for sweep in line:
             x, y = 0.2 + columns.index(sweep.protocol) * panel, _HEADER + sum(heights[:row])
             _panel(page, (x, y), result, sweep, kind)
-    _color_bar(page, len(columns) * panel + 0.1, _HEADER + _TOP, 3 * _CELL[1])
+    drawing.color_bar(page, len(columns) * panel + 0.1, _HEADER + _TOP, 3 * _CELL[1])
     return figure
 
 
@@ -144,17 +144,6 @@ def _outline(page: Axes, corner: tuple[float, float]) -> None:
 def _names(lengths: Lengths) -> tuple[str, str]:
     name = f"α {lengths.alpha:g}, β {lengths.beta:g}"
     return name, f"β/(α+β) {lengths.share:.3g}"
-
-
-def _color_bar(page: Axes, x: float, y: float, height: float) -> None:
-    step = height / _BAR_STEPS
-    for index in range(_BAR_STEPS):
-        color = ramp_color((index + 0.5) / _BAR_STEPS)
-        corner = (x, y + height - (index + 1) * step)
-        page.add_artist(Rectangle(corner, 0.18, step, color=color, lw=0.5))
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        _write(page, x + 0.25, y + height * (1 - share), f"{share:.2f}", size=8.5)
-    _write(page, x, y - 0.15, "rate", size=9)
 
 
 def _write(page: Axes, x: float, y: float, text: str, **looks: Any) -> None:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fleet.audit.result import AuditedDevice, Matrix, TransferAudit
+from fleet.reports import drawing
 from fleet.reports.drawing import drawable
 from fleet.reports.findings import Kind, flag, protocols, rows
 from fleet.reports.order_strips import Strips, draw_strip, make_strips
@@ -29,7 +30,6 @@ _KINDS = {"flip": "flip (wrong class)", "reject": "reject", "evade": "evade (fli
 _LONGEST_NAME = 20
 _LETTER = 0.0091  # inches of a letter's width for each point of its size
 _HEADER = 1.3  # inches above the first panel
-_BAR_STEPS = 50
 _NUMBERED = 20  # networks up to which each cell holds its rate
 
 
@@ -126,7 +126,7 @@ def draw(audit: TransferAudit, kind: Kind = "evade") -> Figure:
         for column, protocol in enumerate(names):
             x, y = 0.2 + column * layout.width, _HEADER + row * layout.height
             _panel(sheet, x, y, audit.matrix(protocol, eps))
-    _color_bar(page, bar, _HEADER + layout.top, min(max(layout.side, 1.6), 4))
+    drawing.color_bar(page, bar, _HEADER + layout.top, min(max(layout.side, 1.6), 4))
     page.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
     return figure
 
@@ -269,17 +269,6 @@ def _tile(
 
 def _color(rate: float | None) -> str:
     return _EMPTY if rate is None else ramp_color(rate)
-
-
-def _color_bar(page: Axes, x: float, y: float, height: float) -> None:
-    step = height / _BAR_STEPS
-    for index in range(_BAR_STEPS):
-        color = ramp_color((index + 0.5) / _BAR_STEPS)
-        corner = (x, y + height - (index + 1) * step)
-        page.add_artist(Rectangle(corner, 0.18, step, color=color, lw=0.5))
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        _write(page, x + 0.25, y + height * (1 - share), f"{share:.2f}", size=8.5)
-    _write(page, x, y - 0.15, "rate", size=9)
 
 
 def _write(page: Axes, x: float, y: float, text: str, **looks: Any) -> None:

@@ -29,13 +29,17 @@ class Part(StrEnum):
     figure2 = "figure2"
     figure3 = "figure3"
     convergence = "convergence"
+    choices = "choices"
     claims = "claims"
     all = "all"
 
 
 def reproduce(
     part: Annotated[
-        Part, typer.Argument(help="A table or figure of the paper, its claims, or all.")
+        Part,
+        typer.Argument(
+            help="A table or figure of the paper, choices it leaves open, its claims, or all."
+        ),
     ],
     profiles: Annotated[
         Path, typer.Option("--profiles", "-p", help="Directory of the committed profiles.")
@@ -103,7 +107,7 @@ def reproduce(
     missing = _perform(steps, workspace, output)
     if missing is not None:
         raise missing
-    if part is not Part.claims and part is not Part.all:
+    if part not in {Part.claims, Part.choices, Part.all}:
         output.next_command("fleet reproduce claims")
 
 

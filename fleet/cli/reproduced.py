@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import RenderableType
 
@@ -14,6 +14,7 @@ from fleet.reproduction import experiments
 from fleet.reproduction.workspace import Workspace
 
 if TYPE_CHECKING:
+    from fleet.audit.stored import Stored
     from fleet.reproduction.experiments import MatrixExperiment, TableExperiment
 
 PICTURE = "resnet18"
@@ -39,6 +40,7 @@ class Made:
 
 
 Step = Callable[[Workspace], Made]
+Kept = TypeVar("Kept", bound="Stored")
 
 
 def parts_of(part: str, *, stand_in: bool) -> dict[str, Step]:
@@ -54,6 +56,7 @@ def parts_of(part: str, *, stand_in: bool) -> dict[str, Step]:
     parts: dict[str, dict[str, Step]] = {
         "table1": {"table1": partial(_table, experiments.TABLE1)},
         "convergence": {"convergence": _convergence},
+        "choices": {"choices": _choices},
         "figure2": {"figure2": _figure2},
         "figure3": {
             digits.name: partial(_figure3, digits),
@@ -72,9 +75,7 @@ def _table(experiment: TableExperiment, workspace: Workspace) -> Made:
     from fleet.reproduction.table import reproduce_table
 
     table = reproduce_table(experiment, workspace)
-    path = workspace.result(experiment.name)
-    table.save(path)
-    return Made(table_view(table), table.to_dict(), (path,))
+    return _made(table, workspace.result(experiment.name), table_view)
 
 
 def _convergence(workspace: Workspace) -> Made:
@@ -84,9 +85,14 @@ def _convergence(workspace: Workspace) -> Made:
 
     found = reproduce_convergence(workspace)
     path = workspace.result("convergence")
-    found.save(path)
-    figures = write_convergence(found, workspace.results)
-    return Made(convergence_view(found), found.to_dict(), (path, *figures))
+    return _made(found, path, convergence_view, lambda: write_convergence(found, workspace.results))
+
+
+def _choices(workspace: Workspace) -> Made:
+    from fleet.reports.reproduction_terminal import choices_view
+    from fleet.reproduction.choices import reproduce_choices
+
+    return _made(reproduce_choices(workspace), workspace.result("choices"), choices_view)
 
 
 def _figure2(workspace: Workspace) -> Made:
@@ -104,9 +110,7 @@ def _figure2(workspace: Workspace) -> Made:
         stage=workspace.stage,
     )
     path = workspace.result("figure2")
-    found.save(path)
-    figures = write_features(found, workspace.results)
-    return Made(features_view(found), found.to_dict(), (path, *figures))
+    return _made(found, path, features_view, lambda: write_features(found, workspace.results))
 
 
 def _figure3(experiment: MatrixExperiment, workspace: Workspace) -> Made:
@@ -115,17 +119,24 @@ def _figure3(experiment: MatrixExperiment, workspace: Workspace) -> Made:
     from fleet.reproduction.matrices import reproduce_figure3
 
     found = reproduce_figure3(experiment, workspace)
-    path = workspace.result(experiment.name)
-    found.save(path)
-    figures = write_matrices(found, experiment.name, workspace.results)
-    return Made(matrices_view(found), found.to_dict(), (path, *figures))
+    name, path = experiment.name, workspace.result(experiment.name)
+    draw = partial(write_matrices, found, name, workspace.results)
+    return _made(found, path, matrices_view, draw)
 
 
 def _claims(workspace: Workspace) -> Made:
     from fleet.reports.reproduction_terminal import claims_view
     from fleet.reproduction.claims import judge_claims
 
-    claims = judge_claims(workspace)
-    path = workspace.result("claims")
-    claims.save(path)
-    return Made(claims_view(claims), claims.to_dict(), (path,))
+    return _made(judge_claims(workspace), workspace.result("claims"), claims_view)
+
+
+def _made(
+    found: Kept,
+    path: Path,
+    view: Callable[[Kept], RenderableType],
+    draw: Callable[[], Sequence[Path]] = tuple,
+) -> Made:
+    """Store a result, then draw its figures."""
+    found.save(path)
+    return Made(view(found), found.to_dict(), (path, *draw()))

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from fleet.reports.convergence_figure import WORDS
 from fleet.reports.wording import ABSENT, format_eps, format_rate
+from fleet.reproduction.choices_result import Choices
 from fleet.reproduction.claims_result import Claims
 from fleet.reproduction.convergence_result import Convergence
 from fleet.reproduction.figure2_result import Figure2
@@ -24,6 +25,21 @@ def convergence_view(found: Convergence) -> Grid:
         style = "bold" if speed.best else ""
         cells = (WORDS[speed.variant], f"{speed.learning_rate:g}", ", ".join(each), mean)
         grid.add_row(*cells, style=style)
+    return grid
+
+
+def choices_view(found: Choices) -> Grid:
+    """Wrong classes under Eq. 3's own gradient, whatever is chosen where the paper is silent."""
+    title = f"{found.title}: decoded as a wrong class, of {found.images} test images (masked)"
+    radii = [f"{n.backbone}\n{format_eps(eps)}" for n in found.networks for eps in found.eps]
+    grid = _grid(title, "choice", *radii)
+    for name, words in found.words.items():
+        cells = [
+            format_rate(network.at(name, eps).outcome.rate("flip"))
+            for network in found.networks
+            for eps in found.eps
+        ]
+        grid.add_row(words, *cells)
     return grid
 
 

@@ -72,6 +72,25 @@ class TableExperiment(Scale):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChoiceExperiment(Scale):
+    """What the paper leaves open, on the networks of Table 1.
+
+    Attributes:
+        title: With the data that are really used.
+        profiles: Backbone and profile of each family.
+    """
+
+    title: str
+    profiles: tuple[tuple[str, str], ...]
+
+    def quick(self) -> Self:
+        """The same, small, on the first backbone; its caller keeps the largest eps alone."""
+        return dataclasses.replace(
+            super().quick(), title=self.title + QUICK, profiles=self.profiles[:1]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MatrixExperiment(Scale):
     """Figure 3 on one data set.
 
@@ -102,6 +121,13 @@ TABLE1 = TableExperiment(
     title="Table 1: MNIST",
     profiles=tuple((name, f"table1-{name}") for name in ("nn", "alexnet", "resnet18")),
     images=1000,
+)
+
+CHOICES = ChoiceExperiment(
+    title="The paper's attacks on INT, MNIST",
+    profiles=TABLE1.profiles,
+    images=300,
+    batch_size=100,
 )
 
 TABLE2 = TableExperiment(

@@ -44,6 +44,7 @@ def test_a_dry_run_names_the_results_and_writes_nothing(
     assert json.loads(done.stdout)["parts"] == [
         "table1",
         "convergence",
+        "choices",
         "figure2",
         "figure3-mnist",
         "figure3-standin",

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fleet.audit.statistics import wilson_interval
-from fleet.audit.stored import from_document, load, save, to_document
+from fleet.audit.stored import Stored
 from fleet.encoding import IntervalEncoding
-from fleet.errors import AuditError
 
 SCHEMA = "fleet.audit.transfer/2"
 
@@ -197,7 +195,7 @@ class Checked(typing.Protocol):
 
 
 @dataclass(frozen=True)
-class TransferAudit:
+class TransferAudit(Stored, schema=SCHEMA):
     """Everything that ``fleet audit transfer`` found.
 
     Attributes:
@@ -244,64 +242,21 @@ class TransferAudit:
                 return floor
         raise KeyError((victim, eps))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name; :meth:`from_dict` is the inverse."""
-        return to_document(self, SCHEMA)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> TransferAudit:
-        """Rebuild an audit from :meth:`to_dict`.
-
-        Raises:
-            AuditError: The schema is not this version's, a field or a cell is missing, or counts
-                contradict each other.
-        """
-        return _whole(from_document(cls, data, SCHEMA))
-
-    def save(self, path: Path) -> None:
-        """Write ``audit.json``, whole or not at all.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
-        save(self, path, SCHEMA)
-
-    @classmethod
-    def load(cls, path: Path) -> TransferAudit:
-        """Read ``audit.json``.
-
-        Raises:
-            AuditError: The file is absent, not JSON, of another schema, or damaged.
-        """
-        return _whole(load(cls, path, SCHEMA))
-
-
-def _whole(audit: TransferAudit) -> TransferAudit:
-    try:
-        _require_whole(audit)
-    except (KeyError, ValueError) as error:
-        raise AuditError(
-            f"audit file is incomplete or contradicts itself: {error}",
-            hint="audit again to write a whole one",
-        ) from error
-    return audit
-
-
-def _require_whole(audit: TransferAudit) -> None:
-    """Raise ``KeyError`` or ``ValueError`` unless every figure that a report shows is there."""
-    names = [device.name for device in audit.devices]
-    if not names or len(set(names)) != len(names):
-        raise ValueError(f"device names are {names}")
-    for device in audit.devices:
-        if device.encoding is not None:
-            IntervalEncoding.from_dict(device.encoding)
-        if not 0 <= device.correct + device.rejected <= device.images or not device.images:
-            raise ValueError(f"clean figures of {device.name}")
-    pairs = sorted((surrogate, victim) for surrogate in names for victim in names)
-    for eps in audit.eps:
-        for name in names:
-            audit.noise_floor(name, eps)
-        for protocol in {matrix.protocol for matrix in audit.matrices}:
-            cells = audit.matrix(protocol, eps).cells
-            if sorted((cell.surrogate, cell.victim) for cell in cells) != pairs:
-                raise ValueError(f"cells of protocol {protocol} at eps {eps}")
+    def require_whole(self) -> None:
+        """Raise ``KeyError`` or ``ValueError`` unless every figure that a report shows is there."""
+        names = [device.name for device in self.devices]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"device names are {names}")
+        for device in self.devices:
+            if device.encoding is not None:
+                IntervalEncoding.from_dict(device.encoding)
+            if not 0 <= device.correct + device.rejected <= device.images or not device.images:
+                raise ValueError(f"clean figures of {device.name}")
+        pairs = sorted((surrogate, victim) for surrogate in names for victim in names)
+        for eps in self.eps:
+            for name in names:
+                self.noise_floor(name, eps)
+            for protocol in {matrix.protocol for matrix in self.matrices}:
+                cells = self.matrix(protocol, eps).cells
+                if sorted((cell.surrogate, cell.victim) for cell in cells) != pairs:
+                    raise ValueError(f"cells of protocol {protocol} at eps {eps}")

@@ -53,32 +53,7 @@ def from_document(kind: type[Result], data: Any, schema: str) -> Result:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         where = ".".join(map(str, first["loc"])) if first else ""
         words = f"{where}: {first['msg']}" if first else str(error)
-        raise AuditError(
-            f"audit file is incomplete or contradicts itself: {words}",
-            hint="audit again to write a whole one",
-        ) from error
-
-
-def save(result: Any, path: Path, schema: str) -> None:
-    """Write a result, whole or not at all.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    write_json(path, to_document(result, schema))
-
-
-def load(kind: type[Result], path: Path, schema: str) -> Result:
-    """Read a result that :func:`save` wrote.
-
-    Raises:
-        AuditError: The file is absent, not JSON, of another schema, or damaged.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise AuditError(f"cannot read {path}: {error}", hint="`fleet audit` writes it") from error
-    return from_document(kind, data, schema)
+        raise _broken(words) from error
 
 
 class Stored:
@@ -93,8 +68,26 @@ class Stored:
         cls._schema = schema
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
+        """Plain JSON values with the schema's name; :meth:`from_dict` is the inverse."""
         return to_document(self, self._schema)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self:
+        """Rebuild a result from :meth:`to_dict`.
+
+        Raises:
+            AuditError: The schema is another, a field is missing or of another type, or the result
+                contradicts itself.
+        """
+        found = from_document(cls, data, cls._schema)
+        try:
+            found.require_whole()
+        except (KeyError, ValueError) as error:
+            raise _broken(str(error)) from error
+        return found
+
+    def require_whole(self) -> None:
+        """Raise ``KeyError`` or ``ValueError`` unless every figure that a report shows is there."""
 
     def save(self, path: Path) -> None:
         """Write the document, whole or not at all.
@@ -102,7 +95,7 @@ class Stored:
         Raises:
             StorageError: It cannot be written.
         """
-        save(self, path, self._schema)
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -111,4 +104,16 @@ class Stored:
         Raises:
             AuditError: The file is absent, not JSON, of another schema, or damaged.
         """
-        return load(cls, path, cls._schema)
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            hint = "`fleet audit` writes it"
+            raise AuditError(f"cannot read {path}: {error}", hint=hint) from error
+        return cls.from_dict(data)
+
+
+def _broken(words: str) -> AuditError:
+    return AuditError(
+        f"audit file is incomplete or contradicts itself: {words}",
+        hint="audit again to write a whole one",
+    )

@@ -5,14 +5,11 @@ Nothing in this module imports torch.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fleet.audit.result import Outcome
-from fleet.errors import AuditError
-from fleet.files import write_json
+from fleet.audit.stored import Stored
 
 SCHEMA = "fleet.audit.crosscheck/1"
 
@@ -71,7 +68,7 @@ class ToolFigure:
 
 
 @dataclass(frozen=True)
-class Crosscheck:
+class Crosscheck(Stored, schema=SCHEMA):
     """Everything that ``fleet audit crosscheck`` found.
 
     Attributes:
@@ -122,51 +119,7 @@ class Crosscheck:
         """Attacks that raised an error instead of giving images."""
         return tuple(figure for figure in self.figures if figure.error)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name; :meth:`from_dict` is the inverse."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Crosscheck:
-        """Rebuild a cross-check from :meth:`to_dict`.
-
-        Raises:
-            AuditError: The schema is not this version's, or a field is missing or wrong.
-        """
-        if data.get("schema") != SCHEMA:
-            raise AuditError(
-                f"cross-check schema is {data.get('schema')!r}, not {SCHEMA!r}",
-                hint="read it with the version of fleet that wrote it, or check again",
-            )
-        fields = {key: value for key, value in data.items() if key != "schema"}
-        try:
-            fields["tools"] = tuple(ToolVersion(**tool) for tool in data["tools"])
-            fields["native"] = tuple(
-                NativeFigure(**{**native, "outcome": Outcome(**native["outcome"])})
-                for native in data["native"]
-            )
-            fields["figures"] = tuple(
-                ToolFigure(**{**figure, "outcome": _outcome(figure["outcome"])})
-                for figure in data["figures"]
-            )
-            check = cls(**fields)
-            for figure in check.figures:
-                check.excess(figure)
-        except (KeyError, TypeError, ValueError) as error:
-            raise AuditError(
-                f"cross-check file is incomplete or contradicts itself: {error}",
-                hint="run `fleet audit crosscheck` again to write a whole one",
-            ) from error
-        return check
-
-    def save(self, path: Path) -> None:
-        """Write the JSON file, whole or not at all.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
-        write_json(path, self.to_dict())
-
-
-def _outcome(data: dict[str, Any] | None) -> Outcome | None:
-    return None if data is None else Outcome(**data)
+    def require_whole(self) -> None:
+        """Raise ``KeyError`` unless every figure has a native one beside it."""
+        for figure in self.figures:
+            self.excess(figure)

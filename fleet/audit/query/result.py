@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
-from fleet.audit import stored
 from fleet.audit.result import AuditedDevice, Check, Outcome
+from fleet.audit.stored import Stored
 
 SCHEMA = "fleet.audit.query/1"
 
@@ -124,7 +123,7 @@ class WhiteBox:
 
 
 @dataclass(frozen=True)
-class QueryAudit:
+class QueryAudit(Stored, schema=SCHEMA):
     """Everything that ``fleet audit query`` found.
 
     Attributes:
@@ -187,24 +186,3 @@ class QueryAudit:
             if (found.victim, found.eps) == (victim, eps):
                 return found
         raise ValueError(f"no white-box figures of {victim} at eps {eps}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
-        return stored.to_document(self, SCHEMA)
-
-    def save(self, path: Path) -> None:
-        """Write ``query.json``, whole or not at all.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
-        stored.save(self, path, SCHEMA)
-
-    @classmethod
-    def load(cls, path: Path) -> QueryAudit:
-        """Read ``query.json``.
-
-        Raises:
-            AuditError: The file is absent, not JSON, of another schema, or contradicts itself.
-        """
-        return stored.load(cls, path, SCHEMA)

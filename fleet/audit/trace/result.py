@@ -6,12 +6,11 @@ Frozen values, stored as ``trace.json``. Nothing in this module imports torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from fleet.audit import stored
 from fleet.audit.result import AuditedDevice, Check
 from fleet.audit.statistics import wilson_interval
+from fleet.audit.stored import Stored
 
 SCHEMA = "fleet.audit.trace/1"
 
@@ -267,7 +266,7 @@ class Tracing:
 
 
 @dataclass(frozen=True)
-class TraceAudit:
+class TraceAudit(Stored, schema=SCHEMA):
     """Everything that ``fleet audit trace`` found.
 
     Attributes:
@@ -321,24 +320,3 @@ class TraceAudit:
             if (rate.eps, rate.score, rate.evidence, rate.attacker) == wanted:
                 return rate
         raise KeyError(wanted)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
-        return stored.to_document(self, SCHEMA)
-
-    def save(self, path: Path) -> None:
-        """Write ``trace.json``, whole or not at all.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
-        stored.save(self, path, SCHEMA)
-
-    @classmethod
-    def load(cls, path: Path) -> TraceAudit:
-        """Read ``trace.json``.
-
-        Raises:
-            AuditError: The file is absent, not JSON, of another schema, or contradicts itself.
-        """
-        return stored.load(cls, path, SCHEMA)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -32,8 +32,8 @@ def from_document(kind: type[Result], data: Any, schema: str) -> Result:
         schema: Name and version that ``data`` must carry.
 
     Raises:
-        AuditError: The schema is another, a field is missing or of another type, or the result
-            contradicts itself.
+        AuditError: The schema is another, a field is missing, unknown or of another type, or the
+            result contradicts itself.
     """
     if not isinstance(data, dict):
         raise AuditError(
@@ -46,6 +46,9 @@ def from_document(kind: type[Result], data: Any, schema: str) -> Result:
             hint="render it with the version of fleet that wrote it, or audit again",
         )
     fields = {key: value for key, value in data.items() if key != "schema"}
+    known = {field.name for field in dataclasses.fields(cast(Any, kind))}
+    if unknown := fields.keys() - known:
+        raise _broken(f"it has no field {', '.join(sorted(unknown))}")
     try:
         # Through JSON, because strict validation takes lists for tuples only there.
         return TypeAdapter(kind).validate_json(json.dumps(fields), strict=True)

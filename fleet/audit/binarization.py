@@ -1,10 +1,15 @@
-"""The binarization test (Zimmermann et al. 2022), for a scalar head: a test of the attack.
+"""The binarization test (Zimmermann et al. 2022): a test of the attack.
 
 A low success rate means a strong network or a weak attack. So the test asks a question whose answer
 is known. For each image, a new scalar head is fitted on the network's own penultimate features, so
 that the image and many inner points of its eps ball lie in one interval, and one 8-bit image on the
 edge of the ball lies above it. An adversarial image exists then by construction, and an attack that
 does not find one is too weak for this network.
+
+A network of the task ``tra`` or ``hin`` has no interval, so there the scalar makes two logits that
+are equal at the interval's upper end, and the attack ascends the network's own task loss. They are
+scaled so that the clean image leads by as much as it does on the network itself: a loss that has
+gone flat there (a hinge, a saturated cross-entropy) is as flat in the test.
 
 Measured on two devices of the paper's NN at eps 0.1, 16 images each: the adaptive protocol finds
 all 32, the paper's none, and noise with as many tries as the adaptive one has gradients 10.
@@ -23,6 +28,7 @@ from fleet.audit.result import Protocol
 from fleet.data import to_unit
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier
+from fleet.models.heads import Head
 
 INNER = 64
 """Points of each ball that lie in the interval, beside the image itself."""
@@ -35,6 +41,9 @@ TIGHT = 0.99
 
 BELOW = 4.0
 """How far the interval reaches below the lowest inner point, in spreads: the way out is up."""
+
+LEAST_LEAD = 1e-3
+"""A network that is undecided at the clean image leads by so much in the test."""
 
 RIDGE = 1e-3
 """Penalty of the fit, as a share of the features' variance."""
@@ -66,6 +75,39 @@ class RowHeads(nn.Module):
             return scalars.flatten()
 
 
+class RowLogits(nn.Module):
+    """Two logits that are equal where the scalar of :class:`RowHeads` is 1.
+
+    ``z_1 - z_0 = lead_i (o_i - 1) / (1 - o_i(clean))``, so the first class leads by ``lead_i`` at
+    the clean image.
+    """
+
+    slope: Tensor
+
+    def __init__(self, heads: RowHeads, clean: Tensor, lead: Tensor) -> None:
+        super().__init__()
+        self.heads = heads
+        self.register_buffer("slope", lead / (1 - heads(clean)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Make the logits, float32 (V * B, 2)."""
+        behind = self.heads(x).unflatten(0, (-1, len(self.slope))) - 1
+        half = (behind * self.slope).flatten() / 2
+        return torch.stack([-half, half], dim=1)
+
+
+class GivenHead(Head):
+    """No layer at all: the features are the logits."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Give the logits as they are, float32 (B, 2)."""
+        return features
+
+    def outputs(self, raw: Tensor) -> Tensor:
+        """Give the logits as they are."""
+        return raw
+
+
 def binarization_test(
     member: Member, sample: Sample, eps: float, settings: TransferSettings
 ) -> Binarization:
@@ -90,7 +132,7 @@ def binarization_test(
     solved: dict[Protocol, int] = {"paper": 0, "adaptive": 0}
     random = 0
     if n:
-        wrapped = _wrapped(heads, member.classifier)
+        wrapped = _wrapped(heads, member.classifier, points.clean[built])
         bench = Bench.of(wrapped, points.keys.device, part, eps, settings)
         for protocol in solved:
             evaded = [bench.attack_whole(entry.attack) for entry in bench.entries(protocol)]
@@ -156,9 +198,28 @@ def _features(bench: Bench, points: Tensor) -> Tensor:
     return features.transpose(0, 1)
 
 
-def _wrapped(heads: RowHeads, network: Classifier) -> Classifier:
-    """One classifier of two classes, whose first interval is [0, 1]."""
-    encoding = IntervalEncoding(2, alpha=1.0, beta=1.0)
-    wrapped = Classifier.from_module(heads, encoding, network.input_shape)
-    wrapped.to(network.mean.device)
-    return wrapped
+def _wrapped(heads: RowHeads, network: Classifier, clean: Tensor) -> Classifier:
+    """One classifier of two classes, the first of which is [0, 1], or ends at 1."""
+    if network.encoding is not None:
+        encoding = IntervalEncoding(2, alpha=1.0, beta=1.0)
+        wrapped = Classifier.from_module(heads, encoding, network.input_shape)
+    else:
+        channels = network.input_shape[0]
+        wrapped = Classifier(
+            backbone=_with_logits(heads, network, clean),
+            head=GivenHead(),
+            task=network.task,
+            head_name="logits",
+            encoding=None,
+            num_classes=2,
+            input_shape=network.input_shape,
+            mean=(0.0,) * channels,
+            std=(1.0,) * channels,
+        )
+    return wrapped.to(network.mean.device)
+
+
+def _with_logits(heads: RowHeads, network: Classifier, clean: Tensor) -> RowLogits:
+    with attackable(network), torch.no_grad():
+        first, second = network(to_unit(clean)).topk(2, dim=1).values.unbind(1)
+        return RowLogits(heads, to_unit(clean), (first - second).clamp(min=LEAST_LEAD))

@@ -18,7 +18,7 @@ from pydantic import PlainSerializer, PlainValidator, TypeAdapter, ValidationErr
 
 from fleet.files import canonical_json, write_json
 
-SCHEMA = "fleet.audit.kept/1"
+SCHEMA = "fleet.audit.kept/2"
 """Raise the number when the same key gives another value, so that kept ones are made again."""
 
 Value = TypeVar("Value")

@@ -1,14 +1,16 @@
 """The binarization test: who finds what must be there."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from fleet.audit.binarization import RowHeads, binarization_test
+from fleet.audit.binarization import RowHeads, RowLogits, binarization_test
 from fleet.audit.members import Member, Sample, TransferSettings
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier
-from fleet.models.heads import LinearHead
+from fleet.models.heads import LinearHead, LogitsHead
 
 SHAPE = (1, 8, 8)
 EPS = 16 / 255
@@ -32,6 +34,20 @@ def member(*layers: nn.Module) -> Member:
     return Member("net", classifier)
 
 
+def ordinary(task: Literal["tra", "hin"], lead: float) -> Member:
+    """A network with logits; the larger ``lead``, the surer it is everywhere."""
+    torch.manual_seed(0)
+    head = LogitsHead(24, 3)
+    head.linear.weight.data *= lead
+    head.linear.bias.data *= lead
+    classifier = Classifier(
+        backbone=nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.Tanh()),
+        head=head, task=task, head_name="logits", encoding=None,
+        num_classes=3, input_shape=SHAPE, mean=(0.0,), std=(1.0,),
+    )  # fmt: skip
+    return Member("ordinary", classifier)
+
+
 @pytest.fixture
 def sample() -> Sample:
     images = torch.randint(0, 256, (8, *SHAPE), generator=torch.Generator().manual_seed(1))
@@ -47,6 +63,29 @@ def test_the_adaptive_protocol_finds_what_exists_and_the_papers_does_not(sample:
     assert found.adaptive == 8
     assert found.paper <= 1
     assert found.random < 8
+
+
+def test_an_ordinary_network_is_tested_with_its_own_loss(sample: Sample) -> None:
+    found = binarization_test(ordinary("tra", lead=1.0), sample, EPS, SETTINGS)
+    assert (found.n, found.unbuilt) == (8, 0)
+    assert found.adaptive == found.paper == 8  # cross-entropy has a gradient, unlike Eq. 3
+
+
+def test_a_hinge_is_blind_where_the_network_leads_by_more_than_its_margin(sample: Sample) -> None:
+    unsure = binarization_test(ordinary("hin", lead=1e-3), sample, EPS, SETTINGS)
+    assert unsure.adaptive == unsure.paper == 8
+    sure = binarization_test(ordinary("hin", lead=1e4), sample, EPS, SETTINGS)
+    assert sure.adaptive == 8
+    assert sure.paper <= 1
+
+
+def test_the_logits_lead_at_the_clean_image_as_on_the_network_itself() -> None:
+    network = ordinary("tra", lead=1.0).classifier
+    weight, bias = torch.randn(2, 24) / 24, torch.tensor([0.2, 0.4])
+    heads = RowHeads(network, torch.zeros(2, 24), weight, bias)
+    clean = torch.rand(2, *SHAPE)
+    logits = RowLogits(heads, clean, torch.tensor([3.0, 5.0]))(clean)
+    assert torch.allclose(logits[:, 0] - logits[:, 1], torch.tensor([3.0, 5.0]))
 
 
 def test_an_attack_without_gradients_to_follow_fails_the_test(sample: Sample) -> None:

@@ -14,8 +14,9 @@ Side = Literal["lower", "higher", "same"]
 CLOSE = 0.01
 """INT keeps its accuracy if it is at most this far below TRA's."""
 
-IMMUNE, BROKEN = 0.05, 0.95
-"""Share of the images that minimum-norm attacks find an adversarial image for."""
+IMMUNE, BROKEN = 0.05, 0.5
+"""Share of the images that minimum-norm attacks find an adversarial image for. Half refutes
+immunity: what such an attack misses may be its own failure, what it finds is not."""
 
 
 def robust(tables: Sequence[Table]) -> Claim:

@@ -16,8 +16,8 @@ def table_view(table: Table) -> Group:
     grids = [_grid(table, level) for level in range(len(table.eps))]
     words = (
         f"{table.images} test images attacked; shares of those that the network decodes correctly. "
-        "Paper | ours: wrong classes under the paper's protocol. Adaptive: worst case over attacks "
-        "that ascend the output itself. Noise: random signs of the same eps.\n"
+        "Paper | ours: wrong classes under the paper's protocol. Adaptive: worst case over these "
+        "and attacks that ascend the output itself. Noise: random signs of the same eps.\n"
         "A paper-protocol figure with failed checks is masked: it is no evidence of safety."
     )
     return Group(*grids, Text(words))

@@ -65,7 +65,8 @@ class Attacked:
 
     Attributes:
         protocol: ``paper`` or ``adaptive``.
-        attack: ``fgsm``, ``pgd``, or ``worst`` for the worst case over the protocol's attacks.
+        attack: ``fgsm``, ``pgd``, or ``worst`` for the worst case, image by image: of ``paper``
+            over these two, of ``adaptive`` over all attacks that were run.
         eps: Linf radius in pixel units.
         outcome: Over the images that the network decodes correctly.
         floor: The same under Eq. 2's floor decoding.

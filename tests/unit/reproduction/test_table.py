@@ -62,6 +62,16 @@ def test_every_line_of_the_paper_is_there_with_real_counts(table: Table) -> None
         assert [d.attack for d in network.distances][:2] == ["cw-l2", "ead-l1"]
 
 
+def test_the_worst_case_is_never_below_an_attack(table: Table) -> None:
+    for network in table.networks:
+        for eps in table.eps:
+            worst = network.attack("adaptive", "worst", eps).outcome
+            for attack in ("fgsm", "pgd", "worst"):
+                single = network.attack("paper", attack, eps).outcome
+                assert worst.flip >= single.flip
+                assert worst.evade >= single.evade
+
+
 def test_decoding_more_gives_no_fewer_correct_images(table: Table) -> None:
     for network in table.networks:
         clean = network.clean

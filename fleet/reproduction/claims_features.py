@@ -9,8 +9,8 @@ from fleet.reproduction.figure2_result import Comparison, Figure2, Measure
 
 RULE = (
     "holds if every INT network is above every TRA network of its backbone by each of the "
-    "measures; does not hold if on some backbone every INT network is below by one of them; "
-    "undecided otherwise"
+    "measures; on some networks only if that is so on some backbones; does not hold if on none, "
+    "and on some backbone every INT network is below by one of them; undecided otherwise"
 )
 
 
@@ -43,10 +43,14 @@ def better(found: Figure2 | None) -> Claim:
 def _verdict(found: Figure2 | None, measures: Sequence[Measure]) -> ClaimVerdict:
     if found is None:
         return "not measured"
-    lines = [found.comparison(name, measure) for name in found.networks for measure in measures]
-    if all(line.lowest > 0 for line in lines):
+    lines = [[found.comparison(name, m) for m in measures] for name in found.networks]
+    above = [all(line.lowest > 0 for line in of_network) for of_network in lines]
+    if all(above):
         return "holds"
-    return "does not hold" if any(line.highest < 0 for line in lines) else "undecided"
+    if any(above):
+        return "holds on some networks only"
+    below = any(line.highest < 0 for of_network in lines for line in of_network)
+    return "does not hold" if below else "undecided"
 
 
 def _words(found: Figure2 | None, measures: Sequence[Measure]) -> list[str]:

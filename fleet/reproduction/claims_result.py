@@ -12,6 +12,7 @@ SCHEMA = "fleet.reproduction.claims/1"
 ClaimVerdict = Literal[
     "holds",
     "holds only under the paper's protocol",
+    "holds on some networks only",
     "does not hold",
     "undecided",
     "not measured",

@@ -131,6 +131,16 @@ def test_features_are_tighter_only_if_every_network_is() -> None:
     assert better(None).verdict == "not measured"
 
 
+def test_features_may_be_tighter_on_one_network_and_not_on_another() -> None:
+    tight, loose = features(0.3, 0.5), features(0.5, 0.3)
+    other = tuple(dataclasses.replace(score, network="resnet18") for score in loose.scores)
+    scores = (*tight.scores, *other)
+    both = dataclasses.replace(
+        tight, networks=("nn", "resnet18"), scores=scores, summary=summarise(scores)
+    )
+    assert tighter(both).verdict == "holds on some networks only"
+
+
 def test_larger_lengths_help_only_if_the_honest_rate_falls() -> None:
     def falls(i: int, j: int) -> float:  # with alpha and with beta, a little for each network
         alpha, beta = GRID[j]

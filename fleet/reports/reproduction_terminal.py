@@ -28,19 +28,16 @@ def convergence_view(found: Convergence) -> Grid:
     return grid
 
 
-def choices_view(found: Choices) -> Grid:
+def choices_view(found: Choices) -> Group:
     """Wrong classes under Eq. 3's own gradient, whatever is chosen where the paper is silent."""
     title = f"{found.title}: decoded as a wrong class, of {found.images} test images (masked)"
-    radii = [f"{n.backbone}\n{format_eps(eps)}" for n in found.networks for eps in found.eps]
-    grid = _grid(title, "choice", *radii)
-    for name, words in found.words.items():
-        cells = [
-            format_rate(network.at(name, eps).outcome.rate("flip"))
-            for network in found.networks
-            for eps in found.eps
-        ]
-        grid.add_row(words, *cells)
-    return grid
+    names = [name for name, _ in found.words]
+    grid = _grid(title, "network", "eps", *names)
+    for network in found.networks:
+        for eps in found.eps:
+            rates = [format_rate(network.at(name, eps).outcome.rate("flip")) for name in names]
+            grid.add_row(network.backbone, format_eps(eps), *rates)
+    return Group(grid, Text("\n".join(f"{name}: {words}" for name, words in found.words)))
 
 
 def features_view(found: Figure2) -> Grid:

@@ -146,7 +146,7 @@ def reproduce_choices(workspace: Workspace) -> Choices:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         images=scale.images,
         eps=settings.eps,
-        words={choice.name: choice.words for choice in choices(scale.steps)},
+        words=tuple((choice.name, choice.words) for choice in choices(scale.steps)),
         networks=tuple(networks),
         provenance=provenance,
     )

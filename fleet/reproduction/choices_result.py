@@ -66,7 +66,7 @@ class Choices(Stored, schema=SCHEMA):
         created: ISO 8601 UTC time.
         images: Test images attacked.
         eps: Linf radii in pixel units, ascending.
-        words: What each choice is, by its name, in the order of the document.
+        words: Name of each choice and what it is, in the order of the document.
         networks: One for each backbone.
         provenance: Data, profile, versions and machine, by backbone.
     """
@@ -75,6 +75,6 @@ class Choices(Stored, schema=SCHEMA):
     created: str
     images: int
     eps: tuple[float, ...]
-    words: dict[str, str]
+    words: tuple[tuple[str, str], ...]
     networks: tuple[ChoiceNetwork, ...]
     provenance: dict[str, Any]

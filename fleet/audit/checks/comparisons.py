@@ -9,6 +9,7 @@ from fleet.audit.checks.verdicts import Excess, diagonal, graded, percent, point
 from fleet.audit.counting import WORST, attack_rows, count
 from fleet.audit.evidence import Binarization, Decoding, Evidence
 from fleet.audit.result import Check, Matrix, Protocol, Verdict
+from fleet.audit.statistics import wilson_interval
 
 SECRET_GAP = 0.01
 CONTROL_FALLS = 0.95
@@ -101,8 +102,10 @@ def binarization(evidence: Evidence) -> Iterator[Check]:
         if not built:
             continue
         worst = min(built, key=lambda test: _solved(test, protocol))
-        share = _solved(worst, protocol)
-        verdict = graded(1 - share, 1 - SOLVED + 1e-9, 1 - UNSOLVED + 1e-9)
+        found = _count(worst, protocol)
+        verdict: Verdict = "pass" if found >= SOLVED * worst.n else "warn"
+        if wilson_interval(found, worst.n)[1] < UNSOLVED:  # 6 of 8 may be bad luck, 4 are not
+            verdict = "fail"
         easy = worst.random > TOO_EASY * worst.n
         if verdict == "pass" and easy:
             verdict = "warn"
@@ -110,11 +113,11 @@ def binarization(evidence: Evidence) -> Iterator[Check]:
             id="BT",
             title="Binarization test",
             verdict=verdict,
-            finding=f"{worst.device} at eps {worst.eps:.4g}: finds {_count(worst, protocol)} of "
+            finding=f"{worst.device} at eps {worst.eps:.4g}: finds {found} of "
             f"{worst.n} adversarial images that exist by construction; noise finds {worst.random}"
             + (", so the test says little" if easy else ""),
-            threshold=f"fewer than {percent(SOLVED)} warns, than {percent(UNSOLVED)} fails; noise "
-            f"above {percent(TOO_EASY)} warns",
+            threshold=f"fewer than {percent(SOLVED)} warns, than {percent(UNSOLVED)} by the upper "
+            f"95 % bound fails; noise above {percent(TOO_EASY)} warns",
             subject=protocol,
         )
 

@@ -13,34 +13,37 @@ COMMAND = "fleet reproduce figure3"
 
 
 def larger(matrices: Sequence[Figure3]) -> Claim:
-    """Judge "bigger alpha and beta increase the robustness"."""
+    """Judge "bigger alpha and beta increase the robustness".
+
+    By both counts: a wider gap turns wrong classes into None, which *flip* takes for robustness,
+    and a narrower interval turns right ones into None, which *evade* takes for its lack.
+    """
     honest = [trend for found in matrices for trend in _trends(found, "adaptive")]
     masked = [trend for found in matrices for trend in _trends(found, "paper")]
-    falls = [trend.direction == "falls" for trend in honest]
+    directions = {trend.direction for trend in honest}
     verdict: ClaimVerdict = "not measured"
-    if honest:
+    if directions == {"falls"}:
+        verdict = "holds"
+    elif "falls" in directions and "rises" not in directions:
+        verdict = "undecided"
+    elif "falls" not in directions and any(trend.direction == "falls" for trend in masked):
+        verdict = "holds only under the paper's protocol"
+    elif honest:
         verdict = "does not hold"
-        if all(falls):
-            verdict = "holds"
-        elif any(falls):
-            verdict = "undecided"
-        elif any(trend.direction == "falls" for trend in masked):
-            verdict = "holds only under the paper's protocol"
-    evidence = [
-        f"{found.title}, eps {trend.eps:g}, {trend.protocol} protocol, evade {trend.measure}: "
-        f"{trend.words}; {_levels(trend)}"
-        for found in matrices
-        for trend in _trends(found, "adaptive")
-    ]
     return Claim(
         id="larger",
         words="Larger alpha and beta increase the robustness",
         place="section 3.4, Figure 3",
         verdict=verdict,
-        evidence=tuple(evidence),
-        rule="holds if the adaptive evade rate, white-box and onto victims, falls with alpha and "
-        "with beta (permutation test over networks, p <= 0.05) everywhere; undecided if only "
-        "somewhere",
+        evidence=tuple(
+            f"{found.title}, eps {trend.eps:g}, adaptive protocol, {trend.kind} {trend.measure}: "
+            f"{trend.words}; {_levels(trend)}"
+            for found in matrices
+            for trend in _trends(found, "adaptive")
+        ),
+        rule="holds if the adaptive evade and flip rates, white-box and onto victims, all fall with "
+        "alpha and with beta (permutation test over networks, p <= 0.05); does not hold if one of "
+        "them rises, or none falls; undecided if some fall and the others show no trend",
         command=COMMAND,
     )
 
@@ -118,8 +121,8 @@ def asymmetric(matrices: Sequence[Figure3]) -> Claim:
 
 def _trends(found: Figure3, protocol: Protocol) -> Iterator[Trend]:
     for trend in found.trends:
-        wanted = trend.measure in {"white-box", "onto victims"} and trend.kind == "evade"
-        if wanted and trend.varied in {"alpha", "beta"} and trend.protocol == protocol:
+        wanted = trend.measure in {"white-box", "onto victims"} and trend.protocol == protocol
+        if wanted and trend.varied in {"alpha", "beta"}:
             yield trend
 
 

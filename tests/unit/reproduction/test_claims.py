@@ -152,6 +152,31 @@ def test_larger_lengths_help_only_if_the_honest_rate_falls() -> None:
     assert larger([]).verdict == "not measured"
 
 
+def test_gaps_that_turn_flips_into_none_are_no_robustness() -> None:
+    """The decoded class changes less with alpha, and the attack evades as often as before."""
+
+    def caught(i: int, j: int) -> float:
+        return 0.02 * GRID[j][0] + 0.0001 * j
+
+    flip = audit(lambda i, j: 0.5 - caught(i, j), reject=caught)
+    found = larger([matrices(flip, title="t")])
+    assert found.verdict == "undecided"
+    assert any("flip white-box: falls as alpha grows" in line for line in found.evidence)
+    assert any("evade white-box: the same at every alpha" in line for line in found.evidence)
+
+
+def test_one_rate_that_rises_refutes_larger_lengths() -> None:
+    def falls(i: int, j: int) -> float:
+        return 0.5 - 0.01 * GRID[j][0] - 0.0001 * j
+
+    def rejected(i: int, j: int) -> float:  # evade rises with beta while flip falls
+        return 0.004 * GRID[j][1] + 0.0003 * j
+
+    found = larger([matrices(audit(falls, reject=rejected), title="t")])
+    assert found.verdict == "does not hold"
+    assert any("evade onto victims: rises as beta grows" in line for line in found.evidence)
+
+
 def test_a_fall_under_the_papers_protocol_alone_is_said_to_be_that() -> None:
     made = audit(lambda i, j: 0.5, protocols=("adaptive", "paper"))
     fallen = audit(lambda i, j: 0.9 - 0.01 * GRID[j][0] - 0.004 * GRID[j][1] - 0.0001 * j)

@@ -41,9 +41,9 @@ def larger(matrices: Sequence[Figure3]) -> Claim:
             for found in matrices
             for trend in _trends(found, "adaptive")
         ),
-        rule="holds if the adaptive evade and flip rates, white-box and onto victims, all fall with "
-        "alpha and with beta (permutation test over networks, p <= 0.05); does not hold if one of "
-        "them rises, or none falls; undecided if some fall and the others show no trend",
+        rule="holds if the adaptive evade and flip rates, white-box and onto victims, all fall "
+        "with alpha and with beta (permutation test over networks, p <= 0.05); does not hold if "
+        "one of them rises, or none falls; undecided if some fall and the others show no trend",
         command=COMMAND,
     )
 

@@ -42,7 +42,7 @@ def _line(row: TableRow, level: int) -> list[str]:
     honest = row.honest[level]
     return [
         row.backbone,
-        row.task.upper(),
+        row.words,
         f"{row.published_clean:.3f} | {_spread(row.clean)}",
         *(f"{cell.published:.3f} | {_spread(cell.flip)}" for cell in cells),
         _spread(honest.flip),

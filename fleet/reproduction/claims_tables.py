@@ -53,9 +53,9 @@ def no_tradeoff(tables: Sequence[Table]) -> Claim:
             kept.append(loss <= CLOSE)
             last = interval.honest[-1]
             evidence.append(
-                f"{table.title}, {tra.backbone}: clean TRA {_spread(tra.clean)}, INT "
-                f"{_spread(interval.clean)}; INT evaded at eps {last.eps:.3g} under the adaptive "
-                f"protocol {_spread(last.evade)}"
+                f"{table.title}, {tra.backbone}: clean TRA {_spread(tra.clean)}, "
+                f"{interval.words} {_spread(interval.clean)}, evaded at eps {last.eps:.3g} under "
+                f"the adaptive protocol {_spread(last.evade)}"
             )
         masked += _paper_sides(table)
         honest += _sides(table, "evade")
@@ -107,9 +107,10 @@ def immune(tables: Sequence[Table]) -> Claim:
 
 
 def _pairs(table: Table) -> Iterator[tuple[TableRow, TableRow]]:
-    """TRA and INT of each backbone."""
-    for backbone in dict.fromkeys(row.backbone for row in table.rows):
-        yield table.row(backbone, "tra"), table.row(backbone, "int")
+    """TRA beside each INT of each backbone: the paper's head, and ours where there is one."""
+    for row in table.rows:
+        if row.task == "int":
+            yield table.row(row.backbone, "tra"), row
 
 
 def _sides(table: Table, kind: Literal["flip", "evade"]) -> list[Side]:
@@ -174,29 +175,29 @@ def _range(table: Table, level: int) -> str:
 
 
 def _distance_words(table: Table) -> Iterator[str]:
-    for name in dict.fromkeys(d.attack for n in table.networks for d in n.distances):
+    for attack in dict.fromkeys(d.attack for n in table.networks for d in n.distances):
         parts = []
         for task in ("int", "tra"):
             rows = [
-                (network.backbone, d)
+                (network.backbone + (" ordinal" if network.audited.head == "ordinal" else ""), d)
                 for network in table.networks
                 if network.task == task
                 for d in network.distances
-                if d.attack == name
+                if d.attack == attack
             ]
             if not rows:
                 continue
             found, n = sum(d.found for _, d in rows), sum(d.n for _, d in rows)
             medians = [
-                f"{backbone} {d.quantiles[1]:.3g}"
-                for backbone, d in rows
+                f"{name} {d.quantiles[1]:.3g}"
+                for name, d in rows
                 if d.quantiles is not None
             ]
             parts.append(
                 f"{task.upper()} {found} of {n}, median {rows[0][1].norm} distance "
                 f"{', '.join(medians)}"
             )
-        yield f"{name}: {'; '.join(parts)}"
+        yield f"{attack}: {'; '.join(parts)}"
 
 
 def _spread(found: Spread) -> str:

@@ -145,9 +145,9 @@ TABLE2_STAND_IN = TableExperiment(
     number=2,
     title=f"Table 2 on {STAND_IN}",
     profiles=tuple((name, f"table2-standin-{name}") for name in _PHOTO_BACKBONES),
-    images=120,
+    images=80,
     measured=1,
-    batch_size=60,
+    batch_size=40,
     own_data=True,
     same_data=False,
 )

@@ -16,7 +16,7 @@ from fleet.audit.stored import Stored
 from fleet.audit.whitebox.result import MinimumDistance
 from fleet.reproduction.published import Attack, Task
 
-SCHEMA = "fleet.reproduction.table/1"
+SCHEMA = "fleet.reproduction.table/2"
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,7 @@ class TableRow:
     Attributes:
         backbone: Network.
         task: Task.
+        head: ``linear`` is the paper's INT, ``ordinal`` ours; ``logits`` for TRA and HIN.
         seeds: Of the networks summarised.
         published_clean: The paper's accuracy (LEG).
         clean: Ours, None counted as wrong.
@@ -180,6 +181,7 @@ class TableRow:
 
     backbone: str
     task: Task
+    head: str
     seeds: tuple[int, ...]
     published_clean: float
     clean: Spread
@@ -190,6 +192,11 @@ class TableRow:
     honest: tuple[Honest, ...]
     masked: tuple[str, ...]
     unreliable: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """Task, and the head where it is not the paper's."""
+        return f"{self.task.upper()}, ordinal" if self.head == "ordinal" else self.task.upper()
 
 
 @dataclass(frozen=True)
@@ -204,7 +211,7 @@ class Table(Stored, schema=SCHEMA):
         eps: Linf radii in pixel units.
         images: Test images attacked.
         networks: All of them.
-        rows: Networks of one backbone and task together, in the paper's order.
+        rows: Networks of one backbone, task and head together, in the paper's order.
         settings: Of the attacks.
         provenance: Data, profiles, versions and machine, by backbone.
 
@@ -224,13 +231,13 @@ class Table(Stored, schema=SCHEMA):
     provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
-        there = sorted((n.backbone, n.task, n.seed) for n in self.networks)
-        told = sorted((r.backbone, r.task, seed) for r in self.rows for seed in r.seeds)
+        there = sorted((n.backbone, n.task, n.audited.head, n.seed) for n in self.networks)
+        told = sorted((r.backbone, r.task, r.head, seed) for r in self.rows for seed in r.seeds)
         if there != told or not there or len(set(there)) != len(there):
             raise ValueError("the rows are not those of the networks")
 
     def row(self, backbone: str, task: Task) -> TableRow:
-        """Look up one line.
+        """Look up one line; of several heads the paper's.
 
         Raises:
             KeyError: There is none.

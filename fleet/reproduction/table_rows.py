@@ -10,7 +10,7 @@ from fleet.reproduction.table_result import Honest, Spread, TableCell, TableNetw
 
 
 def summarise(networks: Sequence[TableNetwork], published: PublishedTable) -> tuple[TableRow, ...]:
-    """Put the seeds of each backbone and task together, in the paper's order.
+    """Put the seeds of each backbone, task and head together, in the paper's order.
 
     Args:
         networks: All networks, each with figures at every eps of the table.
@@ -21,8 +21,9 @@ def summarise(networks: Sequence[TableNetwork], published: PublishedTable) -> tu
     for backbone in backbones:
         for task in TASKS:
             group = [n for n in networks if (n.backbone, n.task) == (backbone, task)]
-            if group:
-                rows.append(_row(sorted(group, key=lambda n: n.seed), published))
+            for head in sorted({n.audited.head for n in group}):  # linear, then ordinal
+                same = [n for n in group if n.audited.head == head]
+                rows.append(_row(sorted(same, key=lambda n: n.seed), published))
     return tuple(rows)
 
 
@@ -32,6 +33,7 @@ def _row(group: list[TableNetwork], published: PublishedTable) -> TableRow:
     return TableRow(
         backbone=first.backbone,
         task=first.task,
+        head=first.audited.head,
         seeds=tuple(network.seed for network in group),
         published_clean=printed.clean,
         clean=Spread.of([n.clean.correct / n.clean.n for n in group]),

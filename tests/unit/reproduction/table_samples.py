@@ -25,6 +25,7 @@ def network(
     found: int = 64,
     failed: tuple[Check, ...] = (),
     number: int = 1,
+    head: str | None = None,
 ) -> TableNetwork:
     """One network with the same counts at every eps; ``reject`` comes on top of ``adaptive``."""
     eps = TABLES[number].eps
@@ -47,7 +48,15 @@ def network(
         seconds=60.0,
         clean=CleanFigures(1000, clean, 3, clean + 1, clean + 2),
         audited=AuditedDevice(
-            f"{task}-{seed}", task, backbone, "linear", None, "00", IMAGES, correct, 0
+            f"{task}-{seed}",
+            task,
+            backbone,
+            head or ("linear" if task == "int" else "logits"),
+            None,
+            "00",
+            IMAGES,
+            correct,
+            0,
         ),
         attacked=tuple(attacked),
         noise=tuple(Outcome(correct, noise, 0) for _ in eps),

@@ -49,6 +49,16 @@ def test_lines_come_in_the_order_of_the_paper() -> None:
     assert lines == [(b, t) for b in ("nn", "alexnet") for t in ("tra", "hin", "int")]
 
 
+def test_each_head_has_its_line_and_the_papers_comes_first() -> None:
+    found = table([network(head="ordinal", clean=900), network(), network(head="ordinal", seed=1)])
+    assert [(row.words, row.seeds) for row in found.rows] == [
+        ("INT", (0,)),
+        ("INT, ordinal", (0, 1)),
+    ]
+    assert found.row("nn", "int").head == "linear"
+    assert found.rows[1].clean.values == (0.9, 0.99)
+
+
 def test_a_rate_of_no_image_at_all_is_no_success() -> None:
     whole = network()
     none = Outcome(0, 0, 0)

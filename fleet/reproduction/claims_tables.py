@@ -189,9 +189,7 @@ def _distance_words(table: Table) -> Iterator[str]:
                 continue
             found, n = sum(d.found for _, d in rows), sum(d.n for _, d in rows)
             medians = [
-                f"{name} {d.quantiles[1]:.3g}"
-                for name, d in rows
-                if d.quantiles is not None
+                f"{name} {d.quantiles[1]:.3g}" for name, d in rows if d.quantiles is not None
             ]
             parts.append(
                 f"{task.upper()} {found} of {n}, median {rows[0][1].norm} distance "

@@ -1,4 +1,8 @@
-"""Claims that Tables 1 and 2 settle: robustness, its price, and immunity."""
+"""Claims that Tables 1 and 2 settle: robustness, its price, and immunity.
+
+A table on a stand-in is evidence and decides nothing: its images are not the paper's, it has one
+network of each kind, and two cores do not train those to the paper's accuracy.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +30,9 @@ def robust(tables: Sequence[Table]) -> Claim:
     honest: list[Side] = []
     for table in tables:
         paper, evade, flip = _paper_sides(table), _sides(table, "evade"), _sides(table, "flip")
-        masked += paper
-        honest += evade
+        if table.same_data:
+            masked += paper
+            honest += evade
         evidence.append(f"{table.title}: {_robust_words(table, paper, evade, flip)}")
     return Claim(
         id="robust",
@@ -37,7 +42,7 @@ def robust(tables: Sequence[Table]) -> Claim:
         evidence=tuple(evidence),
         rule="holds if every INT network evades less often than every TRA network of its backbone "
         "under the adaptive protocol, in every cell; only under the paper's protocol if that is "
-        "so there in at least nine cells of ten",
+        "so there in at least nine cells of ten; on the paper's data, a stand-in decides nothing",
         command="fleet reproduce table1",
     )
 
@@ -49,16 +54,17 @@ def no_tradeoff(tables: Sequence[Table]) -> Claim:
     honest: list[Side] = []
     for table in tables:
         for tra, interval in _pairs(table):
-            loss = tra.clean.mean - interval.clean.mean
-            kept.append(loss <= CLOSE)
+            if table.same_data:
+                kept.append(tra.clean.mean - interval.clean.mean <= CLOSE)
             last = interval.honest[-1]
             evidence.append(
                 f"{table.title}, {tra.backbone}: clean TRA {_spread(tra.clean)}, "
                 f"{interval.words} {_spread(interval.clean)}, evaded at eps {last.eps:.3g} under "
                 f"the adaptive protocol {_spread(last.evade)}"
             )
-        masked += _paper_sides(table)
-        honest += _sides(table, "evade")
+        if table.same_data:
+            masked += _paper_sides(table)
+            honest += _sides(table, "evade")
     verdict = _verdict(masked, honest)
     if verdict != "not measured" and not all(kept):
         verdict = "does not hold"
@@ -80,7 +86,7 @@ def immune(tables: Sequence[Table]) -> Claim:
     tried: Counter[str] = Counter()
     evidence = []
     for table in tables:
-        for network in table.networks:
+        for network in table.networks if table.same_data else ():
             for distance in network.distances if network.task == "int" else ():
                 found[distance.attack] += distance.found
                 tried[distance.attack] += distance.n

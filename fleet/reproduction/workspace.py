@@ -85,7 +85,7 @@ class Workspace:
         if not spec.data.root.is_dir():
             raise DataError(
                 f"the images of {profile} are not there: {spec.data.root}",
-                hint="name their directory with --data",
+                hint="name their directory with --data; --stand-in if it is not ImageNet",
             )
         return spec
 

@@ -63,6 +63,16 @@ def test_robustness_bought_with_accuracy_is_still_a_tradeoff() -> None:
     assert no_tradeoff([]).verdict == "not measured"
 
 
+def test_a_stand_in_is_shown_and_decides_nothing() -> None:
+    real = tasks(SAFE, paper=MASKED)
+    weak = dataclasses.replace(tasks(BROKEN, paper=OPEN), title="A stand-in", same_data=False)
+    for judge in (robust, no_tradeoff, immune):
+        alone, both = judge([weak]), judge([real, weak])
+        assert alone.verdict == "not measured"
+        assert both.verdict == judge([real]).verdict
+        assert any(line.startswith("A stand-in") for line in both.evidence)
+
+
 @pytest.mark.parametrize(
     ("found", "verdict"), [(64, "does not hold"), (0, "holds"), (30, "undecided")]
 )

@@ -173,7 +173,7 @@ FIGURE3 = MatrixExperiment(
 
 FIGURE3_STAND_IN = MatrixExperiment(
     name="figure3-standin",
-    title=f"Figure 3 on {STAND_IN}",
+    title=f"Figure 3, ordinal head, on {STAND_IN}",
     profile="figure3-standin",
     eps=(0.01,),
     images=200,

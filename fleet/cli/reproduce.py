@@ -30,6 +30,7 @@ class Part(StrEnum):
     figure3 = "figure3"
     convergence = "convergence"
     choices = "choices"
+    stems = "stems"
     claims = "claims"
     all = "all"
 
@@ -107,7 +108,7 @@ def reproduce(
     missing = _perform(steps, workspace, output)
     if missing is not None:
         raise missing
-    if part not in {Part.claims, Part.choices, Part.all}:
+    if part not in {Part.claims, Part.choices, Part.stems, Part.all}:
         output.next_command("fleet reproduce claims")
 
 

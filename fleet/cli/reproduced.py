@@ -57,6 +57,7 @@ def parts_of(part: str, *, stand_in: bool) -> dict[str, Step]:
         "table1": {"table1": partial(_table, experiments.TABLE1)},
         "convergence": {"convergence": _convergence},
         "choices": {"choices": _choices},
+        "stems": {"stems": _stems},
         "figure2": {"figure2": _figure2},
         "figure3": {
             digits.name: partial(_figure3, digits),
@@ -93,6 +94,13 @@ def _choices(workspace: Workspace) -> Made:
     from fleet.reproduction.choices import reproduce_choices
 
     return _made(reproduce_choices(workspace), workspace.result("choices"), choices_view)
+
+
+def _stems(workspace: Workspace) -> Made:
+    from fleet.reports.reproduction_terminal import stems_view
+    from fleet.reproduction.stems import reproduce_stems
+
+    return _made(reproduce_stems(workspace), workspace.result("stems"), stems_view)
 
 
 def _figure2(workspace: Workspace) -> Made:

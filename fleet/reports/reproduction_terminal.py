@@ -13,6 +13,7 @@ from fleet.reproduction.claims_result import Claims
 from fleet.reproduction.convergence_result import Convergence
 from fleet.reproduction.figure2_result import Figure2
 from fleet.reproduction.figure3_result import Figure3
+from fleet.reproduction.stems_result import Stems
 
 
 def convergence_view(found: Convergence) -> Grid:
@@ -38,6 +39,27 @@ def choices_view(found: Choices) -> Group:
             rates = [format_rate(network.at(name, eps).outcome.rate("flip")) for name in names]
             grid.add_row(network.backbone, format_eps(eps), *rates)
     return Group(grid, Text("\n".join(f"{name}: {words}" for name, words in found.words)))
+
+
+def stems_view(found: Stems) -> Grid:
+    """Accuracy and rates of each network with both stems."""
+    title = (
+        f"{found.title}: {found.training_images} training images, {found.images} attacked "
+        f"at eps {format_eps(found.eps)}"
+    )
+    columns = ("clean", "paper flip", "adaptive flip", "adaptive evade", "noise", "core seconds")
+    grid = _grid(title, "network", "stem", "task", *columns)
+    for n in found.networks:
+        rates = (n.paper.rate("flip"), n.adaptive.rate("flip"), n.adaptive.rate("evade"))
+        grid.add_row(
+            n.architecture,
+            n.stem,
+            n.task,
+            f"{n.clean.correct / n.clean.n:.4f}",
+            *map(format_rate, (*rates, n.noise.rate("evade"))),
+            str(n.seconds),
+        )
+    return grid
 
 
 def features_view(found: Figure2) -> Grid:

@@ -111,7 +111,7 @@ class Workspace:
 def small(spec: FamilySpec, digits: DataSpec) -> FamilySpec:
     """The smallest family that goes the same way: one epoch, few images, MNIST.
 
-    One seed of each kind of network where kinds are compared (TRA, HIN, INT). Where encodings are,
+    One of each kind of network where kinds are compared (TRA, HIN, INT). Where encodings are,
     two of the first ones, on the paper's NN, which learns something in so few steps.
 
     Args:
@@ -126,7 +126,10 @@ def small(spec: FamilySpec, digits: DataSpec) -> FamilySpec:
         test_limit=QUICK_TEST,
     )
     if len({device.task for device in spec.devices}) > 1:
-        devices = [_short(d, d.model.architecture) for d in spec.devices if d.training.seed < 1]
+        kinds: dict[tuple[str, Architecture], DeviceSpec] = {}
+        for device in spec.devices:
+            kinds.setdefault((device.task, device.model.architecture), device)
+        devices = [_short(device, device.model.architecture) for device in kinds.values()]
     else:
         encodings = list(dict.fromkeys(device.encoding for device in spec.devices))
         kept = encodings[:QUICK_ENCODINGS]

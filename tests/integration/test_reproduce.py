@@ -45,6 +45,7 @@ def test_a_dry_run_names_the_results_and_writes_nothing(
         "table1",
         "convergence",
         "choices",
+        "stems",
         "figure2",
         "figure3-mnist",
         "figure3-standin",

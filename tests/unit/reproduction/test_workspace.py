@@ -26,7 +26,7 @@ def test_the_full_scale_is_the_committed_profile(tmp_path: Path) -> None:
     ]
 
 
-def test_quick_keeps_one_seed_of_each_task_and_two_where_seeds_are_compared(
+def test_quick_keeps_one_of_each_task_and_two_where_seeds_are_compared(
     tmp_path: Path,
 ) -> None:
     quick = workspace(tmp_path, quick=True)
@@ -34,6 +34,8 @@ def test_quick_keeps_one_seed_of_each_task_and_two_where_seeds_are_compared(
     assert [device.name for device in table.devices] == ["tra-0", "hin-0", "int-0"]
     assert {device.training.epochs for device in table.devices} == {1}
     assert table.data.train_limit == QUICK_TRAINING
+    photos = quick.family("table2-standin-alexnet")
+    assert [device.name for device in photos.devices] == ["tra-0", "hin-0", "int-0"]
     figure = quick.family("figure3-mnist").devices
     assert [d.name for d in figure] == [f"a{a}-b16-s{s}" for a in (1, 4, 16) for s in (0, 1)]
 

@@ -156,9 +156,9 @@ TABLE2_STAND_IN = TableExperiment(
     number=2,
     title=f"Table 2 on {STAND_IN}",
     profiles=tuple((name, f"table2-standin-{name}") for name in _PHOTO_BACKBONES),
-    images=80,
+    images=60,
     measured=1,
-    batch_size=40,
+    batch_size=60,
     own_data=True,
     same_data=False,
 )
@@ -187,7 +187,7 @@ FIGURE3_STAND_IN = MatrixExperiment(
     title=f"Figure 3, ordinal head, on {STAND_IN}",
     profile="figure3-standin",
     eps=(0.01,),
-    images=200,
-    batch_size=50,
+    images=60,
+    batch_size=60,
     own_data=True,
 )

@@ -133,11 +133,11 @@ CHOICES = ChoiceExperiment(
 STEMS = TableExperiment(
     name="stems",
     number=1,
-    title="First layers of AlexNet and ResNet-18, MNIST",
+    title="First layers of ResNet-18, MNIST",
     profiles=(("stems", "stems"),),
-    images=40,
+    images=30,
     measured=0,
-    batch_size=40,
+    batch_size=30,
 )
 """Few images: ResNet-18's form without early shrinking takes 13 times as long for each."""
 

@@ -1,6 +1,6 @@
 """What Table 1's choice of early-shrinking first layers changes, on a part of MNIST.
 
-The paper does not say how AlexNet and ResNet-18 met images of 28 pixels.
+The paper does not say how ResNet-18 met images of 28 pixels.
 """
 
 from __future__ import annotations

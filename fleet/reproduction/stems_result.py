@@ -21,7 +21,7 @@ class StemNetwork:
     """One network.
 
     Attributes:
-        architecture: ``alexnet`` or ``resnet18``.
+        architecture: ``resnet18``.
         stem: ``imagenet`` shrinks early and is Table 1's; ``cifar`` does not.
         task: Task.
         head: Head.

@@ -128,7 +128,8 @@ def small(spec: FamilySpec, digits: DataSpec) -> FamilySpec:
     if len({device.task for device in spec.devices}) > 1:
         kinds: dict[tuple[str, Architecture], DeviceSpec] = {}
         for device in spec.devices:
-            kinds.setdefault((device.task, device.model.architecture), device)
+            if device.training.seed < 1:
+                kinds.setdefault((device.task, device.model.architecture), device)
         devices = [_short(device, device.model.architecture) for device in kinds.values()]
     else:
         encodings = list(dict.fromkeys(device.encoding for device in spec.devices))

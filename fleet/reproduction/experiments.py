@@ -187,7 +187,7 @@ FIGURE3_STAND_IN = MatrixExperiment(
     title=f"Figure 3, ordinal head, on {STAND_IN}",
     profile="figure3-standin",
     eps=(0.01,),
-    images=120,
-    batch_size=60,
+    images=80,
+    batch_size=80,
     own_data=True,
 )

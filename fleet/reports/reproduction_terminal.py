@@ -42,23 +42,12 @@ def choices_view(found: Choices) -> Group:
 
 
 def stems_view(found: Stems) -> Grid:
-    """Accuracy and rates of each network with both stems."""
-    title = (
-        f"{found.title}: {found.training_images} training images, {found.images} attacked "
-        f"at eps {format_eps(found.eps)}"
-    )
-    columns = ("clean", "paper flip", "adaptive flip", "adaptive evade", "noise", "core seconds")
-    grid = _grid(title, "network", "stem", "task", *columns)
+    """Accuracy and cost of each network with both stems."""
+    title = f"{found.title}, {found.training_images} training images"
+    grid = _grid(title, "task", "stem", "test accuracy", "of it None", "core seconds")
     for n in found.networks:
-        rates = (n.paper.rate("flip"), n.adaptive.rate("flip"), n.adaptive.rate("evade"))
-        grid.add_row(
-            n.architecture,
-            n.stem,
-            n.task,
-            f"{n.clean.correct / n.clean.n:.4f}",
-            *map(format_rate, (*rates, n.noise.rate("evade"))),
-            str(n.seconds),
-        )
+        shares = (f"{n.correct / n.n:.4f}", f"{n.rejected / n.n:.4f}")
+        grid.add_row(n.task, n.stem, *shares, f"{n.seconds:.0f}")
     return grid
 
 

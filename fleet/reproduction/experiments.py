@@ -130,17 +130,6 @@ CHOICES = ChoiceExperiment(
     batch_size=100,
 )
 
-STEMS = TableExperiment(
-    name="stems",
-    number=1,
-    title="First layers of ResNet-18, MNIST",
-    profiles=(("stems", "stems"),),
-    images=30,
-    measured=0,
-    batch_size=30,
-)
-"""Few images: ResNet-18's form without early shrinking takes 13 times as long for each."""
-
 TABLE2 = TableExperiment(
     name="table2",
     number=2,
@@ -187,7 +176,7 @@ FIGURE3_STAND_IN = MatrixExperiment(
     title=f"Figure 3, ordinal head, on {STAND_IN}",
     profile="figure3-standin",
     eps=(0.01,),
-    images=80,
-    batch_size=80,
+    images=40,
+    batch_size=40,
     own_data=True,
 )

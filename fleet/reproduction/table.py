@@ -70,9 +70,7 @@ def reproduce_table(experiment: TableExperiment, workspace: Workspace) -> Table:
         batch_size=scale.batch_size,
     )
     parts = [
-        measure_family(
-            backbone, profile, settings, scale, workspace, distances=number < scale.measured
-        )
+        _part(backbone, profile, settings, scale, workspace, measure=number < scale.measured)
         for number, (backbone, profile) in enumerate(scale.profiles)
     ]
     networks = [network for part in parts for network in part.networks]
@@ -94,46 +92,27 @@ def reproduce_table(experiment: TableExperiment, workspace: Workspace) -> Table:
 
 
 @dataclass(frozen=True)
-class FamilyFigures:
-    """All networks of one profile.
-
-    Attributes:
-        networks: In the profile's order.
-        settings: Of the attacks, as a record.
-        provenance: Data, profile, versions and machine.
-    """
+class _Part:
+    """All networks of one backbone."""
 
     networks: list[TableNetwork]
     settings: dict[str, Any]
     provenance: dict[str, Any]
 
 
-def measure_family(
+def _part(
     backbone: str,
     profile: str,
     settings: TransferSettings,
     scale: TableExperiment,
     workspace: Workspace,
     *,
-    distances: bool = False,
-) -> FamilyFigures:
-    """Train what is not trained of one profile, attack and check each network on its own.
-
-    Args:
-        backbone: What its networks are called in the result.
-        profile: Name without ``.yaml``.
-        settings: Of the attacks.
-        scale: How many images, and whose.
-        workspace: Where everything is kept.
-        distances: Whether to measure minimum distances of the first seed as well.
-
-    Raises:
-        FleetError: Images are missing, or a network cannot be trained or attacked.
-    """
+    measure: bool,
+) -> _Part:
     family, run = workspace.trained(profile, own_data=scale.own_data)
     jobs = plan_jobs(run, settings, scale.images, "test", KIND)[1]
     examined = _each("attack", examine_device, jobs, workspace, profile)
-    first = _first_seed(jobs, family) if distances else []
+    first = _first_seed(jobs, family) if measure else []
     near = _each("measure", examine_closely, first, workspace, profile)
     clean = _each("test", count_clean, jobs, workspace, profile)
     recorded = record_settings(list(examined.values()), settings)
@@ -150,7 +129,7 @@ def measure_family(
         for device in family.devices
     ]
     plain = {key: value for key, value in recorded.items() if key != "attack_values"}
-    return FamilyFigures(networks, plain, describe_run(run, family))
+    return _Part(networks, plain, describe_run(run, family))
 
 
 def _each(

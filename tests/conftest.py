@@ -20,6 +20,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the tests."""
+    parser.addoption(
+        "--update-goldens", action="store_true", help="write tests/goldens/ anew from this code"
+    )
+
+
 @pytest.fixture(scope="session")
 def project() -> Path:
     """Root of the source tree."""

@@ -10,16 +10,12 @@ from __future__ import annotations
 
 from fleet.attacks.adapter import PseudoLogits
 from fleet.attacks.apgd import HalvingStep
-from fleet.attacks.arc import ArcAttack
 from fleet.attacks.ball import Ball, L2Ball, LinfBall, ball, distance, quantise
-from fleet.attacks.carlini_wagner import CarliniWagner
 from fleet.attacks.climb import Watch
-from fleet.attacks.diagnosis import GradientFaults, gradient_faults
 from fleet.attacks.diversity import InputDiversity, Look, View
-from fleet.attacks.elastic_net import ElasticNet
 from fleet.attacks.exits import Exits, Outside, exits, nearest_exits
-from fleet.attacks.gradient import Attack, Precision
-from fleet.attacks.joint import JointAscent, JointAttack
+from fleet.attacks.gradient import Attack, GradientFaults, Precision, gradient_faults
+from fleet.attacks.joint import ArcAttack, JointAscent, JointAttack
 from fleet.attacks.keys import SampleKeys
 from fleet.attacks.linear import DeepFool, first_order_margins
 from fleet.attacks.minimum import Minimum
@@ -34,11 +30,11 @@ from fleet.attacks.objectives import (
     Targets,
     TaskLoss,
 )
-from fleet.attacks.outcomes import CORRECT, FLIP, REJECT, Decisions, decide
+from fleet.attacks.outcomes import CORRECT, FLIP, REJECT, Decisions, Queried, decide
+from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.attacks.pgd import FGSM, PGD
 from fleet.attacks.pixels import Norm, exact_eps, radius, reproject, to_bytes
 from fleet.attacks.portfolio import Entry, TargetChoice, portfolio
-from fleet.attacks.queries import Queried
 from fleet.attacks.rays import RayS
 from fleet.attacks.segment import SegmentSearch, settle
 from fleet.attacks.square import Square

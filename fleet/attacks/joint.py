@@ -9,18 +9,18 @@ not always the weaker one, so a further run sends each device that held to its o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fleet.attacks.ball import Ball, ball
 from fleet.attacks.gradient import Precision
 from fleet.attacks.joint_members import BoundMember, Standing, bind, look_all
-from fleet.attacks.joint_weights import REWEIGH, Weighting
 from fleet.attacks.keys import SampleKeys
 from fleet.attacks.pixels import Norm, check_eps
 from fleet.attacks.state import attackable
@@ -232,3 +232,118 @@ def check_effort(eps: float, norm: Norm, steps: int, restarts: int) -> None:
             f"steps is {steps} and restarts is {restarts}",
             hint="an attack takes at least one step and one run",
         )
+
+
+Weighting = Literal["uniform", "reweighed", "min-max"]
+WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
+
+Reweigh = Callable[[Tensor, Standing], Tensor]
+"""Old weights, (M, B), and where the images stand to new weights, (M, B)."""
+
+NEARNESS = 0.25
+"""Slots over which the weight of a network that still holds falls to 1/e (``reweighed``)."""
+
+RATE = 0.1
+"""Step of the weights for each slot of reach (``min-max``)."""
+
+REGULAR = 0.1
+"""Pull of the weights back to equal ones (``min-max``)."""
+
+
+def uniform(weights: Tensor, standing: Standing) -> Tensor:
+    """Every network counts alike."""
+    del standing
+    return weights
+
+
+def reweighed(weights: Tensor, standing: Standing) -> Tensor:
+    """Networks near their edge count most, so that the next one falls soon.
+
+    After the idea of MORA (Yu et al. 2022), which moves the weight of an ensemble attack to the
+    members that decide next; here ``softmax(-distance to the edge / NEARNESS)``.
+    """
+    del weights
+    return functional.softmax(standing.reach.clamp(max=0.0) / NEARNESS, dim=0)
+
+
+def min_max(weights: Tensor, standing: Standing) -> Tensor:
+    """The networks that hold best count most: a step of ``min_w sum_i w_i reach_i`` (Wang 2021).
+
+    Projected gradient descent on the simplex with a pull towards equal weights, as in *Adversarial
+    Attack Generation Empowered by Min-Max Optimization*, section 3.
+    """
+    equal = 1 / len(weights)
+    slope = standing.reach.clamp(-1.0, 1.0) + REGULAR * (weights - equal)
+    return project_to_simplex(weights - RATE * slope)
+
+
+def project_to_simplex(points: Tensor) -> Tensor:
+    """Nearest points with entries of 0 or more that sum to 1, column by column (Duchi et al. 2008).
+
+    Args:
+        points: float32 (M, B).
+    """
+    ordered = points.sort(dim=0, descending=True).values
+    count = torch.arange(1, len(points) + 1, device=points.device).unsqueeze(1)
+    shift = (ordered.cumsum(0) - 1) / count
+    # The largest number of entries that stay above 0 after the shift.
+    kept = (ordered > shift).long().mul_(count).argmax(0, keepdim=True)
+    return (points - shift.gather(0, kept)).clamp_(min=0.0)
+
+
+REWEIGH: dict[Weighting, Reweigh] = {
+    "uniform": uniform,
+    "reweighed": reweighed,
+    "min-max": min_max,
+}
+
+
+ARC_STEPS = SignStep(1.0, 0.02)
+"""From eps down to eps/50: a step that was taken back is tried again, shorter."""
+
+
+@dataclass(frozen=True)
+class ArcAttack:
+    """Greedy ascent, device by device in turn; see :class:`fleet.attacks.joint.JointAttack`.
+
+    A step is accepted if more devices are fooled, or as many and the summed loss is larger.
+
+    Attributes:
+        eps: Radius in pixel units.
+        steps: Rounds; in each round every device has one step.
+        restarts: Independent runs; the first starts at the image, the others at random points.
+        rule: How to move.
+        precision: Of forward and backward passes.
+        norm: How the radius is measured.
+    """
+
+    eps: float
+    steps: int = 20
+    restarts: int = 1
+    rule: StepRule = ARC_STEPS
+    precision: Precision = "fp32"
+    norm: Norm = "linf"
+
+    def __post_init__(self) -> None:
+        check_effort(self.eps, self.norm, self.steps, self.restarts)
+
+    def __call__(
+        self, classifiers: Sequence[Classifier], images: Tensor, labels: Tensor, keys: SampleKeys
+    ) -> Tensor:
+        """See :class:`fleet.attacks.joint.JointAttack`."""
+        around = ball(images.contiguous(memory_format=torch.channels_last), self.eps, self.norm)
+        best = Best(around.center)
+        with all_attackable(classifiers):
+            members = bind(classifiers, labels, self.precision)
+            for start in starts(around, keys, self.restarts):
+                run = Best(start)
+                run.update(start, look_all(members, start))
+                sides = best.next_sides(members)
+                move = self.rule.begin(around, self.steps)
+                for step in range(self.steps):
+                    for member, side in zip(members, sides, strict=True):
+                        gradient, standing = member.ascend(run.images, side)
+                        tried = move(run.images.clone(), gradient, standing.reach, step)
+                        run.update(tried, look_all(members, tried))
+                best.take(run)
+        return best.images

@@ -68,3 +68,20 @@ def outcomes_of(decoded: Tensor, labels: Tensor) -> Tensor:
     """Name decoded classes ``CORRECT``, ``REJECT`` or ``FLIP``, int8 (B,)."""
     wrong = torch.where(decoded == REJECTED, REJECT, FLIP)
     return torch.where(decoded == labels, CORRECT, wrong).to(torch.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class Queried:
+    """What an attacker with a budget of queries reached; all images are 8-bit images.
+
+    Attributes:
+        images: The first image that met the criterion; where none did, the best that was found,
+            uint8 (B, C, H, W).
+        success: Whether the criterion was met, bool (B,).
+        queries: Images sent until then, that one included, int64 (B,); all of them where none met
+            it.
+    """
+
+    images: Tensor
+    success: Tensor
+    queries: Tensor

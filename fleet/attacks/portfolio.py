@@ -21,14 +21,14 @@ PATH = 4.0
 
 
 ADAPTIVE_STEPS = HalvingStep(1.0)
-"""APGD's steps from eps on; see :func:`portfolio` for the measurement."""
+"""APGD's steps from eps on; measured in ``docs/decisions/0007-attack-portfolio.md``."""
 
 PURSUIT = 4
 """Further runs for each restart, of the images that neither UP nor DOWN has made evade."""
 
 
 TRANSFER_STEPS = Momentum(SignStep(0.5))
-"""MI-FGSM with long steps; see :func:`portfolio` for the measurement."""
+"""MI-FGSM with long steps; measured in ``docs/decisions/0007-attack-portfolio.md``."""
 
 
 @dataclass(frozen=True)
@@ -73,42 +73,7 @@ def portfolio(
     did, and every fourth at random. Pursuit: the images that still stand get more runs; every
     image has the runs before it, so sets for transfer are complete.
 
-    Measured at Linf 0.1 on 300 validation images of cam-02 (``linear`` head) and cam-04
-    (``ordinal``) of the demo, paper's NN with sigmoids; gradients are an image's mean, success is
-    any evasion, of the images that were correct:
-
-    ============================================================ ========= ======= =======
-    UP, DOWN and both neighbours                                 gradients cam-02  cam-04
-    ============================================================ ========= ======= =======
-    sign steps from 2 eps, 20 steps, 2 runs, second at random    160       71.1 %  90.3 %
-    the same with 40 steps, 4 runs                               640       78.4 %  91.3 %
-    this: 20 steps, 2 restarts                                   180, 150  85.9 %  90.6 %
-    this: 15 steps, 3 restarts                                   176, 156  88.3 %  89.9 %
-    this: 15 steps, 6 restarts                                   293       90.0 %
-    this: 30 steps, 3 restarts                                   341       89.3 %
-    ============================================================ ========= ======= =======
-
-    On cam-02, without a pursuit and with UP and DOWN alone, 160 gradients of 20 steps and 4 runs:
-    APGD's steps crossed 81.1 %, sign steps crossed 76.3 %. Runs from random points reach 63 to
-    70 % (145 images) with either rule, with momentum, with sigmoids whose gradient is widened, or
-    with noise on the view. fp32 and bf16 gradients find 169 and 171 of 194 on cam-03 with sign
-    steps, 186 and 184 with four times as many. Fresh starts at every fourth run cost nothing.
-
-    On 150 images of cam-01 and cam-03 it finds 92.5 and 99.3 % with 15 steps and 3 restarts, 160
-    and 130 gradients, where the first line's attack finds 74.1 and 87.7 %.
-
-    A device that stands costs more, up to 480 gradients with 15 steps and 3 restarts:
-    15 runs of UP and DOWN, one of both neighbours.
-
-    Logits (``tra`` and ``hin``, Linf 0.05, 150 validation images): margin and cross-entropy find
-    20 and 29 evasions, and neither a pursuit, nor a target for every class, nor
-    :class:`fleet.attacks.LogitRatio` finds one more, so there is none.
-
-    Transfer: share of the images that UP or DOWN made on one demo device carries to another, mean
-    of the 12 pairs at Linf 0.1, 150 validation images. 20 plain sign steps of eps/10: 9.5 %
-    (with momentum 10.9, diversity 11.8, both 14.7 %); the crossed attack above, 40 gradients:
-    14.1 %; momentum and diversity with steps of eps/2 on smaller views, as here, 20: 20.4 %,
-    while on the attacked device it finds 55 % instead of 80 %.
+    The measurements behind these choices are in ``docs/decisions/0007-attack-portfolio.md``.
 
     Args:
         classifier: The device.

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from fleet.attacks.gradient import checked
-from fleet.attacks.outcomes import Criterion, decide, evades
+from fleet.attacks.outcomes import Criterion, Queried, decide, evades
 from fleet.attacks.pixels import LEVELS, radius, to_bytes
-from fleet.attacks.queries import Queried
 from fleet.attacks.state import attackable
 from fleet.errors import AuditError
 from fleet.models import Classifier

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from fleet.attacks import SampleKeys, attackable, decide
 from fleet.attacks.ball import distance
-from fleet.attacks.carlini_wagner import CarliniWagner
-from fleet.attacks.elastic_net import ElasticNet
 from fleet.attacks.linear import DeepFool, first_order_margins, shortest_step
 from fleet.attacks.minimum import round_to_bytes
+from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.attacks.rays import RayS
 from fleet.attacks.square import Square
 from fleet.encoding import IntervalEncoding

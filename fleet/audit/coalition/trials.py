@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fleet.attacks import SampleKeys, exact_eps, quantise
-from fleet.attacks.arc import ArcAttack
-from fleet.attacks.joint import JointAscent, JointAttack
+from fleet.attacks.joint import ArcAttack, JointAscent, JointAttack
 from fleet.audit.coalition.settings import Coalition, CoalitionSettings, JointName
 from fleet.audit.evidence import Outcomes
 from fleet.audit.kept import PackedOutcomes

@@ -23,11 +23,9 @@ from fleet.attacks import (
     radius,
 )
 from fleet.attacks.exits import Outside
-from fleet.attacks.outcomes import outcomes_of
-from fleet.attacks.queries import Queried
+from fleet.attacks.outcomes import Queried, outcomes_of
 from fleet.attacks.rays import RayS
-from fleet.attacks.square import Square
-from fleet.attacks.square_moves import moves
+from fleet.attacks.square import Square, moves
 from fleet.audit.evidence import Outcomes
 from fleet.audit.members import Member, Sample
 from fleet.data import to_unit

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fleet.attacks.carlini_wagner import CarliniWagner
-from fleet.attacks.elastic_net import ElasticNet
 from fleet.attacks.linear import DeepFool, first_order_margins
 from fleet.attacks.minimum import Minimum, round_to_bytes
+from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.audit.evidence import Outcomes
 from fleet.audit.members import Member, Sample, TransferSettings
 from fleet.audit.whitebox.result import Margins, MinimumDistance

@@ -10,23 +10,21 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import L2Ball, SampleKeys, attackable, decide, quantise
-from fleet.attacks.arc import ArcAttack
 from fleet.attacks.joint import (
     CAP,
+    WEIGHTINGS,
+    ArcAttack,
     Best,
     JointAscent,
     JointAttack,
     joint_gradient,
-    rank,
-)
-from fleet.attacks.joint_members import Standing, bind, look_all
-from fleet.attacks.joint_weights import (
-    WEIGHTINGS,
     min_max,
     project_to_simplex,
+    rank,
     reweighed,
     uniform,
 )
+from fleet.attacks.joint_members import Standing, bind, look_all
 from fleet.attacks.steps import Momentum, SignStep
 from fleet.data import to_unit
 from fleet.errors import AuditError

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fleet.attacks.carlini_wagner import CarliniWagner
-from fleet.attacks.elastic_net import ElasticNet
 from fleet.attacks.linear import DeepFool, first_order_margins
 from fleet.attacks.minimum import round_to_bytes
+from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.models import Classifier

@@ -10,8 +10,7 @@ from fleet.attacks import Directions, SampleKeys, attackable, decide
 from fleet.attacks.exits import Outside
 from fleet.attacks.outcomes import FLIP, flips
 from fleet.attacks.rays import RayS
-from fleet.attacks.square import Square
-from fleet.attacks.square_moves import moves
+from fleet.attacks.square import Square, moves
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.models import Classifier

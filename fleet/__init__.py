@@ -9,6 +9,7 @@ The parts, from the ground up (a module imports only from those before its own):
     execution runtime                         worker processes; the device side
     audit training                            what a reviewer runs; what an engineer runs
     reports                                   tables, HTML, figures
+    paper                                     the paper's tables, figures and claims, made again
     cli                                       the ``fleet`` command
 
 ``import fleet`` loads no torch; the functions below load it when they are first used.

@@ -18,7 +18,7 @@ from fleet.execution.jobs import OnProgress
 
 if TYPE_CHECKING:
     from fleet.cli.reproduced import Made
-    from fleet.reproduction.workspace import Workspace
+    from fleet.paper.workspace import Workspace
 
 
 class Part(StrEnum):
@@ -86,7 +86,7 @@ def reproduce(
     Example: fleet reproduce table1 --quick
     """
     from fleet.cli.reproduced import parts_of
-    from fleet.reproduction.workspace import Workspace
+    from fleet.paper.workspace import Workspace
 
     output = Output(form)
     home = Path("runs/reproduce-quick") if quick else Path("runs/reproduce")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import RenderableType
 
-from fleet.reproduction import experiments
-from fleet.reproduction.workspace import Workspace
+from fleet.paper import experiments
+from fleet.paper.workspace import Workspace
 
 if TYPE_CHECKING:
     from fleet.audit.stored import Stored
-    from fleet.reproduction.experiments import MatrixExperiment, TableExperiment
+    from fleet.paper.experiments import MatrixExperiment, TableExperiment
 
 PICTURE = "resnet18"
 """Backbone whose features Figure 2 draws; the paper does not say which."""
@@ -72,17 +72,17 @@ def parts_of(part: str, *, stand_in: bool) -> dict[str, Step]:
 
 
 def _table(experiment: TableExperiment, workspace: Workspace) -> Made:
-    from fleet.reports.table_terminal import table_view
-    from fleet.reproduction.table import reproduce_table
+    from fleet.paper.table import reproduce_table
+    from fleet.paper.table_terminal import table_view
 
     table = reproduce_table(experiment, workspace)
     return _made(table, workspace.result(experiment.name), table_view)
 
 
 def _convergence(workspace: Workspace) -> Made:
-    from fleet.reports.reproduction_figures import write_convergence
-    from fleet.reports.reproduction_terminal import convergence_view
-    from fleet.reproduction.convergence import reproduce_convergence
+    from fleet.paper.convergence import reproduce_convergence
+    from fleet.paper.figures import write_convergence
+    from fleet.paper.terminal import convergence_view
 
     found = reproduce_convergence(workspace)
     path = workspace.result("convergence")
@@ -90,23 +90,23 @@ def _convergence(workspace: Workspace) -> Made:
 
 
 def _choices(workspace: Workspace) -> Made:
-    from fleet.reports.reproduction_terminal import choices_view
-    from fleet.reproduction.choices import reproduce_choices
+    from fleet.paper.choices import reproduce_choices
+    from fleet.paper.terminal import choices_view
 
     return _made(reproduce_choices(workspace), workspace.result("choices"), choices_view)
 
 
 def _stems(workspace: Workspace) -> Made:
-    from fleet.reports.reproduction_terminal import stems_view
-    from fleet.reproduction.stems import reproduce_stems
+    from fleet.paper.stems import reproduce_stems
+    from fleet.paper.terminal import stems_view
 
     return _made(reproduce_stems(workspace), workspace.result("stems"), stems_view)
 
 
 def _figure2(workspace: Workspace) -> Made:
-    from fleet.reports.reproduction_figures import write_features
-    from fleet.reports.reproduction_terminal import features_view
-    from fleet.reproduction.figure2 import reproduce_figure2
+    from fleet.paper.figure2 import reproduce_figure2
+    from fleet.paper.figures import write_features
+    from fleet.paper.terminal import features_view
 
     profiles = experiments.TABLE1.profiles
     runs = {backbone: workspace.trained(profile)[1] for backbone, profile in profiles}
@@ -122,9 +122,9 @@ def _figure2(workspace: Workspace) -> Made:
 
 
 def _figure3(experiment: MatrixExperiment, workspace: Workspace) -> Made:
-    from fleet.reports.reproduction_figures import write_matrices
-    from fleet.reports.reproduction_terminal import matrices_view
-    from fleet.reproduction.matrices import reproduce_figure3
+    from fleet.paper.figures import write_matrices
+    from fleet.paper.matrices import reproduce_figure3
+    from fleet.paper.terminal import matrices_view
 
     found = reproduce_figure3(experiment, workspace)
     name, path = experiment.name, workspace.result(experiment.name)
@@ -133,8 +133,8 @@ def _figure3(experiment: MatrixExperiment, workspace: Workspace) -> Made:
 
 
 def _claims(workspace: Workspace) -> Made:
-    from fleet.reports.reproduction_terminal import claims_view
-    from fleet.reproduction.claims import judge_claims
+    from fleet.paper.claims import judge_claims
+    from fleet.paper.terminal import claims_view
 
     return _made(judge_claims(workspace), workspace.result("claims"), claims_view)
 

@@ -121,13 +121,13 @@ def draw_figures(report: AuditReport) -> list[DrawnFigure]:
 
 
 def figure_module(name: str) -> Any:
-    """Import a module of figures.
+    """Import a module of figures: one of this package, or any by its dotted name.
 
     Raises:
         BackendError: matplotlib is not installed.
     """
     try:
-        return import_module(f"fleet.reports.{name}")
+        return import_module(name if "." in name else f"fleet.reports.{name}")
     except ImportError as error:
         raise BackendError(
             f"figures need matplotlib, which cannot be imported ({error})",

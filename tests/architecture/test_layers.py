@@ -14,8 +14,8 @@ ROWS = [
     {"assembly", "attacks", "bundle"},
     {"execution", "runtime"},
     {"audit", "training"},
-    {"reproduction"},
     {"reports"},
+    {"paper"},
     {"cli"},
 ]
 ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.reproduction.figure3_pairs import comparisons, relate
-from fleet.reproduction.figure3_rates import read_networks
-from fleet.reproduction.figure3_trends import network_levels
-from fleet.reproduction.permutation import LEVEL, arrange, interval, p_value, rank_test
-from unit.reproduction.figure3_samples import GRID, audit
+from fleet.paper.figure3_pairs import comparisons, relate
+from fleet.paper.figure3_rates import read_networks
+from fleet.paper.figure3_trends import network_levels
+from fleet.paper.permutation import LEVEL, arrange, interval, p_value, rank_test
+from unit.paper.figure3_samples import GRID, audit
 
 labels = st.lists(st.sampled_from([1.0, 4.0, 16.0]), min_size=2, max_size=5)
 values = st.lists(st.integers(0, 5).map(float), min_size=5, max_size=5)

@@ -13,8 +13,8 @@ from fleet.audit.members import TransferSettings
 from fleet.audit.run import AuditJob, examine_device
 from fleet.audit.whitebox.audit import device_figures
 from fleet.files import read_json
-from fleet.reproduction.experiments import TABLE1
-from fleet.reproduction.table_result import Table, TableNetwork
+from fleet.paper.experiments import TABLE1
+from fleet.paper.table_result import Table, TableNetwork
 from fleet.rundir import RunDirectory
 
 EPS = 0.1

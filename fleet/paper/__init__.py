@@ -1,0 +1,1 @@
+"""The paper's experiments again: from profiles to small JSON results, figures and verdicts."""

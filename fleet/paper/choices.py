@@ -1,0 +1,219 @@
+"""The paper's attacks on INT with the details that it leaves open chosen one way and the other.
+
+The loss stays Eq. 3 throughout, so every figure here is masked wherever Table 1's is. They show how
+far a published number can move without anybody attacking better.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from fleet.attacks import (
+    FGSM,
+    PGD,
+    Attack,
+    Precision,
+    SampleKeys,
+    SignStep,
+    TaskLoss,
+    ball,
+    exact_eps,
+    quantise,
+)
+from fleet.attacks.gradient import input_gradient
+from fleet.attacks.portfolio import PATH
+from fleet.audit.counting import count
+from fleet.audit.kept import remember
+from fleet.audit.members import Member, Sample, TransferSettings
+from fleet.audit.run import AuditJob, describe_run, load_audited, plan_jobs, run_all, versions
+from fleet.audit.scoring import score_baseline, score_sets
+from fleet.data import to_unit
+from fleet.execution.jobs import ProgressReporter
+from fleet.models import Classifier
+from fleet.paper.choices_result import ChoiceNetwork, Choices, Tried
+from fleet.paper.experiments import CHOICES
+from fleet.paper.published import TABLES
+from fleet.paper.workspace import Workspace
+from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import DeviceSpec, FamilySpec
+
+KIND = "choices"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to fill in what the paper leaves open.
+
+    Attributes:
+        name: Short.
+        words: For people.
+        attack: Makes the attack for a radius.
+    """
+
+    name: str
+    words: str
+    attack: Callable[[float], Attack]
+
+
+def choices(steps: int, precision: Precision = "bf16") -> tuple[Choice, ...]:
+    """All choices, the one of Table 1 in front for each attack.
+
+    Args:
+        steps: Of PGD in Table 1.
+        precision: Of forward and backward passes.
+    """
+    loss = TaskLoss()
+
+    def pgd(eps: float, *, times: float = 1, path: float = PATH, start: bool = True) -> Attack:
+        run = max(1, round(times * steps))
+        return PGD(loss, eps, run, SignStep(path / run), 1, start, precision)
+
+    table = f"PGD as in the table: {steps} steps along {PATH:g} eps from a random start"
+    return (
+        Choice("fgsm", "FGSM as in the table", lambda eps: FGSM(loss, eps, precision)),
+        Choice(
+            "fgsm-train",
+            "FGSM, its gradient in training mode (BatchNorm sees the batch)",
+            lambda eps: TrainingModeFGSM(eps, precision),
+        ),
+        Choice("pgd", table, pgd),
+        Choice("image", "PGD from the image itself", partial(pgd, start=False)),
+        Choice("half", "PGD, half the steps on the same path", partial(pgd, times=0.5)),
+        Choice("five", "PGD, five times the steps on the same path", partial(pgd, times=5)),
+        Choice("long", "PGD, twice the steps along 10 eps", partial(pgd, times=2, path=10)),
+    )
+
+
+@dataclass(frozen=True)
+class TrainingModeFGSM:
+    """FGSM on Eq. 3 by someone who forgot ``model.eval()``; the images are tried in eval mode.
+
+    Attributes:
+        eps: Linf radius in pixel units.
+        precision: Of the forward and backward pass.
+    """
+
+    eps: float
+    precision: Precision = "bf16"
+
+    @property
+    def variants(self) -> int:
+        """Adversarial images made for each image."""
+        return 1
+
+    def __call__(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, keys: SampleKeys
+    ) -> Tensor:
+        """See :class:`fleet.attacks.Attack`; takes nothing from ``keys``."""
+        del keys
+        awake = copy.deepcopy(classifier).train()  # a copy: the statistics of the batch move it
+        value = TaskLoss().bind(awake, labels)
+        gradient, values = input_gradient(awake, images, value, self.precision)
+        move = SignStep(1.0).begin(ball(images, self.eps), 1)
+        return move(images.clone(), gradient, values, 0).unsqueeze(0)
+
+
+def reproduce_choices(workspace: Workspace) -> Choices:
+    """Try every choice on the first INT network of each of Table 1's backbones.
+
+    Raises:
+        FleetError: Images are missing, or a network cannot be trained or attacked.
+    """
+    published, scale = TABLES[1], CHOICES
+    if workspace.quick:
+        published, scale = published.largest(), scale.quick()
+    settings = TransferSettings(
+        eps=published.eps, steps=scale.steps, restarts=1, batch_size=scale.batch_size
+    )
+    networks: list[ChoiceNetwork] = []
+    provenance = {}
+    for backbone, profile in scale.profiles:
+        family, run = workspace.trained(profile)
+        jobs = plan_jobs(run, settings, scale.images, "test", KIND)[1]
+        first = [job for job in jobs if job.device == _first_interval(family).name]
+        with workspace.stage(f"choices {profile}", len(first)) as on_event:
+            networks += run_all("choices", try_network, first, workspace.workers, on_event)
+        provenance[backbone] = describe_run(run, family)
+    return Choices(
+        title=scale.title,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        images=scale.images,
+        eps=settings.eps,
+        words=tuple((choice.name, choice.words) for choice in choices(scale.steps)),
+        networks=tuple(networks),
+        provenance=provenance,
+    )
+
+
+def _first_interval(family: FamilySpec) -> DeviceSpec:
+    devices = [device for device in family.devices if device.task == "int"]
+    return min(devices, key=lambda device: device.training.seed)
+
+
+def try_network(job: AuditJob, *, progress: ProgressReporter) -> ChoiceNetwork:
+    """Try all choices on one network; the body of a job."""
+    member, sample = load_audited(job)
+    key = {
+        "weights": member.weights_sha256,
+        "images": sample.digest(),
+        "settings": job.settings.to_dict(),
+        "choices": [choice.words for choice in choices(job.settings.steps)],
+        **versions(),
+    }
+    seed = read_family(job.run).device(job.device).training.seed
+    found = remember(
+        job.run.audit(KIND) / f"{job.device}.json",
+        key,
+        ChoiceNetwork,
+        lambda: ChoiceNetwork(
+            member.architecture, seed, try_all(member, sample, job.settings, progress)
+        ),
+    )
+    progress(1, 1, "tried")
+    return found
+
+
+def try_all(
+    member: Member, sample: Sample, settings: TransferSettings, progress: ProgressReporter
+) -> tuple[Tried, ...]:
+    """Attack one network under each choice, and count.
+
+    Args:
+        member: The network; left exactly as it was.
+        sample: The clean images.
+        settings: Radii, steps, precision, seed and batch size.
+        progress: Called after each choice with (done, total, its words).
+    """
+    correct = score_baseline(member, sample, settings).clean == 0
+    every = choices(settings.steps, settings.precision)
+    tried: list[Tried] = []
+    for done, choice in enumerate(every):
+        made = [_images(choice, member, sample, eps, settings) for eps in settings.eps]
+        trial = score_sets(member, sample, torch.stack(made), settings)
+        for level, eps in enumerate(settings.eps):
+            outcome = count(trial.outcomes[level, 0], correct)
+            floor = count(trial.floor[level, 0], correct)
+            tried.append(Tried(choice.name, eps, outcome, floor))
+        progress(done + 1, len(every) + 1, choice.words)
+    return tuple(tried)
+
+
+def _images(
+    choice: Choice, member: Member, sample: Sample, eps: float, settings: TransferSettings
+) -> Tensor:
+    """uint8 (1, N, C, H, W), as a file can hold them."""
+    attack = choice.attack(exact_eps(eps))
+    made = []
+    for rows in torch.arange(len(sample.images)).split(settings.batch_size):
+        part = sample.part(rows)
+        keys = SampleKeys(settings.seed, member.name, part.indices)
+        found = attack(member.classifier, to_unit(part.images), part.labels, keys)
+        made.append(quantise(found, part.images, eps))
+    return torch.cat(made, dim=1)

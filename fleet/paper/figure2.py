@@ -1,0 +1,269 @@
+"""The paper's Figure 2: what TRA and INT make of MNIST in their penultimate layer.
+
+Each run keeps under ``audits/features``::
+
+    scores/NAME.json       measures of one network's features
+    embeddings/NAME.json   its picture
+    pixels.json            the measures of the pixels, in the run that the picture shows
+
+Each carries all that determines it, so that a reproduction that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fleet.assembly import load_images
+from fleet.audit import features
+from fleet.audit.features import Features, Labels
+from fleet.audit.kept import remember
+from fleet.audit.members import Sample, TransferSettings
+from fleet.audit.run import AuditJob, describe_run, load_audited, run_all, take_sample, versions
+from fleet.errors import AuditError
+from fleet.execution.jobs import ProgressReporter
+from fleet.models import Classifier
+from fleet.paper.figure2_result import (
+    TASKS,
+    Embedding,
+    FeatureScores,
+    Figure2,
+    Measures,
+    summarise,
+)
+from fleet.paper.workspace import Stage, silent
+from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.provenance import package_version
+from fleet.rundir import RunDirectory
+
+KIND = "features"
+
+_DIGITS = 6
+"""Measures are rounded to so many decimals; a share of 2,000 images has four."""
+
+
+def reproduce_figure2(
+    runs: Mapping[str, RunDirectory],
+    *,
+    picture: str,
+    images: int = 2000,
+    probe_images: int = 5000,
+    seed: int = 0,
+    embed_seeds: Sequence[int] = (0,),
+    workers: int | None = None,
+    stage: Stage = silent,
+) -> Figure2:
+    """Measure the features of all TRA and INT networks, and draw up the picture of one backbone.
+
+    Args:
+        runs: Finished trainings by the name of their backbone, all on the same images.
+        picture: Name of the backbone that the picture shows.
+        images: Test images; all of the split if it has fewer.
+        probe_images: Validation images on which linear probes are fitted.
+        seed: Draws the images, and is t-SNE's random state.
+        embed_seeds: Trainings whose features are embedded, TRA and INT each.
+        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
+        stage: Shows progress.
+
+    Raises:
+        AuditError: There are too few images, the runs do not fit together, or networks are missing.
+        CheckpointError: A network is not finished, or a file of a run is damaged.
+        DataError: The images cannot be read.
+        BackendError: scikit-learn is not installed.
+    """
+    if images < features.LEAST_IMAGES:
+        raise AuditError(
+            f"{images} images are too few for figure 2",
+            hint=f"use {features.LEAST_IMAGES} or more",
+        )
+    families = {name: read_family(run) for name, run in runs.items()}
+    _check(families, picture, embed_seeds)
+    plan = {name: _jobs(run, families[name], images, seed) for name, run in runs.items()}
+    measured = []
+    for name, jobs in plan.items():
+        chosen = tuple(embed_seeds) if name == picture else ()
+        measure = partial(
+            measure_network, network=name, probe_images=probe_images, embed_seeds=chosen
+        )
+        with stage(f"measure features of {name}", len(jobs)) as on_event:
+            measured += run_all("measure", measure, jobs, workers, on_event)
+    scores = tuple(score for score, _ in measured)
+    first = plan[picture][0]
+    sample, probe = load_audited(first)[1], _probe(first, probe_images)
+    return Figure2(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        dataset=families[picture].data.dataset,
+        networks=tuple(runs),
+        scores=scores,
+        pixels=_measure_pixels(first.run, sample, probe),
+        embeddings=tuple(embedding for _, embedding in measured if embedding is not None),
+        summary=summarise(scores),
+        settings={**_settings(sample, probe), "picture": picture, "seed": seed},
+        provenance={name: describe_run(run, families[name]) for name, run in runs.items()},
+    )
+
+
+def _jobs(run: RunDirectory, family: FamilySpec, images: int, seed: int) -> list[AuditJob]:
+    settings = TransferSettings(eps=(0.1,), seed=seed)  # nothing is attacked: only the seed counts
+    return [
+        AuditJob(run, device.name, settings, images, "test", KIND) for device in _compared(family)
+    ]
+
+
+def _settings(sample: Sample, probe: Sample) -> dict[str, Any]:
+    return {
+        "images": len(sample.labels),
+        "images_sha256": sample.digest(),
+        "probe_images": len(probe.labels),
+        "probe_split": "validation",
+        "neighbours": features.NEIGHBOURS,
+        "perplexity": features.PERPLEXITY,
+        "start": "pca",
+        "scikit-learn": package_version("scikit-learn"),
+    }
+
+
+def measure_network(
+    job: AuditJob,
+    *,
+    network: str,
+    probe_images: int,
+    embed_seeds: tuple[int, ...],
+    progress: ProgressReporter,
+) -> tuple[FeatureScores, Embedding | None]:
+    """Measure one network's features, and embed them if its seed is chosen; the body of a job."""
+    device = read_family(job.run).device(job.device)
+    member, sample = load_audited(job)
+    probe = _probe(job, probe_images)
+    name = {"network": network, "task": device.task, "seed": device.training.seed}
+    key = {
+        **name,
+        "device_sha256": member.digest(),
+        "images_sha256": sample.digest(),
+        **_versions(),
+    }
+    place, file = job.run.audit(KIND), f"{device.name}.json"
+    scores = remember(
+        place / "scores" / file,
+        {**key, "probe_sha256": probe.digest()},
+        FeatureScores,
+        lambda: _score(member.classifier, sample, probe, name),
+    )
+    embedding = None
+    if device.training.seed in embed_seeds:
+        progress(1, 2, "measured")
+        embedding = remember(
+            place / "embeddings" / file,
+            {**key, "random_state": job.settings.seed},
+            Embedding,
+            lambda: _embed(member.classifier, sample, name, job.settings.seed),
+        )
+    progress(1, 1, f"silhouette {scores.silhouette:.3f}")
+    return scores, embedding
+
+
+def _score(
+    classifier: Classifier, sample: Sample, probe: Sample, name: dict[str, Any]
+) -> FeatureScores:
+    found = features.penultimate(classifier, sample.images)
+    labels = sample.labels.numpy()
+    fitted = features.penultimate(classifier, probe.images)
+    hits = features.decided(classifier, found) == labels
+    measures = _measures(found, labels, fitted, probe.labels.numpy())
+    return FeatureScores(**name, accuracy=float(hits.mean()), **measures)
+
+
+def _embed(
+    classifier: Classifier, sample: Sample, name: dict[str, Any], random_state: int
+) -> Embedding:
+    found = features.penultimate(classifier, sample.images)
+    labels = sample.labels.numpy()
+    points = features.embed(found, seed=random_state).astype(np.float64).round(2)
+    return Embedding(
+        **name,
+        points=tuple((x, y) for x, y in points.tolist()),
+        labels=tuple(labels.tolist()),
+        decided=tuple(features.decided(classifier, found).tolist()),
+        silhouette=round(features.silhouette(points, labels), _DIGITS),
+        purity=round(features.purity(points, labels), _DIGITS),
+    )
+
+
+def _measure_pixels(run: RunDirectory, sample: Sample, probe: Sample) -> Measures:
+    """What the images themselves give, without any network."""
+    key = {"images_sha256": sample.digest(), "probe_sha256": probe.digest(), **_versions()}
+
+    def make() -> Measures:
+        shown, fitted = (part.images.flatten(1).numpy() / 255 for part in (sample, probe))
+        labels = sample.labels.numpy()
+        return Measures(**_measures(shown, labels, fitted, probe.labels.numpy()))
+
+    return remember(run.audit(KIND) / "pixels.json", key, Measures, make)
+
+
+def _measures(
+    found: Features, labels: Labels, fit_features: Features, fit_labels: Labels
+) -> dict[str, Any]:
+    """Fields of :class:`Measures`."""
+    values = {
+        "effective_dimension": features.effective_dimension(found),
+        "silhouette": features.silhouette(found, labels),
+        "silhouette_standardised": features.silhouette(features.standardised(found), labels),
+        "purity": features.purity(found, labels),
+        "probe": features.probe_accuracy(
+            found, labels, fit_features=fit_features, fit_labels=fit_labels
+        ),
+    }
+    rounded = {name: round(value, _DIGITS) for name, value in values.items()}
+    return {"n": len(labels), "dimension": found.shape[1], **rounded}
+
+
+def _probe(job: AuditJob, images: int) -> Sample:
+    """Draw the validation images on which linear probes are fitted."""
+    data = load_images(read_family(job.run).data)
+    return take_sample(data, dataclasses.replace(job, split="validation", images=images))
+
+
+def _compared(family: FamilySpec) -> list[DeviceSpec]:
+    """TRA and INT networks by seed, in the order of the tasks."""
+    found = [device for device in family.devices if device.task in TASKS]
+    return sorted(found, key=lambda d: (TASKS.index(d.task), d.training.seed))
+
+
+def _check(families: Mapping[str, FamilySpec], picture: str, embed_seeds: Sequence[int]) -> None:
+    if picture not in families:
+        raise AuditError(
+            f"there is no run of {picture} to draw", hint=f"one of {', '.join(families)}"
+        )
+    data = {dataclasses.replace(family.data, root=Path()) for family in families.values()}
+    if len(data) > 1:
+        raise AuditError(
+            "the networks were trained on different images, or on different splits",
+            hint="make `data` the same in all profiles",
+        )
+    for name, family in families.items():
+        wanted = set(embed_seeds) if name == picture else set[int]()
+        _check_seeds(name, family, wanted)
+
+
+def _check_seeds(name: str, family: FamilySpec, wanted: set[int]) -> None:
+    tra, interval = (
+        [device.training.seed for device in _compared(family) if device.task == task]
+        for task in TASKS
+    )
+    if not tra or tra != interval or len(set(tra)) < len(tra) or not wanted <= set(tra):
+        raise AuditError(
+            f"{name} has TRA networks of seeds {tra} and INT networks of seeds {interval}",
+            hint="train one TRA and one INT network for each seed, and embed some of them",
+        )
+
+
+def _versions() -> dict[str, Any]:
+    return {**versions(), "scikit-learn": package_version("scikit-learn")}

@@ -1,0 +1,248 @@
+"""What ``fleet reproduce table1`` and ``table2`` found, beside what the paper printed.
+
+The stored form is JSON, so that documents are rendered from it. Nothing in this module imports
+torch.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.audit.result import AuditedDevice, Check, Outcome, Protocol
+from fleet.audit.stored import Stored
+from fleet.audit.whitebox.result import MinimumDistance
+from fleet.paper.published import Attack, Task
+
+SCHEMA = "fleet.reproduction.table/2"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure over several seeds.
+
+    Attributes:
+        mean: Arithmetic mean.
+        sd: Standard deviation (n - 1); None for one seed.
+        values: One for each seed, in the order of the seeds.
+    """
+
+    mean: float
+    sd: float | None
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summarise one or more values."""
+        sd = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), sd, tuple(values))
+
+
+@dataclass(frozen=True)
+class CleanFigures:
+    """One network on the whole test set, without an attack.
+
+    Attributes:
+        n: Test images.
+        correct: Decoded as their class by the closed intervals (the paper's text).
+        rejected: Decoded as None.
+        floor: Correct under Eq. 2 alone, which gives each gap to the class below it.
+        nearest: Correct if every output goes to the nearest interval.
+    """
+
+    n: int
+    correct: int
+    rejected: int
+    floor: int
+    nearest: int
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One attack on one network at one eps.
+
+    Attributes:
+        protocol: ``paper`` or ``adaptive``.
+        attack: ``fgsm``, ``pgd``, or ``worst`` for the worst case, image by image: of ``paper``
+            over these two, of ``adaptive`` over all attacks that were run.
+        eps: Linf radius in pixel units.
+        outcome: Over the images that the network decodes correctly.
+        floor: The same under Eq. 2's floor decoding.
+    """
+
+    protocol: Protocol
+    attack: str
+    eps: float
+    outcome: Outcome
+    floor: Outcome
+
+
+@dataclass(frozen=True)
+class TableNetwork:
+    """One trained network.
+
+    Attributes:
+        backbone: ``nn``, ``alexnet``, ``resnet18`` or ``densenet121``.
+        task: ``tra``, ``hin`` or ``int``.
+        seed: Of its training.
+        epochs: Passes over the training set.
+        seconds: Time of the training.
+        clean: On the whole test set.
+        audited: On the attacked images.
+        attacked: FGSM and PGD of the paper's protocol, and both protocols' worst cases.
+        noise: Under random sign noise, one outcome for each eps.
+        distances: How far the minimum-norm attacks had to go.
+        failed: Reliability checks that failed.
+    """
+
+    backbone: str
+    task: Task
+    seed: int
+    epochs: int
+    seconds: float
+    clean: CleanFigures
+    audited: AuditedDevice
+    attacked: tuple[Attacked, ...]
+    noise: tuple[Outcome, ...]
+    distances: tuple[MinimumDistance, ...]
+    failed: tuple[Check, ...]
+
+    def attack(self, protocol: Protocol, attack: str, eps: float) -> Attacked:
+        """Look up one figure.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for found in self.attacked:
+            if (found.protocol, found.attack, found.eps) == (protocol, attack, eps):
+                return found
+        raise KeyError((protocol, attack, eps))
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """One cell of the paper's table, and what stands beside it; shares over seeds.
+
+    Attributes:
+        attack: ``fgsm`` or ``pgd``.
+        eps: Linf radius in pixel units.
+        published: What the paper printed.
+        flip: Our rate of wrong classes under the paper's protocol.
+        evade: Our rate of wrong classes or None under the paper's protocol.
+        floor: Our rate of wrong classes under the paper's protocol and Eq. 2's floor decoding.
+    """
+
+    attack: Attack
+    eps: float
+    published: float
+    flip: Spread
+    evade: Spread
+    floor: Spread
+
+
+@dataclass(frozen=True)
+class Honest:
+    """What an attacker who ascends the right objective achieves at one eps; shares over seeds.
+
+    Attributes:
+        eps: Linf radius in pixel units.
+        flip: Wrong classes, worst case over the adaptive portfolio.
+        evade: Wrong classes or None.
+        noise: Wrong classes or None under random sign noise of the same eps.
+    """
+
+    eps: float
+    flip: Spread
+    evade: Spread
+    noise: Spread
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One line of the paper's table.
+
+    Attributes:
+        backbone: Network.
+        task: Task.
+        head: ``linear`` is the paper's INT, ``ordinal`` ours; ``logits`` for TRA and HIN.
+        seeds: Of the networks summarised.
+        published_clean: The paper's accuracy (LEG).
+        clean: Ours, None counted as wrong.
+        rejected: Our share of None on clean images.
+        clean_floor: Ours under Eq. 2's floor decoding.
+        clean_nearest: Ours if every output goes to the nearest interval.
+        cells: FGSM, then PGD, by eps.
+        honest: By eps.
+        masked: Reliability checks that failed under the paper's protocol on any seed.
+        unreliable: The same for the adaptive protocol.
+    """
+
+    backbone: str
+    task: Task
+    head: str
+    seeds: tuple[int, ...]
+    published_clean: float
+    clean: Spread
+    rejected: Spread
+    clean_floor: Spread
+    clean_nearest: Spread
+    cells: tuple[TableCell, ...]
+    honest: tuple[Honest, ...]
+    masked: tuple[str, ...]
+    unreliable: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """Task, and the head where it is not the paper's."""
+        return f"{self.task.upper()}, ordinal" if self.head == "ordinal" else self.task.upper()
+
+
+@dataclass(frozen=True)
+class Table(Stored, schema=SCHEMA):
+    """A whole table.
+
+    Attributes:
+        number: 1 or 2.
+        title: With the data that were really used.
+        created: ISO 8601 UTC time.
+        same_data: Whether these are the paper's images at its resolution.
+        eps: Linf radii in pixel units.
+        images: Test images attacked.
+        networks: All of them.
+        rows: Networks of one backbone, task and head together, in the paper's order.
+        settings: Of the attacks.
+        provenance: Data, profiles, versions and machine, by backbone.
+
+    Raises:
+        ValueError: A row speaks of networks that are not there.
+    """
+
+    number: int
+    title: str
+    created: str
+    same_data: bool
+    eps: tuple[float, ...]
+    images: int
+    networks: tuple[TableNetwork, ...]
+    rows: tuple[TableRow, ...]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        there = sorted((n.backbone, n.task, n.audited.head, n.seed) for n in self.networks)
+        told = sorted((r.backbone, r.task, r.head, seed) for r in self.rows for seed in r.seeds)
+        if there != told or not there or len(set(there)) != len(there):
+            raise ValueError("the rows are not those of the networks")
+
+    def row(self, backbone: str, task: Task) -> TableRow:
+        """Look up one line; of several heads the paper's.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for row in self.rows:
+            if (row.backbone, row.task) == (backbone, task):
+                return row
+        raise KeyError((backbone, task))

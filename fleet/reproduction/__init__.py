@@ -1,1 +1,0 @@
-"""The paper's experiments again: from committed profiles to small JSON results."""

@@ -110,11 +110,16 @@ def perform(job: Job, progress: ProgressReporter) -> JobOutcome:
     except MemoryError:
         return JobOutcome(error=out_of_memory(job.name))
     except Exception as error:
-        wrapped = BackendError(
-            f"{job.name} failed unexpectedly: {type(error).__name__}: {error}",
-            hint="`fleet doctor` checks this machine; FLEET_DEBUG=1 shows the traceback to report",
-        )
-        return JobOutcome(error=wrapped, trace=traceback.format_exc())
+        return unexpected(f"{job.name} failed unexpectedly", error)
+
+
+def unexpected(words: str, error: Exception) -> JobOutcome:
+    """The outcome of a job that met an error that nobody foresaw; called where it is caught."""
+    wrapped = BackendError(
+        f"{words}: {type(error).__name__}: {error}",
+        hint="`fleet doctor` checks this machine; FLEET_DEBUG=1 shows the traceback to report",
+    )
+    return JobOutcome(error=wrapped, trace=traceback.format_exc())
 
 
 def out_of_memory(name: str) -> BackendError:

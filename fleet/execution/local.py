@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 from collections import deque
 from collections.abc import Sequence
@@ -19,10 +20,21 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from fleet.errors import BackendError
-from fleet.execution.jobs import Job, JobOutcome, OnProgress, Progress, out_of_memory, perform
+from fleet.execution.jobs import (
+    Job,
+    JobOutcome,
+    OnProgress,
+    Progress,
+    out_of_memory,
+    perform,
+    unexpected,
+)
 from fleet.execution.threads import limit_threads
 
 _Message = Progress | JobOutcome
+
+_UNPICKLABLE = (pickle.PickleError, TypeError, AttributeError, ImportError, ValueError)
+"""What pickling raises, there and back."""
 
 
 @dataclass
@@ -44,11 +56,14 @@ def run_local(
             while waiting and len(crew) < workers:
                 crew.append(_hire(threads))
             for worker in crew:
-                if worker.job is None and waiting:
-                    worker.job = waiting.popleft()
-                    _send(worker, worker.job)
+                while worker.job is None and waiting:
+                    job = waiting.popleft()
+                    if (refused := _send(worker, job)) is None:
+                        worker.job = job
+                    else:
+                        outcomes[job.name] = refused
             busy = [(worker, worker.job) for worker in crew if worker.job is not None]
-            ready = wait([worker.pipe for worker, _ in busy])
+            ready = wait([worker.pipe for worker, _ in busy]) if busy else []
             for worker, job in busy:
                 if worker.pipe in ready and not _listen(worker, job, outcomes, on_progress):
                     crew.remove(worker)
@@ -66,10 +81,15 @@ def _hire(threads: int) -> _Worker:
     return _Worker(process, ours)
 
 
-def _send(worker: _Worker, job: Job) -> None:
+def _send(worker: _Worker, job: Job) -> JobOutcome | None:
+    """Hand a job over. Returns the outcome of a job that cannot be pickled, or None."""
     # If the worker died at birth, _listen meets the end of the pipe and says so.
     with suppress(BrokenPipeError):
-        worker.pipe.send(job)
+        try:
+            worker.pipe.send(job)
+        except _UNPICKLABLE as error:
+            return unexpected(f"{job.name} cannot be sent to a worker process", error)
+    return None
 
 
 def _listen(
@@ -82,6 +102,8 @@ def _listen(
         worker.process.join()
         outcomes[job.name] = JobOutcome(error=_obituary(job, worker.process.exitcode))
         return False
+    except _UNPICKLABLE as error:
+        message = unexpected(f"the result of {job.name} cannot be sent between processes", error)
     if isinstance(message, Progress):
         on_progress(message)
     else:
@@ -121,10 +143,22 @@ def _work(pipe: Connection, threads: int) -> None:
     limit_threads(threads)
     try:
         while True:
-            job: Job = pipe.recv()
-            pipe.send(perform(job, partial(_report, pipe, job.name)))
+            _serve(pipe)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is done, or gone
+
+
+def _serve(pipe: Connection) -> None:
+    """Wait for a job, run it, and send its outcome back."""
+    try:
+        job: Job = pipe.recv()
+    except _UNPICKLABLE as error:
+        pipe.send(unexpected("a worker process cannot read its job", error))
+        return
+    try:
+        pipe.send(perform(job, partial(_report, pipe, job.name)))
+    except _UNPICKLABLE as error:
+        pipe.send(unexpected(f"the result of {job.name} cannot be sent between processes", error))
 
 
 def _report(pipe: Connection, job: str, done: int, total: int, text: str = "") -> None:

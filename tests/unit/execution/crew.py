@@ -39,6 +39,21 @@ def die(how: int, *, progress: ProgressReporter) -> None:
     time.sleep(60)
 
 
+def keep(*, progress: ProgressReporter) -> object:
+    return lambda: "no function of a function can be sent"
+
+
+class Locked:
+    """Can be sent, and not read."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (int, ("no number",))
+
+
+def lock(*_: object, progress: ProgressReporter) -> Locked:
+    return Locked()
+
+
 def leave(*, progress: ProgressReporter) -> None:
     os._exit(7)
 

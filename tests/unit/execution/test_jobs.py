@@ -81,6 +81,26 @@ def test_a_failing_job_leaves_the_others_running(done: Done) -> None:
     assert outcomes["j2"].value == 4
 
 
+def test_what_cannot_be_sent_between_processes_costs_only_its_own_job(crew: ModuleType) -> None:
+    jobs = [
+        Job("kept", crew.keep, ()),
+        Job("locked", crew.lock, ()),
+        Job("unreadable", crew.lock, (crew.Locked(),)),
+        Job("unsendable", lambda **_: None, ()),
+        *(Job(f"fine {value}", crew.square, (value,)) for value in (2, 3)),
+    ]
+    outcomes = run_jobs(jobs, workers=2)
+    assert [outcomes[f"fine {value}"].value for value in (2, 3)] == [4, 9]
+    for name in ("kept", "locked", "unreadable", "unsendable"):
+        error = outcomes[name].error
+        assert isinstance(error, BackendError)
+        assert "__main__" not in f"{error} {error.hint}"
+        assert outcomes[name].trace, "of the error that it met"
+    assert "the result of kept cannot be sent between processes" in str(outcomes["kept"].error)
+    assert "unsendable cannot be sent to a worker process" in str(outcomes["unsendable"].error)
+    assert "cannot read its job" in str(outcomes["unreadable"].error)
+
+
 def test_a_killed_worker_costs_only_its_own_job(crew: ModuleType) -> None:
     jobs = [
         Job("killed", crew.die, (signal.SIGKILL,)),

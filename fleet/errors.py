@@ -14,9 +14,14 @@ prints. A ``FleetError`` ends a command with exit code 2 and without a traceback
     │   └── IntegrityError    its bytes are not those its manifest names
     ├── StorageError      disk full, no permission
     └── BackendError      the machine: a missing or broken package, a dead worker process
+
+What a user should know of while the work goes on is a :class:`FleetWarning`.
 """
 
 from __future__ import annotations
+
+import multiprocessing
+import warnings
 
 
 class FleetError(Exception):
@@ -75,3 +80,13 @@ class StorageError(FleetError):
 
 class BackendError(FleetError):
     """This machine lacks something: a package, a matching pair of packages, a living process."""
+
+
+class FleetWarning(UserWarning):
+    """Something to know of that does not stop the work; ``fleet`` shows it as a note on stderr."""
+
+
+def warn(text: str) -> None:
+    """Say something once: a worker keeps quiet, because the process that began it has said it."""
+    if multiprocessing.parent_process() is None:
+        warnings.warn(text, FleetWarning, stacklevel=3)

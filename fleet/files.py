@@ -1,4 +1,4 @@
-"""Write whole files or nothing: temporary name, fsync, rename.
+"""Write whole files or nothing: temporary name, fsync, rename. And keep others out meanwhile.
 
 The only module that writes final files, so that a crash, a full disk or a kill leaves either the
 old file or the new one under a name that somebody reads.
@@ -7,13 +7,18 @@ old file or the new one under a name that somebody reads.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
-import tempfile
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fleet.errors import CheckpointError, StorageError
+from fleet.errors import CheckpointError, StorageError, warn
 
 _HINTS = {
     errno.ENOSPC: "free some disk space and run the command again; finished work is kept",
@@ -23,7 +28,12 @@ _HINTS = {
     errno.EROFS: "the file system is read-only; choose another directory",
     errno.ENOTDIR: "a parent of this path is a file; choose another path",
     errno.EEXIST: "a file of this name is in the way; choose another path",
+    errno.EISDIR: "a directory of this name is in the way; choose another path",
+    errno.ELOOP: "links lead in a circle; choose another path",
 }
+
+_REAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""What a sync may fail with because of the data; all else means that there is no sync here."""
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
@@ -49,40 +59,79 @@ def make_directory(path: Path, *, mode: int = 0o777) -> Path:
     return path
 
 
-def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write ``data`` to ``path`` whole or not at all, durable when this returns.
+
+    A link is followed. What is no regular file (a FIFO, a device node) is written into as it is.
 
     Args:
         path: Final name; its directory is created if needed.
         data: The whole content.
-        mode: Permission bits of the new file.
+        mode: Permission bits of the new file, less the process's umask.
 
     Raises:
-        StorageError: Disk full, no permission, and the like. ``path`` is then as it was.
+        StorageError: Disk full, no permission, and the like. A regular file is then as it was.
     """
-    make_directory(path.parent)
-    temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as stream:
+        target = _followed(path)
+        if target is None:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as stream:
+                stream.write(data)
+            return
+    except OSError as error:
+        raise storage_error(path, error) from error
+    make_directory(target.parent)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        temporary = None
-        _sync_directory(path.parent)
+            _sync(stream.fileno())
+        temporary.replace(target)
+        _sync_directory(target.parent)
     except OSError as error:
         raise storage_error(path, error) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
-def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
+def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
     """:func:`write_bytes` for UTF-8 text."""
     write_bytes(path, text.encode("utf-8"), mode=mode)
+
+
+@contextmanager
+def locked(directory: Path, work: str) -> Iterator[None]:
+    """Keep a second process out of ``directory``; the kernel drops the lock when we die.
+
+    A file system without locks is said once, and the work goes on.
+
+    Args:
+        directory: Exists.
+        work: What both would do, for messages: ``training``.
+
+    Raises:
+        CheckpointError: Another process holds the lock.
+        StorageError: The directory cannot be opened.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise storage_error(directory, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"another {work} is writing {directory}", hint="wait for it, or stop it"
+            ) from error
+        except OSError as error:
+            warn(f"{directory} has no file locks ({error.strerror}): start no second {work} there")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def canonical_json(value: Any) -> str:
@@ -116,9 +165,41 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def _followed(path: Path) -> Path | None:
+    """The regular file, there or not, that ``path`` names; None for what is written into."""
+    for _ in range(40):
+        try:
+            name = path.parent.resolve() / path.name
+        except RuntimeError:  # links in a circle
+            break
+        if name.parts[:2] == ("/", "proc"):  # as behind /dev/stdout: an open file, not a name
+            return None
+        if not name.is_symlink():
+            return None if name.exists() and not stat.S_ISREG(name.stat().st_mode) else name
+        path = name.parent / name.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
 def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # one that may be written to, and not read
+        return
+    try:
+        _sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in _REAL:
+            raise
+        _say_unsynced(error.strerror)
+
+
+@cache
+def _say_unsynced(reason: str) -> None:
+    warn(f"this file system does not sync ({reason}): a power cut may lose the last files")

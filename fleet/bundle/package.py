@@ -126,7 +126,7 @@ def _plan(
         same = path.is_file() and path.read_bytes() == data
         state = "unchanged" if same else "different"
     info = BundleInfo(path, hashlib.sha256(data).hexdigest(), len(data))
-    return Plan(manifest, weights, info, state, 0o600 if device.drawn else 0o644)
+    return Plan(manifest, weights, info, state, 0o600 if device.drawn else 0o666)
 
 
 def _select(spec: FamilySpec, devices: Sequence[str] | None) -> list[DeviceSpec]:

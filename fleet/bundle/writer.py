@@ -55,7 +55,7 @@ def bundle_bytes(manifest: Manifest, model: bytes) -> bytes:
     return data
 
 
-def write_bundle(path: Path, manifest: Manifest, model: bytes, *, mode: int = 0o644) -> BundleInfo:
+def write_bundle(path: Path, manifest: Manifest, model: bytes, *, mode: int = 0o666) -> BundleInfo:
     """Write one bundle, whole or not at all; an existing file is replaced.
 
     Args:

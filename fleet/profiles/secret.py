@@ -12,9 +12,11 @@ import hmac
 import os
 import secrets
 import stat
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleet.errors import warn
 from fleet.files import storage_error, write_text
 from fleet.profiles.problems import ProfileFileError
 
@@ -84,7 +86,7 @@ def read_secret(path: Path) -> FamilySecret | None:
             f"cannot read family secret {path}: {error.strerror}",
             hint="name the right file with --secret",
         ) from error
-    if mode & 0o077 and stat.S_ISREG(mode):
+    if mode & 0o077 and stat.S_ISREG(mode) and _keeps_modes(path.parent):
         raise ProfileFileError(
             f"family secret {path} is open to others (mode {stat.S_IMODE(mode):04o})",
             hint=f"close it with `chmod 600 {path}`; if others may have seen it, replace it",
@@ -107,13 +109,37 @@ def _key(path: Path, text: bytes) -> bytes:
 
 def _create(path: Path) -> None:
     """Write a new secret unless another process is first: a link never replaces a file."""
+    text = secrets.token_hex(KEY_BYTES) + "\n"
     candidate = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    write_text(candidate, secrets.token_hex(KEY_BYTES) + "\n", mode=0o600)
+    write_text(candidate, text, mode=0o600)
     try:
         path.hardlink_to(candidate)
     except FileExistsError:
         pass
-    except OSError as error:
-        raise storage_error(path, error) from error
+    except OSError:  # no hard links here; what is created exclusively replaces no file either
+        _create_plainly(path, text)
     finally:
         candidate.unlink()
+
+
+def _create_plainly(path: Path, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(text)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def _keeps_modes(directory: Path) -> bool:
+    """Whether the file system has permission bits; one that has none is said."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            mode = os.fstat(probe.fileno()).st_mode
+    except OSError:
+        return True
+    if mode & 0o077:
+        warn(f"{directory} keeps no permission bits: others may read the family secret there")
+    return not mode & 0o077

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fleet.assembly import load_images
 from fleet.data import ImageData
-from fleet.errors import CheckpointError, FleetError
+from fleet.errors import FleetError
 from fleet.execution import Job, JobOutcome, run_jobs
 from fleet.execution.jobs import OnProgress, default_workers
-from fleet.files import make_directory, write_json
+from fleet.files import locked, make_directory, write_json
 from fleet.profiles.spec import FamilySpec
 from fleet.provenance import environment
 from fleet.rundir import RunDirectory
@@ -76,7 +72,7 @@ def execute_plan(
     # Weights hold the positions of the intervals, so a family with drawn encodings is private.
     private = any(device.drawn for device in plan.spec.devices)
     make_directory(plan.run.root, mode=0o700 if private else 0o777)
-    with _locked(plan.run):
+    with locked(plan.run.root, "training"):
         _write_headers(plan, images)
         digest = plan.spec.digest()
         jobs = [
@@ -110,19 +106,3 @@ def _collect(run: RunDirectory, outcomes: dict[str, JobOutcome]) -> FamilyResult
         errors=failed,
         traces={name: outcomes[name].trace for name in failed if outcomes[name].trace},
     )
-
-
-@contextmanager
-def _locked(run: RunDirectory) -> Iterator[None]:
-    """Keep a second training out of the same run; the kernel drops the lock when we die."""
-    descriptor = os.open(run.root, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointError(
-                f"another training is writing {run.root}", hint="wait for it, or stop it"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)

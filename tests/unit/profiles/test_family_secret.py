@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.encoding import IntervalEncoding
-from fleet.errors import ProfileError, StorageError
+from fleet.errors import FleetWarning, ProfileError
 from fleet.profiles import FamilySpec, ProfileFileError, load_profile, secret_path
 from fleet.profiles import secret as secret_module
 from fleet.profiles.secret import FamilySecret, read_or_create_secret
@@ -225,18 +225,39 @@ def test_a_link_to_nothing_is_no_secret(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_system_without_links_is_named(
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
+def test_a_secret_is_made_where_there_are_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "family.secret"
+    made = read_or_create_secret(path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_or_create_secret(path) == made
+    secret_module._create_plainly(path, "other")  # another process, a moment later
+    assert read_or_create_secret(path) == made
+
+
+def test_a_file_system_without_modes_is_said_and_the_secret_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Path, target: Path) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
+    """As on a network share, where every file shows the mode 0777."""
+    real = os.fstat
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-    with pytest.raises(
-        StorageError, match=r"cannot write .*family\.secret: Operation not permitted"
-    ):
-        read_or_create_secret(tmp_path / "family.secret")
-    assert not list(tmp_path.iterdir())
+    def open_to_all(descriptor: int) -> os.stat_result:
+        found = real(descriptor)
+        return os.stat_result((found.st_mode | 0o777, *found[1:]))
+
+    monkeypatch.setattr(os, "fstat", open_to_all)
+    path = tmp_path / "family.secret"
+    with pytest.warns(FleetWarning, match="keeps no permission bits"):
+        made = read_or_create_secret(path)
+    with pytest.warns(FleetWarning, match="keeps no permission bits"):
+        assert read_or_create_secret(path) == made
 
 
 def test_a_secret_below_a_file_is_named(tmp_path: Path) -> None:

@@ -63,6 +63,10 @@ class RunDirectory:
         """State after the last finished epoch, from which a training resumes."""
         return self.root / "devices" / device / "checkpoint.safetensors"
 
+    def epoch_start(self, device: str) -> Path:
+        """State at the start of the epoch, for a training method that may roll one back."""
+        return self.root / "devices" / device / "epoch.safetensors"
+
     def model(self, device: str) -> Path:
         """Final weights."""
         return self.root / "devices" / device / "model.safetensors"

@@ -18,7 +18,8 @@ CONTROL = "control"
 def derive_controls(devices: Sequence[DeviceSpec]) -> tuple[DeviceSpec, ...]:
     """Specify one control for each backbone of a family, in order of appearance.
 
-    Its recipe is that of the first device with the backbone; only the loss is the task's own.
+    Its recipe is that of the first device with the backbone; only the loss is the task's own, and
+    the method is ``standard`` whatever the device's is.
 
     Args:
         devices: The family.
@@ -36,6 +37,12 @@ def derive_controls(devices: Sequence[DeviceSpec]) -> tuple[DeviceSpec, ...]:
         same = sum(taken == name or taken.startswith(f"{name}-") for taken in names)
         names.append(f"{name}-{same + 1}" if same else name)
     return tuple(
-        DeviceSpec(name=name, task="tra", encoding=None, model=model, training=device.training)
+        DeviceSpec(
+            name=name,
+            task="tra",
+            encoding=None,
+            model=model,
+            training=dataclasses.replace(device.training, method="standard"),
+        )
         for name, (model, device) in zip(names, first.items(), strict=True)
     )

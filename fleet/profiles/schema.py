@@ -211,6 +211,9 @@ class TrainingSection(Section):
     validate_every: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Validate after every so many steps too, for a finer curve."
     )
+    method: Literal["standard"] = Field(
+        default="standard", description="How the device is trained; `standard` is undefended."
+    )
 
 
 class DefaultsSection(Section):

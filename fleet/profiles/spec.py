@@ -21,6 +21,9 @@ Architecture = Literal["nn", "alexnet", "resnet18", "densenet121"]
 Head = Literal["linear", "ordinal", "logits"]
 Stem = Literal["auto", "cifar", "imagenet"]
 
+_LATER = (("method", "standard"),)
+"""Keys of a recipe that came after the first digests, with their defaults."""
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -97,6 +100,7 @@ class TrainingSpec:
         dropout: Share of values that AlexNet drops before its fully connected layers in training.
             The other networks have none.
         validate_every: Validate after every so many steps too, for a finer curve; or None.
+        method: How the device is trained: ``standard`` is undefended.
     """
 
     loss: Literal["paper", "scaled"]
@@ -115,6 +119,7 @@ class TrainingSpec:
     start: Literal["range", "zero"] = "range"
     dropout: float = 0.5
     validate_every: int | None = None
+    method: Literal["standard"] = "standard"
 
 
 @dataclass(frozen=True)
@@ -227,9 +232,13 @@ class FamilySpec:
     def digest(self) -> str:
         """SHA-256 of the profile: neither the data's path nor drawn values.
 
-        It stands in public manifests, and drawn values come from a set small enough to try.
+        It stands in public manifests, and drawn values come from a set small enough to try. A key
+        that came later is left out at its default, so that older digests stay.
         """
         plain = self.redacted()
         del plain["data"]["root"]
+        for device in (*plain["devices"], *plain["controls"]):
+            recipe = device["training"]
+            device["training"] = {k: v for k, v in recipe.items() if (k, v) not in _LATER}
         encoded = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("utf-8")
         return hashlib.sha256(encoded).hexdigest()

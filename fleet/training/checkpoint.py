@@ -1,13 +1,14 @@
 """The state of an unfinished training, in one safetensors file and without pickle.
 
-Tensors are named ``model.KEY`` and ``optimizer.INDEX.KEY``; everything else is JSON under the
-file's single metadata key ``fleet``. One file, because two cannot be replaced in one step.
+Tensors are named ``model.KEY``, ``optimizer.INDEX.KEY`` and ``method.KEY``; everything else is JSON
+under the single metadata key ``fleet``. One file, because two cannot be replaced in one step.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def save_checkpoint(
     position: Position,
     *,
     identity: str,
+    method: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the state, whole or not at all.
 
@@ -60,6 +62,7 @@ def save_checkpoint(
         optimizer: Its optimiser.
         position: Where the training stands.
         identity: Digest of everything that determines the training; resuming demands the same.
+        method: The training method's own state: tensors and JSON values.
 
     Raises:
         StorageError: It cannot be written; the earlier checkpoint is kept.
@@ -69,15 +72,21 @@ def save_checkpoint(
     for index, entries in state.items():
         kept = {key: value for key, value in entries.items() if value is not None}
         tensors |= {f"optimizer.{index}.{key}": value for key, value in kept.items()}
+    own = dict(method or {})
+    tensors |= {f"method.{key}": own.pop(key) for key in [*own] if isinstance(own[key], Tensor)}
     note = {"identity": identity, "torch": torch.__version__, "position": asdict(position)}
+    note["method"] = own
     plain = {key: value.detach().contiguous() for key, value in sorted(tensors.items())}
     write_bytes(path, save(plain, metadata={_KEY: json.dumps(note, sort_keys=True)}))
 
 
 def load_checkpoint(
     path: Path, classifier: Classifier, optimizer: torch.optim.Optimizer, *, identity: str
-) -> Position:
+) -> tuple[Position, dict[str, Any]]:
     """Restore a network and its optimiser in place.
+
+    Returns:
+        Where the training stands, and the method's own state.
 
     Raises:
         CheckpointError: The file is damaged or belongs to another training or torch version.
@@ -101,7 +110,8 @@ def load_checkpoint(
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     _lay_out_as_weights(optimizer)
-    return Position(**note["position"])
+    own = {**note["method"], **_with_prefix(tensors, "method.")}
+    return Position(**note["position"]), own
 
 
 def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:

@@ -8,13 +8,13 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from fleet.assembly import load_images, new_classifier
 from fleet.data import ImageData
-from fleet.encoding.tensor import EncodingTensors, encoding_tensors
 from fleet.errors import TrainingError
 from fleet.execution.jobs import ProgressReporter
 from fleet.files import write_bytes, write_json, write_text
@@ -27,17 +27,14 @@ from fleet.seeding import derive_seed
 from fleet.training.batches import epoch_order, training_batch
 from fleet.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from fleet.training.evaluation import Tally, evaluate
-from fleet.training.losses import batch_loss
-from fleet.training.optimization import build_optimizer, learning_rate
+from fleet.training.method import METHODS, Batch, Method
+from fleet.training.optimization import build_optimizer
 
 CHECKPOINT_SECONDS = 30.0
 """A checkpoint is written after each epoch, and inside a long epoch this often."""
 
 REPORT_STEPS = 20
 """Progress is reported every so many steps."""
-
-DIVERGED = 10.0
-"""An epoch whose mean loss is this many times the first epoch's has diverged."""
 
 RESULT_SCHEMA = "fleet.result/1"
 
@@ -75,15 +72,15 @@ def fit_device(job: FitJob, *, progress: ProgressReporter) -> dict[str, Any]:
         StorageError: Something cannot be written.
     """
     images = load_images(job.data)
-    fit = _begin(job, images)
     with torch.random.fork_rng(devices=[]):
+        fit = _begin(job, images)
         try:
             _train(fit, progress)
         except TrainingError as error:
             failure = {"status": "failed", "device": job.device.name, "error": error.message}
             write_json(job.run.result(job.device.name), {"schema": RESULT_SCHEMA, **failure})
             raise
-    return _finish(fit)
+        return _finish(fit)
 
 
 @dataclass(frozen=True)
@@ -94,14 +91,43 @@ class _Fit:
     images: ImageData
     classifier: Classifier
     optimizer: torch.optim.Optimizer
-    tensors: EncodingTensors | None
+    method: Method
     position: Position
     identity: str
 
     def save(self) -> None:
         path = self.job.run.checkpoint(self.job.device.name)
+        self._write(path)
+
+    def save_epoch_start(self) -> None:
+        """Keep what a method that rolls an epoch back comes back to, over a kill too."""
+        if self.method.rolls_back and self.position.step == 0:
+            self._write(self.job.run.epoch_start(self.job.device.name))
+
+    def roll_back(self) -> None:
+        """Return to the epoch's start; the method keeps what it learnt, the clock goes on."""
+        path, seconds = self.job.run.epoch_start(self.job.device.name), self.position.seconds
+        position, _ = load_checkpoint(path, self.classifier, self.optimizer, identity=self.identity)
+        vars(self.position).update(vars(position), seconds=seconds)
+
+    def seed(self, *what: int | str) -> None:
+        """Seed torch's global generator for one use of it."""
+        device = self.job.device
+        torch.manual_seed(derive_seed(device.training.seed, device.name, *what))
+
+    def validate(self) -> dict[str, int]:
+        self.seed(self.position.epoch, self.position.step, "evaluation")
+        self.method.before_evaluation(final=False)
+        return asdict(evaluate(self.classifier, self.images.validation))
+
+    def _write(self, path: Path) -> None:
         save_checkpoint(
-            path, self.classifier, self.optimizer, self.position, identity=self.identity
+            path,
+            self.classifier,
+            self.optimizer,
+            self.position,
+            identity=self.identity,
+            method=self.method.state(),
         )
 
 
@@ -109,28 +135,32 @@ def _begin(job: FitJob, images: ImageData) -> _Fit:
     device = job.device
     classifier = new_classifier(device, job.data, images.mean, images.std)
     classifier.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(device.training, classifier.parameters())
+    method = METHODS[device.training.method](device, images, classifier)
+    torch.manual_seed(derive_seed(device.training.seed, device.name, "begin"))
+    method.begin()
+    optimizer = build_optimizer(device.training, method.parameter_groups())
     identity = _identity(job, images)
     path = job.run.checkpoint(device.name)
     position = Position()
     if path.exists():
-        position = load_checkpoint(path, classifier, optimizer, identity=identity)
-    tensors = None if device.encoding is None else encoding_tensors(device.encoding)
-    return _Fit(job, images, classifier, optimizer, tensors, position, identity)
+        position, state = load_checkpoint(path, classifier, optimizer, identity=identity)
+        method.load_state(state)
+    return _Fit(job, images, classifier, optimizer, method, position, identity)
 
 
 def _train(fit: _Fit, progress: ProgressReporter) -> None:
     device, spec, position = fit.job.device, fit.job.device.training, fit.position
     saved = time.monotonic()
-    for epoch in range(position.epoch, spec.epochs):
+    while position.epoch < spec.epochs:
+        epoch = position.epoch
         order = epoch_order(len(fit.images.train), spec.batch_size, spec.seed, device.name, epoch)
         total = spec.epochs * len(order)
+        fit.save_epoch_start()
         fit.classifier.train()
         for step in range(position.step, len(order)):
             started = time.perf_counter()
             done = epoch * len(order) + step
-            _set_rate(fit.optimizer, learning_rate(spec, done, total))
-            position.loss_sum += _step(fit, order[step], epoch, step)
+            position.loss_sum += _step(fit, order[step], done, total)
             position.step = step + 1
             position.seconds += time.perf_counter() - started
             _validate_inside(fit, step + 1, len(order))
@@ -142,25 +172,28 @@ def _train(fit: _Fit, progress: ProgressReporter) -> None:
         _end_epoch(fit, order.numel(), len(order))
         fit.save()
         saved = time.monotonic()
-        progress((epoch + 1) * len(order), total, _words(position, spec.epochs))
+        progress(position.epoch * len(order), total, _words(position, spec.epochs))
 
 
-def _step(fit: _Fit, indices: torch.Tensor, epoch: int, step: int) -> float:
+def _step(fit: _Fit, indices: torch.Tensor, done: int, total: int) -> float:
     """One optimiser step; returns the batch's loss."""
-    device, spec, classifier = fit.job.device, fit.job.device.training, fit.classifier
+    device, spec, position = fit.job.device, fit.job.device.training, fit.position
+    epoch, step = position.epoch, position.step
     keys = (spec.seed, device.name, epoch, step)
-    torch.manual_seed(derive_seed(*keys, "dropout"))
     x, y = training_batch(fit.images.train, indices, *keys, shift=spec.shift, mirror=spec.mirror)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
-        raw = classifier.raw(x)
-    loss = batch_loss(classifier, raw, y, fit.tensors, loss=spec.loss, margin=spec.margin)
+    rate = fit.method.learning_rate(done, total)
+    for group in fit.optimizer.param_groups:
+        group["lr"] = rate
+    fit.seed(epoch, step, "dropout")
+    loss = fit.method.loss(Batch(x, y, done, total, epoch))
     value = loss.item()
     if not math.isfinite(value):
         raise _diverged(device, f"loss is {value} in epoch {epoch + 1}, step {step + 1}")
     fit.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if spec.gradient_clip is not None:
-        torch.nn.utils.clip_grad_norm_(classifier.parameters(), spec.gradient_clip)
+        trained = [value for group in fit.optimizer.param_groups for value in group["params"]]
+        torch.nn.utils.clip_grad_norm_(trained, spec.gradient_clip)
     fit.optimizer.step()
     return value
 
@@ -169,31 +202,37 @@ def _validate_inside(fit: _Fit, steps: int, whole: int) -> None:
     """Validate inside an epoch, where the profile asks for it; the end of the epoch does anyway."""
     every = fit.job.device.training.validate_every
     if every is not None and steps % every == 0 and steps < whole:
-        tally = evaluate(fit.classifier, fit.images.validation)
-        fit.position.curve.append({"step": steps, "steps": whole, "validation": asdict(tally)})
+        point = {"step": steps, "steps": whole, "validation": fit.validate()}
+        fit.position.curve.append(point)
 
 
 def _end_epoch(fit: _Fit, images: int, steps: int) -> None:
-    """Validate, append to the metrics and move the position to the next epoch."""
+    """Validate, append to the metrics and move the position on, or back to the epoch's start."""
     device, position = fit.job.device, fit.position
-    loss = position.loss_sum / steps
-    history = position.history
-    if history and loss > DIVERGED * history[0]["loss"]:
-        raise _diverged(device, f"loss grew to {loss:.3g} in epoch {position.epoch + 1}")
+    loss, epoch = position.loss_sum / steps, position.epoch
+    history, limit = position.history, fit.method.growth_limit
+    if history and limit is not None and loss > limit * history[0]["loss"]:
+        raise _diverged(device, f"loss grew to {loss:.3g} in epoch {epoch + 1}")
     if not all(bool(value.isfinite().all()) for value in fit.classifier.parameters()):
-        raise _diverged(device, f"weights are not finite after epoch {position.epoch + 1}")
-    tally = evaluate(fit.classifier, fit.images.validation)
-    trained = (position.epoch + 1) * images
+        raise _diverged(device, f"weights are not finite after epoch {epoch + 1}")
+    started = time.perf_counter()
+    fit.seed(epoch, "end")
+    verdict = fit.method.end_epoch(epoch)
+    position.seconds += time.perf_counter() - started
+    if not verdict.keep:
+        fit.roll_back()
+        return
     history.append(
         {
-            "epoch": position.epoch + 1,
+            "epoch": epoch + 1,
             "loss": loss,
-            "validation": asdict(tally),
-            "images_per_second": round(trained / position.seconds),
+            "validation": fit.validate(),
+            "images_per_second": round((epoch + 1) * images / position.seconds),
             **({"curve": position.curve} if position.curve else {}),
+            **verdict.metrics,
         }
     )
-    position.epoch, position.step = position.epoch + 1, 0
+    position.epoch, position.step = epoch + 1, 0
     position.loss_sum, position.curve = 0.0, []
     lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in history)
     write_text(fit.job.run.metrics(device.name), lines)
@@ -202,6 +241,8 @@ def _end_epoch(fit: _Fit, images: int, steps: int) -> None:
 def _finish(fit: _Fit) -> dict[str, Any]:
     """Score the test set, write the weights and, last of all, the result that says complete."""
     job, name = fit.job, fit.job.device.name
+    fit.seed("finish")
+    fit.method.before_evaluation(final=True)
     _settle(fit)
     weights = weights_bytes(fit.classifier)
     result = {
@@ -222,6 +263,7 @@ def _finish(fit: _Fit) -> dict[str, Any]:
     write_bytes(job.run.model(name), weights)
     write_json(job.run.result(name), result)
     job.run.checkpoint(name).unlink(missing_ok=True)
+    job.run.epoch_start(name).unlink(missing_ok=True)
     return result
 
 
@@ -240,11 +282,6 @@ def _identity(job: FitJob, images: ImageData) -> str:
         "images": images.provenance["sha256"],
     }
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode("utf-8")).hexdigest()
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def _words(position: Position, epochs: int) -> str:

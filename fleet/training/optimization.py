@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ WARM_UP = 0.3
 
 
 def build_optimizer(
-    spec: TrainingSpec, parameters: Iterable[nn.Parameter]
+    spec: TrainingSpec, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 ) -> torch.optim.Optimizer:
     """Build the optimiser that ``spec`` names.
 

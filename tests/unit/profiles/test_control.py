@@ -34,6 +34,13 @@ def test_a_family_has_one_control_of_its_backbone_and_recipe(tmp_path: Path) -> 
     assert FamilySpec.from_dict(family.to_dict()) == family
 
 
+def test_the_control_of_a_defended_device_is_trained_undefended(tmp_path: Path) -> None:
+    (device,) = load(tmp_path, HEAD + ONE).devices
+    recipe = replace(device.training, method="certified", epochs=7)  # type: ignore[arg-type]
+    (control,) = derive_controls([replace(device, training=recipe)])
+    assert control.training == replace(device.training, method="standard", epochs=7)
+
+
 def test_devices_of_one_backbone_share_a_control_and_others_have_their_own(tmp_path: Path) -> None:
     text = (
         "defaults: {encoding: {alpha: 4, beta: 16}, allow_equivalent: true}\n"

@@ -77,6 +77,7 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
                     "start": "range",
                     "dropout": 0.5,
                     "validate_every": None,
+                    "method": "standard",
                 },
                 "drawn": [],
             }
@@ -275,6 +276,16 @@ def test_digest_ignores_where_the_data_lies_and_nothing_else(directory: Path) ->
     assert load(directory, text.replace("images", "copy")).digest() == first.digest()
     for old, new in [("beta: 16", "beta: 15"), ("name: a", "name: b"), ("mnist", "fashion-mnist")]:
         assert load(directory, text.replace(old, new)).digest() != first.digest()
+
+
+def test_the_digest_is_that_of_the_first_version_but_for_what_came_later(directory: Path) -> None:
+    text = HEAD + "devices: [{name: a, encoding: {alpha: 4, beta: 16}}]\n"
+    family = load(directory, text)
+    assert family.digest() == "0f3e4f13a612913f5061d1d0f450a3852094183b729de100b2f1b9a56a365cae"
+    assert load(directory, text + "defaults: {training: {method: standard}}\n") == family
+    recipe = replace(family.devices[0].training, method="certified")  # type: ignore[arg-type]
+    defended = replace(family, devices=(replace(family.devices[0], training=recipe),))
+    assert defended.digest() != family.digest()
 
 
 def test_a_device_is_found_by_name(directory: Path) -> None:

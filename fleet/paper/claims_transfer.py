@@ -1,4 +1,7 @@
-"""Claims about Figure 3: larger alpha and beta, transfer between encodings, asymmetry."""
+"""Claims about Figure 3: larger alpha and beta, transfer between encodings, asymmetry.
+
+A figure on a stand-in is evidence and decides nothing, as with the tables.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ def larger(matrices: Sequence[Figure3]) -> Claim:
     By both counts: a wider gap turns wrong classes into None, which *flip* takes for robustness,
     and a narrower interval turns right ones into None, which *evade* takes for its lack.
     """
-    honest = [trend for found in matrices for trend in _trends(found, "adaptive")]
-    masked = [trend for found in matrices for trend in _trends(found, "paper")]
+    honest = [trend for found in _deciding(matrices) for trend in _trends(found, "adaptive")]
+    masked = [trend for found in _deciding(matrices) for trend in _trends(found, "paper")]
     directions = {trend.direction for trend in honest}
     verdict: ClaimVerdict = "not measured"
     if directions == {"falls"}:
@@ -43,14 +46,15 @@ def larger(matrices: Sequence[Figure3]) -> Claim:
         ),
         rule="holds if the adaptive evade and flip rates, white-box and onto victims, all fall "
         "with alpha and with beta (permutation test over networks, p <= 0.05); does not hold if "
-        "one of them rises, or none falls; undecided if some fall and the others show no trend",
+        "one of them rises, or none falls; undecided if some fall and the others show no trend; "
+        "a stand-in decides nothing",
         command=COMMAND,
     )
 
 
 def hard(matrices: Sequence[Figure3]) -> Claim:
     """Judge "adversarial examples hardly transfer between different alpha and beta"."""
-    contrasts = [c for found in matrices for c in _contrasts(found, "adaptive")]
+    contrasts = [c for found in _deciding(matrices) for c in _contrasts(found, "adaptive")]
     evidence = []
     for found in matrices:
         evidence += [
@@ -77,7 +81,7 @@ def hard(matrices: Sequence[Figure3]) -> Claim:
         evidence=tuple(evidence),
         rule="holds if adaptive transfer between networks of different beta/(alpha+beta) is lower "
         "than between networks of one encoding, which differ in their seed alone (permutation "
-        "test over networks, p <= 0.05)",
+        "test over networks, p <= 0.05); a stand-in decides nothing",
         command=COMMAND,
     )
 
@@ -89,7 +93,7 @@ def asymmetric(matrices: Sequence[Figure3]) -> Claim:
         for entry in found.asymmetries:
             if (entry.protocol, entry.kind) != ("adaptive", "evade") or entry.relation is None:
                 continue
-            if entry.relation == "different":
+            if entry.relation == "different" and found.same_data:
                 beyond.append(entry.beyond_sampling)
             evidence.append(
                 f"{found.title}, eps {entry.eps:g}, {entry.relation} encoding: mean gap "
@@ -114,9 +118,14 @@ def asymmetric(matrices: Sequence[Figure3]) -> Claim:
         verdict=verdict,
         evidence=tuple(evidence),
         rule="holds if pairs of different encodings are less symmetric than the sampling of images "
-        "explains; pairs of one encoding say whether that is due to the encoding",
+        "explains; pairs of one encoding say whether that is due to the encoding; a "
+        "stand-in decides nothing",
         command=COMMAND,
     )
+
+
+def _deciding(matrices: Sequence[Figure3]) -> list[Figure3]:
+    return [found for found in matrices if found.same_data]
 
 
 def _trends(found: Figure3, protocol: Protocol) -> Iterator[Trend]:

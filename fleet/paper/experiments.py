@@ -100,6 +100,7 @@ class MatrixExperiment(Scale):
         profile: Of the family.
         eps: Linf radii in pixel units.
         own_data: Whether the images are not part of the project.
+        same_data: Whether these are images of the paper, though its Figure 3 shows ImageNet alone.
     """
 
     name: str
@@ -107,6 +108,7 @@ class MatrixExperiment(Scale):
     profile: str
     eps: tuple[float, ...]
     own_data: bool = False
+    same_data: bool = True
 
     def quick(self) -> Self:
         """The same, small, at the largest eps alone."""
@@ -179,4 +181,5 @@ FIGURE3_STAND_IN = MatrixExperiment(
     images=40,
     batch_size=40,
     own_data=True,
+    same_data=False,
 )

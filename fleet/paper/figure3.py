@@ -37,12 +37,13 @@ from fleet.paper.permutation import DRAWS, MOST_ARRANGEMENTS, arrange
 PROTOCOLS: tuple[Protocol, ...] = ("adaptive", "paper")
 
 
-def summarise(audit: TransferAudit, *, title: str) -> Figure3:
+def summarise(audit: TransferAudit, *, title: str, same_data: bool = True) -> Figure3:
     """Make Figure 3 of a transfer audit.
 
     Args:
         audit: Of interval devices that differ in alpha, beta and seed alone.
         title: What was run on what.
+        same_data: Whether these are images of the paper.
 
     Raises:
         AuditError: The devices differ in more, or none decodes an image.
@@ -62,6 +63,7 @@ def summarise(audit: TransferAudit, *, title: str) -> Figure3:
         title=title,
         run=audit.run,
         created=audit.created,
+        same_data=same_data,
         images=networks[0].network.images,
         eps=audit.eps,
         networks=tuple(coded.network for coded in networks),

@@ -23,7 +23,7 @@ from fleet.paper.figure3_statistics import (
 )
 from fleet.paper.permutation import LEVEL
 
-SCHEMA = "fleet.reproduction.figure3/1"
+SCHEMA = "fleet.reproduction.figure3/2"
 
 FOUR_OF_FIVE = 1.43
 """Effect, in half-widths of the 95 % interval, that is found in four experiments of five: (1.960 +
@@ -127,6 +127,7 @@ class Figure3(Stored, schema=SCHEMA):
         title: What was run on what.
         run: Name of the audited run.
         created: ISO 8601 UTC time of the audit.
+        same_data: Whether these are images of the paper; a stand-in decides no claim.
         images: Audited images.
         eps: The radii audited, ascending, pixel units.
         networks: In the order of the audit; without any that decodes no image correctly.
@@ -144,6 +145,7 @@ class Figure3(Stored, schema=SCHEMA):
     title: str
     run: str
     created: str
+    same_data: bool
     images: int
     eps: tuple[float, ...]
     networks: tuple[Network, ...]

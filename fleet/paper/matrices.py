@@ -36,4 +36,5 @@ def reproduce_figure3(experiment: MatrixExperiment, workspace: Workspace) -> Fig
             on_event=on_event,
         )
     audit.save(run.audit("transfer") / "audit.json")
-    return summarise(audit, title=scale.title)
+    same_data = scale.same_data and not workspace.quick
+    return summarise(audit, title=scale.title, same_data=same_data)

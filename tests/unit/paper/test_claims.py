@@ -73,6 +73,19 @@ def test_a_stand_in_is_shown_and_decides_nothing() -> None:
         assert any(line.startswith("A stand-in") for line in both.evidence)
 
 
+def test_a_stand_in_decides_no_claim_about_figure_3_either() -> None:
+    for judge, rate in (
+        (larger, lambda i, j: 0.9 - 0.01 * GRID[j][0] - 0.004 * GRID[j][1] - 0.0001 * j),
+        (hard, lambda i, j: 0.8 if SHARES[i] == SHARES[j] else 0.2),
+        (asymmetric, lambda i, j: 0.8 if i < j else 0.2),
+    ):
+        real = matrices(audit(rate), title="Digits")
+        weak = matrices(audit(lambda i, j: 0.5), title="A stand-in", same_data=False)
+        assert judge([real]).verdict == judge([real, weak]).verdict == "holds"
+        assert judge([weak]).verdict == "not measured"
+        assert any(line.startswith("A stand-in") for line in judge([real, weak]).evidence)
+
+
 @pytest.mark.parametrize(
     ("found", "verdict"), [(64, "does not hold"), (0, "holds"), (30, "undecided")]
 )

@@ -1,11 +1,22 @@
-"""Intervals of proportions."""
+"""Means and intervals of proportions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""
+
+
+def mean_rate(rates: Iterable[float | None]) -> float | None:
+    """Mean of rates, each counted once; None, a rate over no example, is left out.
+
+    Returns:
+        In the range of the rates, or None if there are none.
+    """
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) / len(known) if known else None
 
 
 def wilson_interval(successes: int, n: int, z: float = Z95) -> tuple[float, float]:

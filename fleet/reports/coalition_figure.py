@@ -9,6 +9,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from fleet.audit.coalition.result import CoalitionAudit, CurvePoint
+from fleet.audit.statistics import mean_rate
 from fleet.reports import drawing
 from fleet.reports.flags import flag
 from fleet.reports.palette import ADAPTIVE, ALARM, GREEDY, INK, NOISE
@@ -24,9 +25,8 @@ def draw(audit: CoalitionAudit) -> Figure:
     )
     count = len(audit.fleet)
     title = "Coalition: what several captured devices give against the rest"
-    single = [attack for attack in audit.attacks if attack != "worst"] or ["worst"]
-    note = f"{'Worst case over' if len(single) > 1 else 'Attack:'} {', '.join(single)}"
-    drawing.head(figure, title, [drawing.drawable(f"{note}. Fleet of {count}.", 90)])
+    note = f"Attack: {_attack(audit)}. Fleet of {count}."
+    drawing.head(figure, title, [drawing.drawable(note, 110)])
     drawing.legend(figure, _legend(), 0.7, columns=2)
     flagged = flag(audit)
     if flagged:
@@ -43,9 +43,18 @@ def draw(audit: CoalitionAudit) -> Figure:
     return figure
 
 
+def _attack(audit: CoalitionAudit) -> str:
+    """The attack whose curve is drawn, and what it picks from if there are several."""
+    *others, drawn = audit.attacks
+    choice = f": for each image the best on the owned devices of {', '.join(others)}"
+    return drawn + choice if others else drawn
+
+
 def _panel(axes: Axes, audit: CoalitionAudit, eps: float) -> None:
     attack = audit.headline
-    axes.axhspan(0, _mean_noise(audit, eps), color=NOISE, alpha=0.55, lw=0)
+    noise = mean_rate(audit.noise_floor(v, eps).outcome.rate("evade") for v in audit.fleet)
+    if noise is not None:
+        axes.axhspan(0, noise, color=NOISE, alpha=0.55, lw=0)
     axes.axhline(0.5, color=INK, lw=0.8, ls=":")
     for choice, color, style, marker in (
         ("random", ADAPTIVE, "-", "o"),
@@ -76,12 +85,6 @@ def _line(axes: Axes, points: list[CurvePoint], color: str, style: str, marker: 
     axes.vlines(sizes, lows, highs, color=color, lw=1)
     shares = [point.share for point in points]
     axes.plot(sizes, shares, color=color, ls=style, marker=marker, ms=4, lw=1.6)
-
-
-def _mean_noise(audit: CoalitionAudit, eps: float) -> float:
-    rates = [audit.noise_floor(victim, eps).outcome.rate("evade") for victim in audit.fleet]
-    known = [rate for rate in rates if rate is not None]
-    return sum(known) / len(known) if known else 0.0
 
 
 def _legend() -> list[Line2D | Patch]:

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from fleet.audit.result import Outcome, Protocol
+from fleet.audit.statistics import mean_rate
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import drawing
 from fleet.reports.findings import Kind
@@ -79,8 +80,8 @@ def _line(
 
 
 def _mean(outcomes: Sequence[Outcome], kind: Kind) -> float:
-    rates = [rate for outcome in outcomes if (rate := outcome.rate(kind)) is not None]
-    return sum(rates) / len(rates) if rates else float("nan")
+    rate = mean_rate(outcome.rate(kind) for outcome in outcomes)
+    return float("nan") if rate is None else rate
 
 
 def _bounds(outcomes: Sequence[Outcome], kind: Kind) -> tuple[float, float]:

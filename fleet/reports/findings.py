@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fleet.audit.result import AuditedDevice, Cell, Matrix, Protocol, TransferAudit
+from fleet.audit.statistics import mean_rate
 from fleet.reports.flags import PROTOCOLS, Flag, checks_with, flag, verdict
 from fleet.reports.wording import format_eps, format_interval, format_range, format_rate, visible
 
@@ -131,10 +132,10 @@ def find(audit: TransferAudit, matrix: Matrix, kind: Kind = "evade") -> Finding:
         attack=matrix.attack,
         eps=matrix.eps,
         worst=worst,
-        mean=_mean(fleet_cells(audit, matrix), kind),
+        mean=mean_rate(cell.outcome.rate(kind) for cell in fleet_cells(audit, matrix)),
         white_box=_extent((c for c in diagonal if c.victim not in outside), kind),
         noise=None if worst is None else _noise(audit, worst, matrix.eps, kind),
-        nobody=_mean(nobody_cells(audit, matrix), kind),
+        nobody=mean_rate(cell.outcome.rate(kind) for cell in nobody_cells(audit, matrix)),
         baseline=_extent((c for c in diagonal if c.victim in outside), kind),
     )
 
@@ -186,15 +187,6 @@ def _noise(audit: TransferAudit, cell: Cell, eps: float, kind: Kind) -> float | 
     return audit.noise_floor(cell.victim, eps).outcome.rate(kind)
 
 
-def _mean(cells: Iterable[Cell], kind: Kind) -> float | None:
-    rates = _rates(cells, kind)
-    return sum(rates) / len(rates) if rates else None
-
-
 def _extent(cells: Iterable[Cell], kind: Kind) -> tuple[float, float] | None:
-    rates = _rates(cells, kind)
+    rates = [rate for cell in cells if (rate := cell.outcome.rate(kind)) is not None]
     return (min(rates), max(rates)) if rates else None
-
-
-def _rates(cells: Iterable[Cell], kind: Kind) -> list[float]:
-    return [rate for cell in cells if (rate := cell.outcome.rate(kind)) is not None]

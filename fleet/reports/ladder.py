@@ -13,7 +13,7 @@ from typing import TypeGuard, TypeVar
 from fleet.audit.coalition.result import CoalitionAudit
 from fleet.audit.query.result import QueryAudit
 from fleet.audit.result import Cell, Outcome, TransferAudit
-from fleet.audit.statistics import wilson_interval
+from fleet.audit.statistics import mean_rate, wilson_interval
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports.findings import fleet_cells, nobody_cells
 from fleet.reports.flags import Flag, audited_protocols, flag
@@ -226,10 +226,10 @@ def _rung(
     flagged: Flag | None,
 ) -> Rung:
     rated = [(where, o, rate) for where, o in outcomes if (rate := o.rate("evade")) is not None]
-    if not rated:
+    mean = mean_rate(outcome.rate("evade") for _, outcome in outcomes)
+    if mean is None:
         return Rung(level, words, None, gap="no image is decoded correctly")
-    mean = sum(rate for _, _, rate in rated) / len(rated)
-    flip = sum(o.flip / o.n for _, o, _ in rated) / len(rated)
+    flip = mean_rate(outcome.rate("flip") for _, outcome in outcomes)
     n = min(outcome.n for _, outcome, _ in rated)
     where, outcome, rate = max(rated, key=lambda found: found[2])
     worst = Extreme(rate, outcome.interval("evade"), where)

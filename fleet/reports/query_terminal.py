@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.audit.query.result import QueryAudit, QueryCurve, QueryMethod
+from fleet.audit.statistics import mean_rate
 from fleet.reports.flags import checks_with, verdict
 from fleet.reports.terminal import checks_table, verdict_style
 from fleet.reports.wording import (
@@ -116,5 +117,5 @@ def _line(audit: QueryAudit, eps: float, method: QueryMethod) -> str:
     words = "queries in total" if curves[0].counted == "total" else "queries on each image"
     return (
         f"{method}, eps {format_eps(eps)}, {spent} {words}: evade mean "
-        f"{format_rate(sum(known) / len(known))}, worst {format_rate(max(known))}"
+        f"{format_rate(mean_rate(rates))}, worst {format_rate(max(known))}"
     )

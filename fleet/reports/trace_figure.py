@@ -32,7 +32,7 @@ def draw(audit: TraceAudit) -> Figure:
     figure = Figure(figsize=(max(width, 6.6), height))
     notes = [
         "Left: device that is named (column) for images made on each device (row), single "
-        "images, best score.",
+        "images, combined score.",
         "Right: share that names its source, 95 % intervals; dashed: guessing.",
     ]
     drawing.head(figure, "Trace: on which device were the images made?", notes)
@@ -45,18 +45,12 @@ def draw(audit: TraceAudit) -> Figure:
         low = height - top - number * line - side - 0.3
         box = (named / width, low / height, side / width, side / height)
         matrix = figure.add_axes(box)
-        _confusion(matrix, best_single(audit, eps), names, eps)
+        _confusion(matrix, audit.rate(eps, "combined"), names, eps)
         left = (named + side + 1.1) / width
         tall = min(side, 3.0)
         dots = figure.add_axes((left, (low + side - tall) / height, 3.2 / width, tall / height))
         _dots(dots, [rate for rate in audit.rates if rate.eps == eps])
     return figure
-
-
-def best_single(audit: TraceAudit, eps: float) -> TraceRate:
-    """The score that names the source of single images most often, naive attacker."""
-    single = [r for r in audit.rates if (r.eps, r.evidence, r.attacker) == (eps, 1, "naive")]
-    return max(single, key=lambda rate: rate.top1 or 0.0)
 
 
 def _confusion(axes: Axes, rate: TraceRate, names: list[str], eps: float) -> None:

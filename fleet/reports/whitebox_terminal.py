@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.audit.result import AuditedDevice, Outcome, Protocol
+from fleet.audit.statistics import mean_rate
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports.flags import audited_protocols, checks_with, flag, verdict
 from fleet.reports.orders import control_mark
@@ -113,7 +114,7 @@ def _figures(
     found = outcomes[worst]
     noise = audit.noise_floor(worst, eps).outcome.rate("evade")
     return (
-        f"evade mean {format_rate(sum(rates) / len(rates))}, worst "
+        f"evade mean {format_rate(mean_rate(rates))}, worst "
         f"{format_rate(found.rate('evade'))} (95 % {format_interval(found.interval('evade'))}, "
         f"n {found.n}, flip {format_rate(found.rate('flip'))}) on {visible(worst)}, "
         f"noise floor {format_rate(noise)}"

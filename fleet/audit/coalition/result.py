@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome
+from fleet.audit.statistics import mean_rate
 from fleet.audit.stored import Stored
 
 SCHEMA = "fleet.audit.coalition/1"
@@ -80,17 +81,17 @@ class CoalitionTrial:
     @property
     def share(self) -> float:
         """Mean evade rate of the devices that are not owned."""
-        return _mean(v.outcome for v in self.victims if not v.owned)
+        return _share(v for v in self.victims if not v.owned)
 
     @property
     def owned_share(self) -> float | None:
         """Mean evade rate of the owned devices; None for size 0."""
-        return _mean(v.outcome for v in self.victims if v.owned) if self.owned else None
+        return _share(v for v in self.victims if v.owned) if self.owned else None
 
     @property
     def whole_share(self) -> float:
         """Mean evade rate of all devices, the owned ones counted."""
-        return _mean(v.outcome for v in self.victims)
+        return _share(self.victims)
 
 
 @dataclass(frozen=True)
@@ -358,9 +359,11 @@ class CoalitionAudit(Stored, schema=SCHEMA):
         raise KeyError((victim, eps))
 
 
-def _mean(outcomes: Iterable[Outcome]) -> float:
-    rates = [outcome.evade / outcome.n for outcome in outcomes]
-    return sum(rates) / len(rates)
+def _share(victims: Iterable[VictimOutcome]) -> float:
+    share = mean_rate(victim.outcome.rate("evade") for victim in victims)
+    if share is None:
+        raise ValueError("no victim decodes an image correctly")
+    return share
 
 
 def _require_devices(audit: CoalitionAudit) -> None:
@@ -400,7 +403,7 @@ def _require_point(audit: CoalitionAudit, point: CurvePoint) -> None:
     if point.owned_share is not None:
         pairs.append((point.owned_share, [trial.owned_share or 0.0 for trial in trials]))
     for stored, parts in pairs:
-        if not math.isclose(stored, sum(parts) / len(parts), abs_tol=_SAME):
+        if not math.isclose(stored, mean_rate(parts) or 0.0, abs_tol=_SAME):
             raise ValueError(f"{stored} is not the mean of the trials of {where}")
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -52,6 +53,23 @@ class Outcome:
     def interval(self, kind: Literal["flip", "reject", "evade"]) -> tuple[float, float]:
         """Wilson 95 % interval of :meth:`rate`; (0, 1) when ``n`` is 0."""
         return wilson_interval(getattr(self, kind), self.n)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What one attack reached, for a gate to judge.
+
+    Attributes:
+        eps: Radius in pixel units.
+        rate: Adaptive evade rate, [0, 1]; None where nothing was measured.
+        words: Where, for example ``from cam-01 to cam-02``.
+        victim: Who was attacked, for the message if nothing was measured.
+    """
+
+    eps: float
+    rate: float | None
+    words: str
+    victim: str
 
 
 @dataclass(frozen=True)
@@ -241,6 +259,15 @@ class TransferAudit(Stored, schema=SCHEMA):
             if floor.victim == victim and floor.eps == eps:
                 return floor
         raise KeyError((victim, eps))
+
+    def reached(self) -> Iterator[Reached]:
+        """The adaptive worst case from each other network to each device, for gates."""
+        shipped = {device.name for device in self.devices if device.role == "device"}
+        for eps in self.eps:
+            for cell in self.matrix("adaptive", eps).cells:
+                if cell.surrogate != cell.victim and cell.victim in shipped:
+                    words = f"from {cell.surrogate} to {cell.victim}"
+                    yield Reached(eps, cell.outcome.rate("evade"), words, cell.victim)
 
     def require_whole(self) -> None:
         """Raise ``KeyError`` or ``ValueError`` unless every figure that a report shows is there."""

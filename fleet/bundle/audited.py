@@ -28,8 +28,9 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
         weights_sha256: Digest of the weights that are about to be packaged.
 
     Returns:
-        The adaptive worst case at each eps, or None if there is no audit, it left the device out,
-        or it measured eps in L2, which the manifest has no field for.
+        The adaptive worst case at each eps, or None if there is no audit, it left the device out
+        or measured nothing on it (no image decoded correctly, no other network to attack it), or
+        it measured eps in L2, which the manifest has no field for.
 
     Raises:
         CheckpointError: The file is damaged, or the audit is about other weights.
@@ -46,6 +47,7 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
             for matrix in sorted(audit["matrices"], key=lambda matrix: float(matrix["eps"]))
             if (matrix["protocol"], matrix["attack"]) == ("adaptive", "worst")
         ]
+        split = audit.get("settings", {}).get("split")
         failed = sum(check["verdict"] == "fail" for check in audit["checks"])
         digest = findings_digest(audit)
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
@@ -61,7 +63,7 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
             hint="`fleet audit transfer` audits the present ones",
         )
     present = tuple(row for row in rows if row is not None)
-    return AuditSummary(digest, failed, present)
+    return AuditSummary(digest, failed, present, split) if present else None
 
 
 def findings_digest(audit: dict[str, Any]) -> str:

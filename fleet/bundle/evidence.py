@@ -78,13 +78,15 @@ class AuditSummary(Section):
     Attributes:
         sha256: Digest of what was found (:func:`fleet.bundle.audited.findings_digest`).
         failed_checks: Reliability checks that failed; with any, the rates are lower bounds.
-        rows: One for each eps, ascending.
+        rows: One for each eps, ascending; at least one.
+        split: Which images: ``test`` or ``validation``; None in bundles that do not say.
         extra: Unknown fields.
     """
 
     sha256: str
     failed_checks: int
     rows: tuple[AuditRow, ...]
+    split: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -94,6 +96,7 @@ class AuditSummary(Section):
             sha256=fields.text("sha256", SHA256),
             failed_checks=fields.integer("failed_checks", 0, 10_000),
             rows=tuple(AuditRow.read(row) for row in fields.objects("rows")),
+            split=fields.optional_text("split") if "split" in fields.rest else None,
             extra=fields.rest,
         )
 

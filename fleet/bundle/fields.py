@@ -43,7 +43,7 @@ class Fields:
             raise self.error(key, f"is {value!r}, which does not have the form of a {key}")
         return str(value)
 
-    def optional_text(self, key: str, pattern: re.Pattern[str]) -> str | None:
+    def optional_text(self, key: str, pattern: re.Pattern[str] | None = None) -> str | None:
         """Take a text or null."""
         if key in self.rest and self.rest[key] is None:
             del self.rest[key]

@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
+from fleet.audit import checks
+from fleet.audit.checks import Flag
 from fleet.audit.result import Check, Checked, Protocol, TransferAudit, Verdict
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports.kinds import Audit
 from fleet.reports.wording import visible
 
+__all__ = [
+    "PROTOCOLS",
+    "Flag",
+    "audited_protocols",
+    "checks_with",
+    "flag",
+    "verdict",
+    "worst_level",
+]
+
 PROTOCOLS: tuple[Protocol, ...] = ("adaptive", "paper")
 """In the order of every report: the protocol that can be believed comes first."""
-
-MASKING = frozenset(
-    {"M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M10", "M13", "M16", "BT", "Q1"},
-)
-"""Checks whose failure means that the attack was blind or lost what it had found, not that the
-device is robust."""
-
-
-@dataclass(frozen=True)
-class Flag:
-    """Why figures must not be read as safety.
-
-    Attributes:
-        word: ``masked`` when a check of :data:`MASKING` failed, else ``unreliable``.
-        ids: The failed checks, each once.
-    """
-
-    word: Literal["masked", "unreliable"]
-    ids: tuple[str, ...]
-
-    @property
-    def short(self) -> str:
-        """The flag as it stands beside a figure, for example ``MASKED: M1, M8``."""
-        return f"{self.word.upper()}: {', '.join(self.ids)}"
-
-    @property
-    def sentence(self) -> str:
-        """The flag in words."""
-        return f"{self.short} failed; a low rate here is no evidence of safety"
 
 
 def checks_with(audit: Checked, *verdicts: Verdict) -> list[Check]:
@@ -50,22 +32,9 @@ def checks_with(audit: Checked, *verdicts: Verdict) -> list[Check]:
 
 
 def flag(audit: Checked, protocol: Protocol | None = None) -> Flag | None:
-    """The flag that figures carry, or None.
-
-    A check whose subject begins with a protocol's name speaks of that protocol alone; any other
-    failed check speaks of both.
-
-    Args:
-        audit: Where the figures stand.
-        protocol: Whose figures; None where the audit knows no protocols.
-    """
-    failed = [
-        check for check in checks_with(audit, "fail") if protocol is None or check.about(protocol)
-    ]
-    if not failed:
-        return None
-    ids = tuple(dict.fromkeys(visible(check.id) for check in failed))
-    return Flag("masked" if MASKING.intersection(ids) else "unreliable", ids)
+    """The flag that figures carry (:func:`fleet.audit.checks.flag`), its ids made printable."""
+    found = checks.flag(audit, protocol)
+    return found and replace(found, ids=tuple(map(visible, found.ids)))
 
 
 def audited_protocols(audit: Audit) -> tuple[Protocol, ...]:
@@ -106,7 +75,9 @@ def _failed(audit: Audit, count: str) -> tuple[Verdict, str]:
     audited = audited_protocols(audit)
     if not audited:
         found = flag(audit)
-        ids = ", ".join(found.ids) if found else ""
+        if found is None:
+            return "fail", f"{count} They find fault with the fleet, not with these figures."
+        ids = ", ".join(found.ids)
         return "fail", f"{count} With {ids} failed, a low rate is no evidence of safety."
     flags = {protocol: flag(audit, protocol) for protocol in PROTOCOLS}
     words = " and ".join(f"{protocol} protocol ({f.word})" for protocol, f in flags.items() if f)

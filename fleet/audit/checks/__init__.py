@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from fleet.audit.checks.accounting import constraints, rejects, repeatable, worst_case
 from fleet.audit.checks.comparisons import binarization, control, decode_rule, secret
+from fleet.audit.checks.flags import Flag, flag, masked
 from fleet.audit.checks.gradients import one_step, output_gradient, zero_gradient
 from fleet.audit.checks.rates import monotone, noise, transfer, two_protocols
 from fleet.audit.checks.standing import (
@@ -22,9 +23,9 @@ from fleet.audit.checks.standing import (
     uniform_noise,
 )
 from fleet.audit.evidence import Evidence
-from fleet.audit.result import Check, Checked, Protocol
+from fleet.audit.result import Check
 
-__all__ = ["masked", "run_checks"]
+__all__ = ["Flag", "flag", "masked", "run_checks"]
 
 _RULES: tuple[Callable[[Evidence], Iterable[Check]], ...] = (
     zero_gradient,
@@ -53,16 +54,3 @@ _RULES: tuple[Callable[[Evidence], Iterable[Check]], ...] = (
 def run_checks(evidence: Evidence) -> tuple[Check, ...]:
     """Make every check that the evidence allows, in order of id."""
     return tuple(check for rule in _RULES for check in rule(evidence))
-
-
-def masked(audit: Checked, protocol: Protocol = "adaptive") -> bool:
-    """Whether some check says that a protocol's figures cannot be believed.
-
-    The paper's protocol is masked on nearly every interval classifier; a gate for continuous
-    integration asks about the adaptive one.
-
-    Args:
-        audit: Any result that holds checks.
-        protocol: Whose figures; checks whose subject is empty concern all.
-    """
-    return any(check.verdict == "fail" and check.about(protocol) for check in audit.checks)

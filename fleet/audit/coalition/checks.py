@@ -13,7 +13,7 @@ import numpy as np
 
 from fleet.audit.checks.verdicts import graded, percent, points
 from fleet.audit.coalition.evidence import CoalitionEvidence
-from fleet.audit.coalition.result import Choice, CoalitionAudit, CurvePoint
+from fleet.audit.coalition.result import Choice, CurvePoint
 from fleet.audit.coalition.risk import Floats
 from fleet.audit.coalition.trials import Tried
 from fleet.audit.result import Check, Verdict
@@ -24,10 +24,6 @@ FALL = 0.02
 NOISE_EXCESS = 0.005
 ALIKE = 10
 _ROUNDING = 1e-9
-
-MASKING = frozenset({"C1", "C2", "C3", "C5", "C6", "C7"})
-"""Checks whose failure means that the attack was weak or the devices unreliable, so that a low
-share is no evidence of safety. C4 finds a fleet that is smaller than it looks: no masking."""
 
 Rule = Callable[[CoalitionEvidence, Sequence[CurvePoint]], Iterable[Check]]
 
@@ -46,11 +42,6 @@ def run_coalition_checks(
         repeatable,
     )
     return tuple(check for rule in rules for check in rule(evidence, curve))
-
-
-def masked_coalition(audit: CoalitionAudit) -> bool:
-    """Whether some check says that the shares cannot be believed."""
-    return any(check.verdict == "fail" and check.id in MASKING for check in audit.checks)
 
 
 def weightings(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:

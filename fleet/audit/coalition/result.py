@@ -8,11 +8,11 @@ victim *falls* when it flips or rejects. Nothing in this module imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome
+from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome, Reached
 from fleet.audit.statistics import mean_rate
 from fleet.audit.stored import Stored
 
@@ -334,6 +334,13 @@ class CoalitionAudit(Stored, schema=SCHEMA):
             if (trial.attack, trial.eps, trial.size) == (attack, eps, size)
             and choice in trial.choices
         )
+
+    def reached(self) -> Iterator[Reached]:
+        """Shares of the other devices that coalitions bring down, for gates."""
+        for point in self.curve:
+            if point.attack == self.headline:
+                words = f"of the others by {point.size} devices ({point.choice})"
+                yield Reached(point.eps, point.share, words, "the fleet")
 
     def risks_of(self, attack: str, eps: float) -> tuple[DeviceRisk, ...]:
         """Every device's risk, in fleet order."""

@@ -5,6 +5,7 @@ Nothing in this module imports torch.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,24 @@ class Crosscheck(Stored, schema=SCHEMA):
     def failed(self) -> tuple[ToolFigure, ...]:
         """Attacks that raised an error instead of giving images."""
         return tuple(figure for figure in self.figures if figure.error)
+
+    def gaps(self, asked: Collection[str] = ()) -> list[str]:
+        """Name what was to be compared and was not.
+
+        Args:
+            asked: Names of tools that must be there.
+        """
+        absent = [tool.tool for tool in self.tools if tool.version is None and tool.tool in asked]
+        silent = dict.fromkeys(native.device for native in self.native if not native.outcome.n)
+        return [
+            *(f"nothing was compared with {tool}: it is not installed" for tool in absent),
+            *(f"nothing was compared on {name}: it decodes no image correctly" for name in silent),
+            *(
+                f"nothing was compared with {figure.tool} {figure.attack} on {figure.device} at "
+                f"eps {figure.eps:.4g}: {figure.error}"
+                for figure in self.failed
+            ),
+        ]
 
     def require_whole(self) -> None:
         """Raise ``KeyError`` unless every figure has a native one beside it."""

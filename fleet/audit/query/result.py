@@ -6,11 +6,12 @@ victim about images of his own making. Nothing in this module imports torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from fleet.audit.result import AuditedDevice, Check, Outcome
+from fleet.audit.result import AuditedDevice, Check, Outcome, Reached
 from fleet.audit.stored import Stored
 
 SCHEMA = "fleet.audit.query/1"
@@ -175,6 +176,14 @@ class QueryAudit(Stored, schema=SCHEMA):
             if (curve.victim, curve.eps, curve.method) == (victim, eps, method):
                 return curve
         raise ValueError(f"no curve of {method} on {victim} at eps {eps}")
+
+    def reached(self) -> Iterator[Reached]:
+        """What every way of asking each device reached with its largest budget, for gates."""
+        shipped = {device.name for device in self.devices if device.role == "device"}
+        for curve in self.curves:
+            if curve.victim in shipped:
+                rate = curve.last.outcome.rate("evade")
+                yield Reached(curve.eps, rate, f"by {curve.method} of {curve.victim}", curve.victim)
 
     def white_box_of(self, victim: str, eps: float) -> WhiteBox:
         """Look up one victim's white-box figures.

@@ -6,13 +6,13 @@ The stored form is ``audit.json``; tables, CSV, HTML and figures are pure functi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
 from fleet.audit.evidence import Binarization
-from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome, Protocol
+from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome, Protocol, Reached
 from fleet.audit.stored import Stored
 
 SCHEMA = "fleet.audit.whitebox/1"
@@ -168,6 +168,14 @@ class WhiteboxAudit(Stored, schema=SCHEMA):
             if found == (device, protocol, eps, attack):
                 return figure
         raise KeyError((device, protocol, eps, attack))
+
+    def reached(self) -> Iterator[Reached]:
+        """The adaptive worst case on each device, for gates."""
+        for eps in self.eps:
+            for device in self.devices:
+                if device.role == "device":
+                    rate = self.figure(device.name, "adaptive", eps).outcome.rate("evade")
+                    yield Reached(eps, rate, f"of {device.name}", device.name)
 
     def noise_floor(self, device: str, eps: float) -> NoiseFloor:
         """Look up one device's noise floor.

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.audit.gates import close
+from fleet.cli.audit.gates import judge
 from fleet.cli.audit.options import (
     EpsOption,
-    FailOn,
     FailOnOption,
     ImagesOption,
     RestartsOption,
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class JointChoice(StrEnum):
-    """How an attacker weighs the devices that he owns."""
+    """How an attacker weighs the devices that they own."""
 
     uniform = "uniform"
     reweighed = "reweighed"
@@ -142,7 +141,7 @@ def coalition(
             on_event=progress.update,
         )
     _report(found, audit, output)
-    _judge(audit, max_share, fail_on, output)
+    judge(audit, max_share, fail_on, output)
 
 
 def _listed(family: FamilySpec, settings: CoalitionSettings) -> tuple[Coalition, ...]:
@@ -165,30 +164,3 @@ def _report(run: RunDirectory, audit: CoalitionAudit, output: Output) -> None:
         output,
         then="fleet audit query",
     )
-
-
-def _judge(
-    audit: CoalitionAudit, max_share: float | None, fail_on: FailOn | None, output: Output
-) -> None:
-    from fleet.audit.coalition.checks import masked_coalition
-
-    reasons = []
-    if fail_on is FailOn.masked and masked_coalition(audit):
-        reasons.append("the shares fail a reliability check")
-    if max_share is not None:
-        reasons += _above(audit, max_share)
-    close(reasons, output)
-
-
-def _above(audit: CoalitionAudit, limit: float) -> list[str]:
-    """Name the worst point of each eps that is above ``limit``."""
-    found = []
-    for eps in audit.eps:
-        points = [p for p in audit.curve if (p.attack, p.eps) == (audit.headline, eps)]
-        worst = max(points, key=lambda point: point.share)
-        if worst.share > limit:
-            found.append(
-                f"{worst.size} devices ({worst.choice}) bring down {worst.share:.3f} of the "
-                f"others at eps {eps:.4g}, above {limit:g}"
-            )
-    return found

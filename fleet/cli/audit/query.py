@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.audit.gates import close
+from fleet.cli.audit.gates import judge
 from fleet.cli.audit.options import (
     EpsOption,
-    FailOn,
     FailOnOption,
     ImagesOption,
     MaxAsrOption,
@@ -130,7 +129,7 @@ def query(
             on_event=progress.update,
         )
     _report(found, audit, output)
-    _judge(audit, max_asr, fail_on, output)
+    judge(audit, max_asr, fail_on, output)
 
 
 def _report(run: RunDirectory, audit: QueryAudit, output: Output) -> None:
@@ -145,29 +144,3 @@ def _report(run: RunDirectory, audit: QueryAudit, output: Output) -> None:
         output,
         then="fleet audit trace",
     )
-
-
-def _judge(
-    audit: QueryAudit, max_asr: float | None, fail_on: FailOn | None, output: Output
-) -> None:
-    from fleet.audit.checks import masked
-
-    reasons = []
-    if fail_on is FailOn.masked and masked(audit):
-        reasons.append("the adaptive figures fail a reliability check")
-    if max_asr is not None:
-        reasons += _above(audit, max_asr)
-    close(reasons, output)
-
-
-def _above(audit: QueryAudit, limit: float) -> list[str]:
-    """Name the worst curve of each eps that is above ``limit``; controls are nobody's victims."""
-    shipped = {device.name for device in audit.devices if device.role == "device"}
-    found = []
-    for eps in audit.eps:
-        curves = [c for c in audit.curves if c.eps == eps and c.victim in shipped]
-        rates = [(c.last.outcome.rate("evade") or 0.0, f"{c.method} of {c.victim}") for c in curves]
-        rate, words = max(rates, default=(0.0, ""))
-        if rate > limit:
-            found.append(f"evade {rate:.3f} by {words} at eps {eps:.4g} is above {limit:g}")
-    return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.audit.gates import judge, transfer_above
+from fleet.cli.audit.gates import judge
 from fleet.cli.audit.options import (
     EpsOption,
     FailOnOption,
@@ -95,7 +95,7 @@ def transfer(
     source = None if sets_from is None else find_run(sets_from, runs)
     audit = _run(found, family, settings, images, split, source, jobs, output)
     _report(found, audit, output)
-    judge(audit, transfer_above(audit, max_asr), fail_on, output)
+    judge(audit, max_asr, fail_on, output)
 
 
 def _run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleet.cli.audit.gates import judge, whitebox_above
+from fleet.cli.audit.gates import judge
 from fleet.cli.audit.options import (
     EpsOption,
     FailOnOption,
@@ -89,7 +89,7 @@ def whitebox(
             on_event=progress.update,
         )
     _report(found, audit, output)
-    judge(audit, whitebox_above(audit, max_asr), fail_on, output)
+    judge(audit, max_asr, fail_on, output)
 
 
 def _report(run: RunDirectory, audit: WhiteboxAudit, output: Output) -> None:

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fleet.audit.checks import flag, masked
 from fleet.audit.coalition.audit import assemble
 from fleet.audit.coalition.checks import (
     clones,
     finite,
     growing,
-    masked_coalition,
     noise,
     repeatable,
     run_coalition_checks,
@@ -26,8 +26,10 @@ from fleet.audit.coalition.result import CurvePoint
 from fleet.audit.coalition.settings import CoalitionSettings, choose_coalitions
 from fleet.audit.coalition.trials import Tried
 from fleet.audit.evidence import Outcomes
+from fleet.audit.gates import refusals
 from fleet.audit.members import TransferSettings
 from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome
+from fleet.reports.flags import verdict
 
 N = 100
 FLEET = ("a", "b", "c")
@@ -92,7 +94,7 @@ def test_sound_evidence_passes_every_check() -> None:
     assert [check.id for check in checks] == ["C1", "C2", "C3", "C4", "C5", "C6", "C7"]
     assert {check.verdict for check in checks} == {"pass"}
     audit = assemble(found, label="sound", details={}, provenance={})
-    assert not masked_coalition(audit)
+    assert not masked(audit)
 
 
 @pytest.mark.parametrize(("weaker", "verdict"), [(0.02, "pass"), (0.05, "warn"), (0.2, "fail")])
@@ -107,7 +109,9 @@ def test_c2_a_joint_attack_stronger_than_white_box(more: float, verdict: str) ->
     assert verdicts(white_box, found) == [verdict]
     if verdict == "fail":
         audit = assemble(found, label="weak", details={}, provenance={})
-        assert masked_coalition(audit)
+        flagged = flag(audit)
+        assert flagged is not None
+        assert flagged.short == "MASKED: C2"
 
 
 def test_c2_needs_a_coalition_of_two() -> None:
@@ -133,7 +137,22 @@ def test_c4_clones_by_digest_or_by_decisions() -> None:
 def test_c4_is_no_masking() -> None:
     audit = assemble(evidence(digests="xyx"), label="twins", details={}, provenance={})
     assert [check.id for check in audit.checks if check.verdict == "fail"] == ["C4"]
-    assert not masked_coalition(audit)
+    assert not masked(audit)
+    assert flag(audit) is None
+    assert verdict(audit) == (
+        "fail",
+        "1 of 7 reliability checks failed. They find fault with the fleet, not with these figures.",
+    )
+
+
+def test_a_gate_judges_the_headlines_worst_share() -> None:
+    audit = assemble(evidence(), label="sound", details={}, provenance={})
+    worst = max(p.share for p in audit.curve if p.attack == audit.headline)
+    (reason,) = refusals(audit, worst - 0.01, masked=True)
+    assert reason.startswith(f"evade {worst:.3f} of the others by 2 devices (random) at eps 0.1 is")
+    assert refusals(audit, worst, masked=True) == []
+    (nothing,) = refusals(replace(audit, curve=(), trials=(), half=()), 1.0, masked=False)
+    assert nothing == "nothing was measured at eps 0.1: no device was attacked"
 
 
 def test_c4_counts_all_pairs() -> None:

@@ -169,6 +169,18 @@ def test_the_tolerance_itself_is_allowed() -> None:
     assert nobody.exceeding == ()
 
 
+def test_what_was_not_compared_is_named() -> None:
+    check = result()
+    whole = replace(check, figures=check.figures[:2])
+    assert whole.gaps() == []
+    assert check.gaps() == ["nothing was compared with art cw on a at eps 0.1: ValueError: no"]
+    dead = replace(whole, native=(NativeFigure("a", 0.1, Outcome(0, 0, 0)),))
+    assert dead.gaps() == ["nothing was compared on a: it decodes no image correctly"]
+    missing = replace(whole, tools=(ToolVersion("foolbox", "foolbox", None),))
+    assert missing.gaps() == []
+    assert missing.gaps(["foolbox"]) == ["nothing was compared with foolbox: it is not installed"]
+
+
 def test_the_file_is_read_back_whole_or_refused(tmp_path: Path) -> None:
     check = result()
     check.save(tmp_path / "audit.json")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer
 
+from fleet.audit.gates import Gated, refusals
+from fleet.audit.query.result import QueryAudit, QueryCurve, QueryPoint, WhiteBox
 from fleet.audit.result import (
     AuditedDevice,
     Cell,
@@ -18,10 +21,11 @@ from fleet.audit.result import (
     TransferAudit,
 )
 from fleet.audit.whitebox.result import Margins, WhiteboxAudit, WhiteboxFigure
-from fleet.cli.audit.gates import judge, transfer_above, whitebox_above
+from fleet.cli.audit.gates import judge
 from fleet.cli.audit.options import FailOn, NormChoice, curve_eps, default_eps, parse_radii
 from fleet.cli.output import Output
 from fleet.profiles.spec import DataSpec, FamilySpec
+from fleet.reports.flags import flag
 
 ROLES: dict[str, Role] = {"a": "device", "b": "device", "c": "control"}
 EPS = (0.1, 0.2)
@@ -75,56 +79,167 @@ def whitebox(rates: dict[str, int], *checks: Check) -> WhiteboxAudit:
     )
 
 
+def query(rates: dict[str, int | None], *checks: Check) -> QueryAudit:
+    """One way of asking each victim; None: it decodes nothing correctly."""
+    empty = Outcome(0, 0, 0)
+
+    def curve(name: str, eps: float, rate: int | None) -> QueryCurve:
+        reached = empty if rate is None else outcome(rate)
+        point = QueryPoint(10, reached)
+        return QueryCurve(name, eps, "square", "scores", "image", (), (point,), None)
+
+    return QueryAudit(
+        run="r",
+        created="",
+        devices=tuple(device for device in DEVICES if device.name in rates),
+        eps=EPS,
+        curves=tuple(curve(name, eps, rate) for name, rate in rates.items() for eps in EPS),
+        fidelity=(),
+        white_box=tuple(WhiteBox(name, eps, empty) for name in rates for eps in EPS),
+        checks=checks,
+        settings={},
+        provenance={},
+    )
+
+
+def limited(audit: Gated, limit: float | None) -> list[str]:
+    return refusals(audit, limit, masked=False)
+
+
 def test_the_worst_transfer_of_each_eps_is_named_if_it_is_above() -> None:
     audit = transfer({("a", "a"): 100, ("a", "b"): 30, ("b", "a"): 20, ("c", "b"): 25})
-    assert transfer_above(audit, 0.15) == [
+    assert limited(audit, 0.15) == [
         "evade 0.200 from a to b at eps 0.1 is above 0.15",
         "evade 0.300 from a to b at eps 0.2 is above 0.15",
     ]
-    assert transfer_above(audit, 0.2) == ["evade 0.300 from a to b at eps 0.2 is above 0.2"]
-    assert transfer_above(audit, 0.3) == [], "the diagonal is no transfer"
-    assert transfer_above(audit, None) == []
+    assert limited(audit, 0.2) == ["evade 0.300 from a to b at eps 0.2 is above 0.2"]
+    assert limited(audit, 0.3) == [], "the diagonal is no transfer"
+    assert limited(audit, None) == []
 
 
 def test_a_control_is_a_surrogate_that_counts_and_a_victim_that_does_not() -> None:
-    assert transfer_above(transfer({("a", "c"): 90}), 0.5) == []
-    assert len(transfer_above(transfer({("c", "a"): 90}), 0.5)) == 2
+    assert limited(transfer({("a", "c"): 90}), 0.5) == []
+    assert len(limited(transfer({("c", "a"): 90}), 0.5)) == 2
 
 
 def test_the_weakest_device_of_each_eps_is_named_if_it_is_above() -> None:
     audit = whitebox({"a": 40, "b": 60, "c": 100})
-    assert whitebox_above(audit, 0.5) == [
+    assert limited(audit, 0.5) == [
         "evade 0.600 of b at eps 0.1 is above 0.5",
         "evade 0.600 of b at eps 0.2 is above 0.5",
     ]
-    assert whitebox_above(audit, 0.6) == []
-    assert whitebox_above(audit, None) == []
+    assert limited(audit, 0.6) == []
+    assert limited(audit, None) == []
+
+
+def test_the_worst_way_of_asking_is_named_if_it_is_above() -> None:
+    assert limited(query({"a": 40, "b": 60, "c": 100}), 0.5) == [
+        "evade 0.600 by square of b at eps 0.1 is above 0.5",
+        "evade 0.600 by square of b at eps 0.2 is above 0.5",
+    ]
+
+
+DEAD = "nothing was measured on b: it decodes no image correctly"
+
+
+def dead_transfer(*checks: Check) -> TransferAudit:
+    """Device b decodes nothing correctly; a is never evaded."""
+    whole = transfer({}, *checks)
+    matrices = tuple(
+        replace(
+            matrix,
+            cells=tuple(
+                replace(cell, outcome=Outcome(0, 0, 0)) if cell.victim == "b" else cell
+                for cell in matrix.cells
+            ),
+        )
+        for matrix in whole.matrices
+    )
+    return replace(whole, matrices=matrices)
+
+
+def dead_whitebox(*checks: Check) -> WhiteboxAudit:
+    whole = whitebox(dict.fromkeys(ROLES, 0), *checks)
+    empty = Outcome(0, 0, 0)
+    return replace(
+        whole,
+        devices=tuple(replace(d, correct=0) if d.name == "b" else d for d in whole.devices),
+        figures=tuple(
+            replace(f, outcome=empty, floor=empty) if f.device == "b" else f for f in whole.figures
+        ),
+        noise=tuple(replace(f, outcome=empty) if f.victim == "b" else f for f in whole.noise),
+    )
+
+
+PASSED = Check("M1", "t", "pass", "f", "r", "adaptive")
+
+
+@pytest.mark.parametrize(
+    "audit",
+    [dead_transfer(PASSED), dead_whitebox(PASSED), query({"a": 0, "b": None}, PASSED)],
+    ids=lambda audit: type(audit).__name__,
+)
+def test_a_device_on_which_nothing_was_measured_passes_no_gate(audit: Gated) -> None:
+    for limit in (0.0, 0.5, 1.0):
+        assert limited(audit, limit) == [DEAD]
+    assert refusals(audit, None, masked=True) == [DEAD]
+    assert limited(audit, None) == [], "no gate, no reason"
+
+
+def test_an_audit_without_a_victim_passes_no_gate() -> None:
+    nothing = "nothing was measured at eps 0.1, 0.2: no device was attacked"
+    alone = replace(
+        transfer({}),
+        devices=DEVICES[:1],
+        matrices=tuple(replace(m, cells=m.cells[:1]) for m in transfer({}).matrices),
+    )
+    assert limited(alone, 1.0) == [nothing]
+    assert limited(query({"c": 0}), 1.0) == [nothing], "a control is nobody's victim"
+
+
+def test_an_audit_without_checks_is_not_known_to_be_unmasked() -> None:
+    (reason,) = refusals(transfer({}), None, masked=True)
+    assert reason == "no reliability check ran: nothing vouches for the adaptive figures"
+    about_paper = Check("M1", "t", "pass", "f", "r", "paper")
+    assert refusals(transfer({}, about_paper), None, masked=True) == [reason]
 
 
 @pytest.mark.parametrize("subject", ["adaptive", "", "adaptive steps"])
-def test_masked_figures_end_with_exit_code_1_if_asked(
-    subject: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("id", "word"), [("M9", "UNRELIABLE"), ("M8", "MASKED")])
+def test_the_gate_fails_where_the_report_flags_and_with_its_words(
+    subject: str, id: str, word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    audit = whitebox(dict.fromkeys(ROLES, 0), Check("M9", "t", "fail", "f", "r", subject))
-    judge(audit, [], None, Output())
+    audit = whitebox(dict.fromkeys(ROLES, 0), Check(id, "t", "fail", "f", "r", subject))
+    judge(audit, None, None, Output())
     with pytest.raises(typer.Exit) as stop:
-        judge(audit, [], FailOn.masked, Output())
+        judge(audit, None, FailOn.masked, Output())
     assert stop.value.exit_code == 1
-    assert "gate: the adaptive figures fail a reliability check" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "gate: the adaptive figures fail a reliability check" in said
+    shown = flag(audit, "adaptive")
+    assert shown is not None
+    assert shown.short == f"{word}: {id}"
+    assert shown.sentence in said
 
 
-def test_the_papers_protocol_and_warnings_pass_the_gate() -> None:
-    checks = (
+@pytest.mark.parametrize(
+    "check",
+    [
         Check("M1", "t", "fail", "f", "r", "paper"),
         Check("M9", "t", "warn", "f", "r", "adaptive"),
-    )
-    judge(transfer({}, *checks), [], FailOn.masked, Output())
+        Check("C4", "t", "fail", "f", "r"),
+    ],
+)
+def test_what_the_report_does_not_flag_passes_the_gate(check: Check) -> None:
+    audit = transfer({}, check, PASSED)
+    assert refusals(audit, None, masked=True) == []
+    assert flag(audit, "adaptive") is None
 
 
 def test_every_reason_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
-        judge(transfer({}), ["one", "two"], None, Output())
-    assert capsys.readouterr().err.count("gate: ") == 2
+        judge(transfer({("a", "b"): 90}), 0.5, FailOn.masked, Output())
+    assert capsys.readouterr().err.count("gate: ") == 3
 
 
 def family(channels: int, size: int) -> FamilySpec:

@@ -46,20 +46,14 @@ def new_classifier(
         mean: Mean of each channel on the [0, 1] scale.
         std: Standard deviation of each channel on that scale.
     """
-    model = device.model
     return build_classifier(
-        architecture=model.architecture,
-        head=model.head,
+        **vars(device.model),
         task=device.task,
         encoding=device.encoding,
         num_classes=data.num_classes,
         input_shape=(data.channels, data.image_size, data.image_size),
         mean=mean,
         std=std,
-        width=model.width,
-        batch_norm=model.batch_norm,
-        stem=model.stem,
-        pretrained=model.pretrained,
         start=device.training.start,
         dropout=device.training.dropout,
         seed=derive_seed(device.training.seed, device.name, "weights"),

@@ -14,16 +14,9 @@ import torch
 from torch import Tensor
 
 from fleet.attacks.keys import SampleKeys
-from fleet.attacks.pixels import (
-    LEVELS,
-    Norm,
-    check_eps,
-    radius,
-    reproject,
-    squared_radius,
-    to_bytes,
-)
+from fleet.attacks.pixels import LEVELS, check_eps, radius, reproject, squared_radius, to_bytes
 from fleet.errors import AuditError
+from fleet.vocabulary import Norm
 
 _PIXELS = (1, 2, 3)
 _TINY = torch.finfo(torch.float32).tiny

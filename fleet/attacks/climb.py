@@ -15,13 +15,14 @@ from torch import Tensor
 
 from fleet.attacks.ball import quantise
 from fleet.attacks.diversity import Look
-from fleet.attacks.gradient import Precision, input_gradient, objective_values, unfold
+from fleet.attacks.gradient import input_gradient, objective_values, unfold
 from fleet.attacks.keys import SampleKeys
 from fleet.attacks.objectives import Value
 from fleet.attacks.outcomes import decide, evades
-from fleet.attacks.pixels import Norm, to_bytes
+from fleet.attacks.pixels import to_bytes
 from fleet.attacks.steps import Move
 from fleet.models import Classifier
+from fleet.vocabulary import Norm, Precision
 
 Watch = Callable[[Tensor, int], None]
 """Called with every iterate, float32 (variants, B, C, H, W), and its step in its run.

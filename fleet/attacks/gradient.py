@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,9 +14,7 @@ from fleet.attacks.objectives import Objective, Value
 from fleet.attacks.state import attackable
 from fleet.errors import AuditError
 from fleet.models import Classifier
-
-Precision = Literal["bf16", "fp32"]
-"""Precision of forward and backward passes inside attacks; scoring is always fp32."""
+from fleet.vocabulary import Precision
 
 
 class Attack(Protocol):

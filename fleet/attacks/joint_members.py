@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from fleet.attacks.exits import Exits, nearest_exits
-from fleet.attacks.gradient import Precision
 from fleet.models import Classifier
+from fleet.vocabulary import Precision
 
 _PIXELS = (1, 2, 3)
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from fleet.attacks.exits import Exits, exits
 from fleet.attacks.gradient import checked, fold, input_gradient
 from fleet.attacks.minimum import Minimum, choose, lengths, trim
-from fleet.attacks.pixels import Norm
 from fleet.attacks.state import attackable
 from fleet.errors import AuditError
 from fleet.models import Classifier
+from fleet.vocabulary import Norm
 
 _NUDGE = 1e-4
 """Least overshoot, in slots or logits: an image exactly on an edge has to move, too."""

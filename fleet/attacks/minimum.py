@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,9 +15,7 @@ from fleet.attacks.outcomes import decide, evades
 from fleet.attacks.pixels import LEVELS, to_bytes
 from fleet.attacks.state import attackable
 from fleet.models import Classifier
-
-Length = Literal["l1", "l2", "linf"]
-"""Norms in which a distance is given."""
+from fleet.vocabulary import Length
 
 Size = Callable[[Tensor], Tensor]
 """Differences from the clean images, (R, C, H, W), to their sizes, (R,)."""

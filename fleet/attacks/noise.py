@@ -9,9 +9,10 @@ from torch import Tensor
 
 from fleet.attacks.ball import ball
 from fleet.attacks.keys import SampleKeys
-from fleet.attacks.pixels import Norm, check_eps
+from fleet.attacks.pixels import check_eps
 from fleet.errors import AuditError
 from fleet.models import Classifier
+from fleet.vocabulary import Norm
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,15 @@ from torch import Tensor
 from fleet.attacks.ball import Ball, ball
 from fleet.attacks.climb import Batch, Best, Climb, Judge, Watch
 from fleet.attacks.diversity import View
-from fleet.attacks.gradient import (
-    Precision,
-    checked,
-    fold,
-    input_gradient,
-    unfold,
-)
+from fleet.attacks.gradient import checked, fold, input_gradient, unfold
 from fleet.attacks.keys import SampleKeys
 from fleet.attacks.objectives import Objective
-from fleet.attacks.pixels import Norm, check_eps
+from fleet.attacks.pixels import check_eps
 from fleet.attacks.state import attackable
 from fleet.attacks.steps import TENTH, SignStep, StepRule
 from fleet.errors import AuditError
 from fleet.models import Classifier
+from fleet.vocabulary import Norm, Precision
 
 CHAIN = 4
 """Runs from one fresh start to the next where runs are crossed. Without fresh starts an image that

@@ -7,15 +7,12 @@ A ball of radius eps around an 8-bit image holds whole levels only: eps 0.01 is 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fleet.errors import AuditError
-
-Norm = Literal["linf", "l2"]
-"""``linf``: largest difference of a pixel; ``l2``: length of all differences of an image."""
+from fleet.vocabulary import Norm
 
 LEVELS = 255
 """Steps between black and white in an 8-bit image."""

@@ -7,12 +7,12 @@ from typing import Literal
 
 from fleet.attacks.apgd import HalvingStep
 from fleet.attacks.diversity import InputDiversity
-from fleet.attacks.gradient import Attack, Precision
+from fleet.attacks.gradient import Attack
 from fleet.attacks.objectives import CrossEntropy, Directions, Margin, Objective, Targets, TaskLoss
 from fleet.attacks.pgd import FGSM, PGD
-from fleet.attacks.pixels import Norm
 from fleet.attacks.steps import Momentum, SignStep
 from fleet.models import Classifier
+from fleet.vocabulary import Norm, Precision, Protocol
 
 TargetChoice = Literal["neighbours", "all", "none"]
 
@@ -42,7 +42,7 @@ class Entry:
         transfer: Made to work on other devices; on the attacked one it is the weaker.
     """
 
-    protocol: Literal["paper", "adaptive"]
+    protocol: Protocol
     names: tuple[str, ...]
     attack: Attack
     transfer: bool = False

@@ -15,11 +15,12 @@ from fleet.attacks.gradient import checked
 from fleet.attacks.keys import SampleKeys
 from fleet.attacks.objectives import Objective, Value
 from fleet.attacks.outcomes import Criterion, Queried, evades, outcomes_of
-from fleet.attacks.pixels import LEVELS, Norm, radius, squared_radius, to_bytes
+from fleet.attacks.pixels import LEVELS, radius, squared_radius, to_bytes
 from fleet.attacks.state import attackable
 from fleet.data import to_unit
 from fleet.errors import AuditError
 from fleet.models import Classifier
+from fleet.vocabulary import Norm
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries of 10,000 after which the authors halve the squares' area."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fleet.audit.result import AuditedDevice, Matrix, NoiseFloor, Outcome, Protocol
 from fleet.audit.statistics import wilson_interval
+from fleet.vocabulary import Norm
 
 Outcomes = NDArray[np.int8]
 """One of ``fleet.attacks.CORRECT``, ``REJECT`` and ``FLIP`` (0, 1, 2) for each example."""
@@ -250,4 +251,4 @@ class Evidence:
     health: tuple[GradientHealth, ...]
     reaches: tuple[Reach, ...]
     probes: tuple[Probes, ...] = ()
-    norm: Literal["linf", "l2"] = "linf"
+    norm: Norm = "linf"

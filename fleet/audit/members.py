@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from fleet.assembly import load_trained
-from fleet.attacks import Norm, Precision, TargetChoice, exact_eps, radius, to_bytes
+from fleet.attacks import TargetChoice, exact_eps, radius, to_bytes
 from fleet.audit.result import Role
 from fleet.errors import AuditError, CheckpointError
 from fleet.files import canonical_json, read_json
 from fleet.models import Classifier, weights_bytes, weights_digest
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
+from fleet.vocabulary import Norm, Precision
 
 
 @dataclass(frozen=True, eq=False)

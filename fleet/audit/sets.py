@@ -19,12 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fleet.attacks import Norm
 from fleet.audit.evidence import AttackName, GradientHealth
 from fleet.audit.members import Member, Sample, TransferSettings
 from fleet.errors import AuditError
 from fleet.files import write_bytes, write_json
 from fleet.provenance import fleet_version
+from fleet.vocabulary import Norm
 
 SCHEMA = "fleet.adversarial-sets/2"
 """Raise the number when the same origin gives other images, so that stored ones are made again."""

@@ -46,11 +46,7 @@ def describe_device(
             task=device.task,
             encoding=device.encoding,
             model=ModelSection(
-                architecture=device.model.architecture,
-                head=device.model.head,
-                width=device.model.width,
-                batch_norm=device.model.batch_norm,
-                stem=device.model.stem,
+                **vars(device.model),
                 num_classes=images.num_classes,
                 input_shape=(images.channels, images.image_size, images.image_size),
             ),

@@ -11,17 +11,11 @@ from fleet.bundle.fields import NAME, UTC_TIME, Fields
 from fleet.bundle.sections import ModelSection, Payload, Preprocessing, Section
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BundleError
-from fleet.profiles.spec import Head, Task
+from fleet.vocabulary import HEADS, Task
 
 FORMAT = "fleet-bundle"
 FORMAT_VERSION = 1
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-
-_HEADS: dict[Task, tuple[Head, ...]] = {
-    "int": ("linear", "ordinal"),
-    "tra": ("logits",),
-    "hin": ("logits",),
-}
 
 
 @dataclass(frozen=True)
@@ -138,8 +132,8 @@ def _check_agreement(manifest: Manifest) -> None:
         f"encoding.num_classes must be model.num_classes = {classes}": (
             encoding is None or encoding.num_classes == classes
         ),
-        f"model.head must be one of {', '.join(_HEADS[manifest.task])} for this task": (
-            model.head in _HEADS[manifest.task]
+        f"model.head must be one of {', '.join(HEADS[manifest.task])} for this task": (
+            model.head in HEADS[manifest.task]
         ),
         "model.input_shape must be [channels, image_size, image_size]": (
             model.input_shape == (images.channels, images.image_size, images.image_size)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args, get_type_hints
 
 from fleet.bundle.archive import MAX_MODEL_BYTES, MODEL_MEMBER
 from fleet.bundle.fields import SHA256, Fields
-from fleet.profiles.spec import Architecture, Head, Stem
+from fleet.vocabulary import Fit, ModelSpec, plain_settings
 
 UNSEALED = "none"
-Fit = Literal["squash", "crop"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Section:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the unknown fields included."""
-        plain = {f.name: to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        plain = {name: to_plain(value) for name, value in plain_settings(self).items()}
         extra = plain.pop("extra")
         return {**plain, **extra}
 
@@ -37,27 +36,17 @@ def to_plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class ModelSection(Section):
-    """Which network the weights belong to.
+class ModelSection(ModelSpec, Section):
+    """Which network the weights belong to: the device's settings that finished weights depend on.
 
     Attributes:
-        architecture: Backbone name.
-        head: ``linear`` or ``ordinal`` for task ``int``; ``logits`` otherwise.
-        width: Channel multiplier of the paper's NN, 0.01 to 16.
-        batch_norm: BatchNorm in the paper's NN and in AlexNet.
         num_classes: 2 or more.
         input_shape: Channels, height, width of one image.
-        stem: First layers of torchvision's networks; ``auto`` goes by the image size.
         extra: Unknown fields.
     """
 
-    architecture: Architecture
-    head: Head
-    width: float
-    batch_norm: bool
-    num_classes: int
-    input_shape: tuple[int, int, int]
-    stem: Stem = "auto"
+    num_classes: int = field(kw_only=True)
+    input_shape: tuple[int, int, int] = field(kw_only=True)
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -67,16 +56,37 @@ class ModelSection(Section):
         shape = fields.value("input_shape")
         if not (isinstance(shape, list) and len(shape) == 3 and all(type(n) is int for n in shape)):
             raise fields.error("input_shape", "must be [channels, height, width]")
+        hints = get_type_hints(ModelSpec)
+        settings = {
+            setting.name: _setting(fields, setting, hints[setting.name])
+            for setting in dataclasses.fields(ModelSpec)
+            if setting.metadata["network"]
+        }
         return cls(
-            architecture=cast(Architecture, fields.choice("architecture", get_args(Architecture))),
-            head=cast(Head, fields.choice("head", get_args(Head))),
-            width=fields.number("width", 0.01, 16.0),
-            batch_norm=fields.boolean("batch_norm"),
-            stem=cast(Stem, fields.choice("stem", get_args(Stem))),
+            **settings,
             num_classes=num_classes,
             input_shape=(shape[0], shape[1], shape[2]),
             extra=fields.rest,
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; settings that the weights do not depend on are left out."""
+        hidden = {f.name for f in dataclasses.fields(ModelSpec) if not f.metadata["network"]}
+        plain = super().to_dict()
+        return {key: plain[key] for key in plain if key not in hidden or key in self.extra}
+
+
+def _setting(fields: Fields, setting: dataclasses.Field[Any], hint: Any) -> Any:
+    """Take one setting of the network, by its type; a later one may be absent."""
+    name, bounds = setting.name, setting.metadata["written"]
+    if setting.metadata["later"] and name not in fields.rest:
+        return setting.default
+    if get_args(hint):
+        return fields.choice(name, get_args(hint))
+    if hint is bool:
+        return fields.boolean(name)
+    take = fields.number if hint is float else fields.integer
+    return take(name, bounds["ge"], bounds["le"])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from fleet.data.pictures import SUFFIXES, THREADS
 from fleet.data.raw import RawDataset, RawSplit
 from fleet.errors import DataError
+from fleet.vocabulary import Fit
 
 IMAGENET10 = {
     "n01440764": "tench",
@@ -87,7 +87,7 @@ def _dataset(
     classes: Mapping[str, str],
     credit: str,
     *,
-    fit: Literal["squash", "crop"] = "squash",
+    fit: Fit = "squash",
 ) -> RawDataset:
     """Make a dataset of two trees; ``classes`` gives each directory its class name."""
     (train, train_labels), (test, test_labels) = (_list(part, classes) for part in parts)

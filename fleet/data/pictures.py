@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from fleet.errors import DataError
+from fleet.vocabulary import Fit
 
 Picture = NDArray[np.uint8]
 
@@ -40,7 +40,7 @@ class Frame:
 
     channels: int
     size: int
-    fit: Literal["squash", "crop"] = "squash"
+    fit: Fit = "squash"
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fleet.vocabulary import Fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class RawDataset:
     class_names: tuple[str, ...]
     sha256: str
     credit: str
-    fit: Literal["squash", "crop"] = "squash"
+    fit: Fit = "squash"
 
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]

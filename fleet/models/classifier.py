@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,7 @@ from fleet.encoding import REJECTED, DecodeMode, IntervalEncoding
 from fleet.encoding.tensor import decode, encoding_tensors
 from fleet.errors import AuditError, DataError
 from fleet.models.heads import Head, ScalarHead
-
-Task = Literal["int", "tra", "hin"]
-HeadName = Literal["linear", "ordinal", "logits"]
+from fleet.vocabulary import HeadName, Task
 
 
 class Classifier(nn.Module):

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from fleet.encoding import IntervalEncoding
-
-Start = Literal["range", "zero"]
+from fleet.vocabulary import Start
 
 
 def slot_centers(encoding: IntervalEncoding) -> Tensor:

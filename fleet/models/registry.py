@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import nn
 
 from fleet.encoding import IntervalEncoding
 from fleet.errors import ProfileError
-from fleet.models.classifier import Classifier, HeadName, Task
-from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead, Start
+from fleet.models.classifier import Classifier
+from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead
 from fleet.models.paper import PaperNN
+from fleet.vocabulary import HEADS, Architecture, HeadName, Start, Stem, Task
 
-Architecture = Literal["nn", "alexnet", "resnet18", "densenet121"]
-
-Stem = Literal["auto", "cifar", "imagenet"]
-
-ARCHITECTURES: tuple[Architecture, ...] = ("nn", "alexnet", "resnet18", "densenet121")
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
 
 def build_classifier(
@@ -140,7 +137,7 @@ def _check(
     *,
     architecture: str,
     head: str,
-    task: str,
+    task: Task,
     encoding: IntervalEncoding | None,
     num_classes: int,
     input_shape: tuple[int, int, int],
@@ -163,10 +160,10 @@ def _check(
             f"task {task!r} {'needs' if encoding is None else 'takes no'} encoding",
             hint="the task `int` has an encoding, `tra` and `hin` have none",
         )
-    if head not in (("linear", "ordinal") if task == "int" else ("logits",)):
+    if head not in HEADS[task]:
         raise ProfileError(
             f"task {task!r} cannot have the head {head!r}",
-            hint="`linear` or `ordinal` for `int`, `logits` for `tra` and `hin`",
+            hint=f"this task takes {' or '.join(HEADS[task])}",
         )
     if encoding is not None and encoding.num_classes != num_classes:
         raise ProfileError(

@@ -19,7 +19,6 @@ from fleet.attacks import (
     FGSM,
     PGD,
     Attack,
-    Precision,
     SampleKeys,
     SignStep,
     TaskLoss,
@@ -43,6 +42,7 @@ from fleet.paper.published import TABLES
 from fleet.paper.workspace import Workspace
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.vocabulary import Precision
 
 KIND = "choices"
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Task = Literal["tra", "hin", "int"]
+from fleet.vocabulary import Task
+
 Attack = Literal["fgsm", "pgd"]
 
 TASKS: tuple[Task, ...] = ("tra", "hin", "int")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.audit.stored import Stored
-from fleet.paper.published import Task
+from fleet.vocabulary import Task
 
 SCHEMA = "fleet.reproduction.stems/1"
 

@@ -14,7 +14,8 @@ from typing import Any
 from fleet.audit.result import AuditedDevice, Check, Outcome, Protocol
 from fleet.audit.stored import Stored
 from fleet.audit.whitebox.result import MinimumDistance
-from fleet.paper.published import Attack, Task
+from fleet.paper.published import Attack
+from fleet.vocabulary import Task
 
 SCHEMA = "fleet.reproduction.table/2"
 

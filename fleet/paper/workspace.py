@@ -11,10 +11,11 @@ from pathlib import Path
 from fleet.errors import DataError
 from fleet.execution.jobs import OnProgress
 from fleet.profiles import load_profile
-from fleet.profiles.spec import Architecture, DataSpec, DeviceSpec, FamilySpec, Stem
+from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
 from fleet.training.family import execute_plan
 from fleet.training.plan import plan_training
+from fleet.vocabulary import Architecture, Stem
 
 Stage = Callable[[str, int], AbstractContextManager[OnProgress]]
 """Called with what begins and its number of jobs; gives what takes their progress."""

@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fleet.profiles.problems import ProfileFileError
-from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec, ModelSpec, TrainingSpec
+from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
+from fleet.vocabulary import ModelSpec, TrainingSpec
 
 if TYPE_CHECKING:
     from fleet.profiles.family import load_profile

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from fleet.profiles.spec import DeviceSpec, ModelSpec
+from fleet.profiles.spec import DeviceSpec
+from fleet.vocabulary import ModelSpec
 
 CONTROL = "control"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fleet.profiles.problems import Problem
 from fleet.profiles.schema import DataSection
-from fleet.profiles.spec import DatasetName, DataSpec
+from fleet.profiles.spec import DataSpec
 from fleet.profiles.tree import Node
+from fleet.vocabulary import DatasetName
 
 
 @dataclass(frozen=True)

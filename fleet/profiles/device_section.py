@@ -9,14 +9,9 @@ from fleet.profiles.draw import ALL_AUTO, build_encoding, drawn_fields
 from fleet.profiles.problems import Mark, Problem
 from fleet.profiles.schema import DeviceSection, EncodingSection
 from fleet.profiles.secret import FamilySecret
-from fleet.profiles.spec import DataSpec, DeviceSpec, Head, ModelSpec, Task, TrainingSpec
+from fleet.profiles.spec import DataSpec, DeviceSpec
 from fleet.profiles.tree import Node
-
-HEADS: dict[Task, tuple[Head, ...]] = {
-    "int": ("linear", "ordinal"),
-    "tra": ("logits",),
-    "hin": ("logits",),
-}
+from fleet.vocabulary import HEADS, ModelSpec, TrainingSpec
 
 
 def encoding_section(device: DeviceSection) -> EncodingSection | None:
@@ -51,13 +46,14 @@ def resolve_device(device: DeviceSection, data: DataSpec, secret: FamilySecret) 
         encoding = build_encoding(
             section, device=device.name, num_classes=data.num_classes, secret=secret
         )
-    model = {**device.model.model_dump(), "head": device.model.head or HEADS[device.task][0]}
+    model = vars(device.model)
+    model = {**model, "head": model["head"] or HEADS[device.task][0]}
     return DeviceSpec(
         name=device.name,
         task=device.task,
         encoding=encoding,
         model=ModelSpec(**model),
-        training=TrainingSpec(**device.training.model_dump()),
+        training=TrainingSpec(**vars(device.training)),
         drawn=drawn_fields(section),
     )
 

@@ -6,11 +6,12 @@ Pydantic models of the file as written. Nothing here crosses two sections; that 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
-from fleet.profiles.spec import Architecture, DatasetName, Head, Stem, Task
+from fleet.vocabulary import DatasetName, ModelSpec, Task, TrainingSpec
 
 MAX_DEVICES = 1000
 MAX_CLASSES = 1000
@@ -128,92 +129,25 @@ class EncodingSection(Section):
     )
 
 
-class ModelSection(Section):
-    """The network of a device."""
-
-    architecture: Architecture = Field(default="nn", description="`nn` is the paper's own network.")
-    head: Head | None = Field(
-        default=None,
-        description="`linear` (as in the paper) or `ordinal` for task `int`; `logits` for `tra` "
-        "and `hin`. Null is `linear` or `logits`.",
-    )
-    width: Annotated[float, Field(ge=0.0625, le=16)] = Field(
-        default=1.0, description="Multiplies the channels of `nn` (1.0: 32 and 64)."
-    )
-    batch_norm: bool = Field(
-        default=True, description="BatchNorm in `nn` and `alexnet`; the others always have it."
-    )
-    pretrained: bool = Field(
-        default=False,
-        description="Start from torchvision's ImageNet weights; colour images of 64 pixels or "
-        "more.",
-    )
-    stem: Stem = Field(
-        default="auto",
-        description="First layers of `alexnet`, `resnet18` and `densenet121`: `cifar` (3x3, "
-        "stride 1), `imagenet` (shrinks early), or `auto`: `cifar` below 64 pixels.",
-    )
+def _written(name: str, spec: type) -> type[Section]:
+    """The mapping that a specification is written as; what has no default may be left out."""
+    hints = get_type_hints(spec)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(spec):
+        hint = hints[field.name]
+        given = field.default is not dataclasses.MISSING
+        default = field.default if given else None
+        value = Field(default=default, **field.metadata["written"])
+        fields[field.name] = (hint if given else hint | None, value)
+    return create_model(name, __base__=Section, __doc__=spec.__doc__, **fields)
 
 
-class TrainingSection(Section):
-    """How to fit one device."""
-
-    loss: Literal["paper", "scaled"] = Field(
-        default="scaled",
-        description="For task `int`: `paper` is Eq. 3 as printed; `scaled` is Eq. 3 in slot units "
-        "with a Huber tail and an inner margin.",
-    )
-    margin: Annotated[float, Field(ge=0, lt=0.5)] = Field(
-        default=0.3, description="Inner margin of the scaled loss, as a share of β on each side."
-    )
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=8, description="Passes over the training set."
-    )
-    batch_size: Annotated[int, Field(ge=2, le=65_536)] = Field(
-        default=128, description="Images in a step; an epoch's last partial batch is dropped."
-    )
-    optimizer: Literal["adam", "adamw", "sgd"] = Field(
-        default="adam", description="`sgd` has momentum 0.9."
-    )
-    learning_rate: Annotated[float, Field(gt=0, le=100)] = Field(
-        default=3e-3, description="Peak learning rate."
-    )
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.0, description="As the optimiser defines it."
-    )
-    schedule: Literal["one-cycle", "cosine", "constant"] = Field(
-        default="one-cycle", description="Course of the learning rate."
-    )
-    precision: Literal["bf16", "fp32"] = Field(
-        default="bf16",
-        description="`bf16` runs the backbone under autocast; head and loss stay in fp32.",
-    )
-    shift: Annotated[int, Field(ge=0, le=512)] = Field(
-        default=1, description="Augmentation: random translation of up to this many pixels."
-    )
-    mirror: bool = Field(default=False, description="Augmentation: random horizontal flip.")
-    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Largest gradient 2-norm; null does not clip."
-    )
-    seed: Seed = Field(
-        default=0, description="Seed of weights, batches and augmentation, with the device's name."
-    )
-    start: Literal["range", "zero"] = Field(
-        default="range",
-        description="Where the outputs of a `linear` head begin: `range` in the middle of the "
-        "intervals with their spread; `zero` at 0, PyTorch's own (the paper names none).",
-    )
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.5,
-        description="Share that `alexnet` drops before its fully connected layers; 0 for task "
-        "`int`, whose scalar would shift between training and use. The others have none.",
-    )
-    validate_every: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Validate after every so many steps too, for a finer curve."
-    )
-    method: Literal["standard"] = Field(
-        default="standard", description="How the device is trained; `standard` is undefended."
-    )
+if TYPE_CHECKING:  # a section has the fields of its specification
+    ModelSection = ModelSpec
+    TrainingSection = TrainingSpec
+else:
+    ModelSection = _written("ModelSection", ModelSpec)
+    TrainingSection = _written("TrainingSection", TrainingSpec)
 
 
 class DefaultsSection(Section):

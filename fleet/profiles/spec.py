@@ -11,18 +11,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fleet.encoding import IntervalEncoding
-
-Task = Literal["int", "tra", "hin"]
-DatasetName = Literal["mnist", "fashion-mnist", "cifar10", "folder", "imagenet10"]
-Architecture = Literal["nn", "alexnet", "resnet18", "densenet121"]
-Head = Literal["linear", "ordinal", "logits"]
-Stem = Literal["auto", "cifar", "imagenet"]
-
-_LATER = (("method", "standard"),)
-"""Keys of a recipe that came after the first digests, with their defaults."""
+from fleet.vocabulary import DatasetName, ModelSpec, Task, TrainingSpec, plain_settings
 
 
 @dataclass(frozen=True)
@@ -51,75 +43,6 @@ class DataSpec:
     train_limit: int | None
     split_seed: int
     test_limit: int | None = None
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Which network.
-
-    Attributes:
-        architecture: Backbone.
-        head: ``linear`` or ``ordinal`` for task ``int``; ``logits`` for ``tra`` and ``hin``.
-        width: Multiplies the channels of the paper's NN (1.0: 32 and 64); 1.0 elsewhere.
-        batch_norm: BatchNorm in the paper's NN and in AlexNet (the others always have it).
-        pretrained: Start from torchvision's ImageNet weights.
-        stem: First layers of the networks of torchvision: ``cifar`` (stride 1), ``imagenet``
-            (shrinks early), or ``auto`` by the size of the images.
-    """
-
-    architecture: Architecture
-    head: Head
-    width: float
-    batch_norm: bool
-    pretrained: bool
-    stem: Stem = "auto"
-
-
-@dataclass(frozen=True)
-class TrainingSpec:
-    """How to fit one device.
-
-    Attributes:
-        loss: For task ``int``: ``paper`` is Eq. 3 as printed, ``scaled`` is Eq. 3 in slot units
-            with a Huber tail and an inner margin. The other tasks have one loss and ignore it.
-        margin: Inner margin of the scaled loss, as a share of beta on each side, [0, 0.5).
-        epochs: Passes over the training set.
-        batch_size: Images in a step; the last partial batch of an epoch is dropped.
-        optimizer: ``adam``, ``adamw`` or ``sgd`` (momentum 0.9).
-        learning_rate: Peak learning rate.
-        weight_decay: As the optimiser defines it.
-        schedule: ``one-cycle``, ``cosine`` or ``constant``.
-        precision: ``bf16`` runs the backbone under autocast; the head and the loss stay in fp32.
-        shift: Augmentation: random translation of up to this many pixels each way.
-        mirror: Augmentation: random horizontal flip.
-        gradient_clip: Largest gradient 2-norm, or None.
-        seed: Seed of weights, batches and augmentation; mixed with the device's name.
-        start: Where the outputs of a ``linear`` head begin: ``range`` in the middle of the
-            intervals with their spread, ``zero`` at 0, with PyTorch's own initialisation of a last
-            layer in the encoding's units. The other heads ignore it.
-        dropout: Share of values that AlexNet drops before its fully connected layers in training.
-            The other networks have none.
-        validate_every: Validate after every so many steps too, for a finer curve; or None.
-        method: How the device is trained: ``standard`` is undefended.
-    """
-
-    loss: Literal["paper", "scaled"]
-    margin: float
-    epochs: int
-    batch_size: int
-    optimizer: Literal["adam", "adamw", "sgd"]
-    learning_rate: float
-    weight_decay: float
-    schedule: Literal["one-cycle", "cosine", "constant"]
-    precision: Literal["bf16", "fp32"]
-    shift: int
-    mirror: bool
-    gradient_clip: float | None
-    seed: int
-    start: Literal["range", "zero"] = "range"
-    dropout: float = 0.5
-    validate_every: int | None = None
-    method: Literal["standard"] = "standard"
 
 
 @dataclass(frozen=True)
@@ -237,8 +160,8 @@ class FamilySpec:
         """
         plain = self.redacted()
         del plain["data"]["root"]
-        for device in (*plain["devices"], *plain["controls"]):
-            recipe = device["training"]
-            device["training"] = {k: v for k, v in recipe.items() if (k, v) not in _LATER}
+        for device, spec in zip(plain["devices"] + plain["controls"], self.trained, strict=True):
+            device["model"] = plain_settings(spec.model)
+            device["training"] = plain_settings(spec.training)
         encoded = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("utf-8")
         return hashlib.sha256(encoded).hexdigest()

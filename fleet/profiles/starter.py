@@ -7,7 +7,7 @@ import string
 from importlib import resources
 
 from fleet.profiles.data_section import DATASETS
-from fleet.profiles.spec import DatasetName
+from fleet.vocabulary import DatasetName
 
 _FOLDER_FACTS = """\
   classes: 10  # number of directories, one for each class

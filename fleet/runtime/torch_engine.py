@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, cast
 
 import torch
@@ -14,6 +15,7 @@ from fleet.bundle.tensors import TensorInfo, tensor_layout
 from fleet.errors import BundleError, CheckpointError, ProfileError
 from fleet.models import Classifier, build_classifier, load_weights
 from fleet.runtime.engine import FloatArray
+from fleet.vocabulary import ModelSpec
 
 _HINT = "the bundle was put together wrongly; package the device again"
 
@@ -51,18 +53,13 @@ def _build(manifest: Manifest, **changes: Any) -> Classifier:
     """Build the manifest's network with weights that are about to be replaced."""
     model, images = manifest.model, manifest.preprocessing
     arguments: dict[str, Any] = {
-        "architecture": model.architecture,
-        "head": model.head,
+        **{setting.name: getattr(model, setting.name) for setting in fields(ModelSpec)},
         "task": manifest.task,
         "encoding": manifest.encoding,
         "num_classes": model.num_classes,
         "input_shape": model.input_shape,
         "mean": images.mean,
         "std": images.std,
-        "width": model.width,
-        "batch_norm": model.batch_norm,
-        "stem": model.stem,
-        "pretrained": False,
         "seed": 0,
     }
     return build_classifier(**{**arguments, **changes})

@@ -29,6 +29,7 @@ from fleet.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from fleet.training.evaluation import Tally, evaluate
 from fleet.training.method import METHODS, Batch, Method
 from fleet.training.optimization import build_optimizer
+from fleet.vocabulary import plain_settings
 
 CHECKPOINT_SECONDS = 30.0
 """A checkpoint is written after each epoch, and inside a long epoch this often."""
@@ -277,7 +278,11 @@ def _settle(fit: _Fit) -> None:
 def _identity(job: FitJob, images: ImageData) -> str:
     """Digest of all that determines the weights, the content of the images included."""
     spec = {
-        "device": asdict(job.device),
+        "device": {
+            **asdict(job.device),
+            "model": plain_settings(job.device.model),
+            "training": plain_settings(job.device.training),
+        },
         "data": {k: v for k, v in asdict(job.data).items() if k not in {"root", "test_limit"}},
         "images": images.provenance["sha256"],
     }

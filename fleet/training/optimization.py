@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fleet.profiles.spec import TrainingSpec
+from fleet.vocabulary import TrainingSpec
 
 MOMENTUM = 0.9
 """Momentum of ``sgd``."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROWS = [
-    {"errors", "files", "provenance", "rundir", "seeding"},
+    {"errors", "files", "provenance", "rundir", "seeding", "vocabulary"},
     {"encoding"},
     {"data", "models", "profiles"},
     {"assembly", "attacks", "bundle"},
@@ -19,13 +19,14 @@ ROWS = [
     {"cli"},
 ]
 ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}
-ROW_ZERO_ORDER = ["errors", "provenance", "seeding", "files", "rundir"]
+ROW_ZERO_ORDER = ["errors", "vocabulary", "provenance", "seeding", "files", "rundir"]
 WITHOUT_TORCH = {
     "errors",
     "files",
     "provenance",
     "rundir",
     "seeding",
+    "vocabulary",
     "profiles",
     "bundle",
     "reports",

@@ -20,8 +20,8 @@ from fleet.encoding import REJECTED, IntervalEncoding
 from fleet.encoding.tensor import encoding_tensors, scaled_interval_loss
 from fleet.errors import AuditError
 from fleet.models import Classifier
-from fleet.models.classifier import HeadName, Task
 from fleet.seeding import derive_seed
+from fleet.vocabulary import HeadName, Task
 
 MARGIN = 0.4
 """Inner margin of an own network's intervals, as a share of beta: the trainer's default."""

@@ -29,12 +29,12 @@ from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.execution.jobs import ProgressReporter
 from fleet.models import Classifier, build_classifier
-from fleet.models.classifier import HeadName, Task
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DataSpec, DeviceSpec
 from fleet.provenance import fleet_version
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
+from fleet.vocabulary import HeadName, Task
 
 OWN_IMAGES = 12_000
 """Images of the training split that an attacker has; more than any budget needs."""
@@ -150,24 +150,18 @@ def attacker_of(device: DeviceSpec, data: DataSpec, seed: int) -> Attacker:
     images = load_images(data)
     generator = torch.Generator().manual_seed(derive_seed(seed, "attacker"))
     rows = torch.randperm(len(images.train), generator=generator)[:OWN_IMAGES].sort().values
-    model = device.model
 
     def build(
         task: Task, head: HeadName, encoding: IntervalEncoding | None, key: int
     ) -> Classifier:
         return build_classifier(
-            architecture=model.architecture,
-            head=head,
+            **{**vars(device.model), "head": head},
             task=task,
             encoding=encoding,
             num_classes=data.num_classes,
             input_shape=(data.channels, data.image_size, data.image_size),
             mean=images.mean,
             std=images.std,
-            width=model.width,
-            batch_norm=model.batch_norm,
-            stem=model.stem,
-            pretrained=model.pretrained,
             seed=key,
         )
 

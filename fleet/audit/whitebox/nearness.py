@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,13 +17,12 @@ from fleet.audit.members import Member, Sample, TransferSettings
 from fleet.audit.whitebox.result import Margins, MinimumDistance
 from fleet.data import to_unit
 from fleet.models import Classifier
+from fleet.vocabulary import Length
 
 FIRST = 64
 """Images of the sample that minimum-norm attacks get; they take hundreds of gradients each."""
 
-_ATTACKS: tuple[
-    tuple[str, Literal["l1", "l2", "linf"], Callable[[Classifier, Tensor, Tensor], Minimum]], ...
-] = (
+_ATTACKS: tuple[tuple[str, Length, Callable[[Classifier, Tensor, Tensor], Minimum]], ...] = (
     ("cw-l2", "l2", CarliniWagner()),
     ("ead-l1", "l1", ElasticNet(rule="l1")),
     ("deepfool-l2", "l2", DeepFool("l2")),
@@ -90,7 +88,7 @@ def _nearest(
     member: Member,
     sample: Sample,
     name: str,
-    norm: Literal["l1", "l2", "linf"],
+    norm: Length,
     attack: Callable[[Classifier, Tensor, Tensor], Minimum],
 ) -> MinimumDistance:
     n = len(sample.labels)

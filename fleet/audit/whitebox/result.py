@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from fleet.audit.evidence import Binarization
 from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome, Protocol, Reached
 from fleet.audit.stored import Stored
+from fleet.vocabulary import Length, Norm
 
 SCHEMA = "fleet.audit.whitebox/1"
-
-Norm = Literal["linf", "l2"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class MinimumDistance:
 
     device: str
     attack: str
-    norm: Literal["l1", "l2", "linf"]
+    norm: Length
     n: int
     found: int
     quantiles: tuple[float, float, float] | None

@@ -14,8 +14,9 @@ from fleet.bundle.sections import ModelSection, Payload, Preprocessing
 from fleet.bundle.writer import bundle_bytes
 from fleet.encoding import IntervalEncoding
 from fleet.files import canonical_json, write_bytes, write_json
-from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec, ModelSpec, TrainingSpec
+from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
+from fleet.vocabulary import ModelSpec, TrainingSpec
 
 NAMES = ("cat", "dog", "bird")
 
@@ -49,7 +50,7 @@ def manifest(model: bytes, /, **changes: Any) -> Manifest:
         created="2026-11-22T21:31:00Z",
         task="int",
         encoding=IntervalEncoding(3, 4.0, 16.0, order=(2, 0, 1)),
-        model=ModelSection("nn", "linear", 1.0, True, 3, (1, 28, 28)),
+        model=ModelSection(head="linear", num_classes=3, input_shape=(1, 28, 28)),
         preprocessing=Preprocessing(1, 28, (0.13,), (0.3,), "squash"),
         class_names=NAMES,
         payload=Payload(hashlib.sha256(model).hexdigest(), len(model)),
@@ -75,7 +76,7 @@ def smallest_bundle() -> bytes:
         created=None,
         task="tra",
         encoding=None,
-        model=ModelSection("nn", "logits", 1.0, True, 2, (1, 28, 28)),
+        model=ModelSection(head="logits", num_classes=2, input_shape=(1, 28, 28)),
         class_names=("a", "b"),
         audit=None,
     )
@@ -98,7 +99,7 @@ def family(*names: str) -> FamilySpec:
     training = TrainingSpec(
         "scaled", 0.3, 1, 64, "adam", 3e-3, 0.0, "one-cycle", "fp32", 0, False, None, 7
     )
-    model = ModelSpec("nn", "linear", 0.25, True, False)
+    model = ModelSpec(head="linear", width=0.25)
     devices = tuple(
         DeviceSpec(name, "int", IntervalEncoding(3, 4.0, 16.0 + i), model, training)
         for i, name in enumerate(names)

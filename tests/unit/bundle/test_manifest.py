@@ -94,7 +94,7 @@ WRONG = [
     ("model.architecture", ["nn"], "model.architecture must be one of"),
     ("model.head", "logits", "model.head must be one of linear, ordinal"),
     ("model.width", 1, "model.width must be a decimal number"),
-    ("model.width", 1e9, "model.width must be a decimal number from 0.01 to 16"),
+    ("model.width", 1e9, "model.width must be a decimal number from 0.0625 to 16"),
     ("model.batch_norm", 1, "model.batch_norm must be true or false"),
     ("model.stem", "wide", "model.stem must be one of: auto, cifar, imagenet"),
     ("model.num_classes", 1, "model.num_classes must be an integer from 2"),

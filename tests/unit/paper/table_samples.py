@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from fleet.audit.result import AuditedDevice, Check, Outcome
 from fleet.audit.whitebox.result import MinimumDistance
-from fleet.paper.published import TABLE1, TABLES, Task
+from fleet.paper.published import TABLE1, TABLES
 from fleet.paper.table_result import Attacked, CleanFigures, Table, TableNetwork
 from fleet.paper.table_rows import summarise
+from fleet.vocabulary import Task
 
 IMAGES = 100
 

@@ -21,8 +21,8 @@ from fleet.paper.figure2_result import (
     summarise,
 )
 from fleet.paper.figure3 import summarise as matrices
-from fleet.paper.published import Task
 from fleet.paper.workspace import Workspace
+from fleet.vocabulary import Task
 from unit.paper.figure3_samples import GRID, SHARES, audit
 from unit.paper.table_samples import network, table, tasks
 

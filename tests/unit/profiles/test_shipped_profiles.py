@@ -21,6 +21,26 @@ from fleet.profiles.schema import TrainingSection
 PROJECT = Path(__file__).resolve().parents[3]
 PROFILES = sorted((PROJECT / "profiles").glob("*.yaml"))
 REPRODUCTION = sorted((PROJECT / "profiles" / "reproduce").glob("*.yaml"))
+DIGESTS = dict(
+    line.split()
+    for line in """
+devices edb8c8ccae27bffbc6ffbf571400f4708070b823903d745b2ad7e71466662134
+convergence 664823aed49394e308d70dd653b141d578596d05fc54c9ab379576e897e8e5d2
+figure3-mnist 1f299e92f9c62d5012ba7fa0917959d8cf4f93bc07feb661bf1d45c53a254d20
+figure3-standin aeafbf85d929f23ae3171786723ff321a841f4f91fc8bde11433452d4860ea7f
+figure3 2badf0a3e5bb91c79a4ff0e08e64a5dca23705c6abd13c0d8c7e6944b63d6b1f
+stems 4de4261cdbb85f9f4c5a530740e71d8f45d97f9e05f9b7b0daa8ff5d8f805c97
+table1-alexnet 2d7937937626be24f0072c2b69acc3d8a9eb4cc40d7a275ca676809e312173c4
+table1-nn 9dbc1dd5f33fe28f16aaaadba0848f39e1535e28a6561be05627df322df05df0
+table1-resnet18 534c0da6bdeebaa6463fabe6bb12563c171841549862829eee2048b15a10f2ec
+table2-alexnet 8c4186994578b594423dab6f9c533fab3534381bbf1e50c34b5dd89de33f74dd
+table2-densenet121 ab521e48d6f8cbd2a6c740bf73cfff1370b65b5c6bf395b140a9f9b6db9e4589
+table2-resnet18 93773d247e572b6abf535c21ea7c27ea0efc5b2b4bd19d5d63843887943fb6d5
+table2-standin-alexnet 4ea77fe5c2875e363fa2478f7a28b20be65266a787315f510f2883eeddfc20ff
+table2-standin-densenet121 01bf7f230cf3798b7375782ff2d647086b37dc000bd65618414288740ec47500
+table2-standin-resnet18 7381973193be7f60fb96b0e5c89dde9458c58280ca93f7e8aefb4efed3ca9055
+""".strip().splitlines()
+)
 DRAFT7 = {
     *("$schema", "$ref", "definitions", "title", "description", "default", "type", "enum"),
     *("const", "properties", "additionalProperties", "required", "items", "minItems", "maxItems"),
@@ -31,6 +51,15 @@ DRAFT7 = {
 
 def neighbours(classes: tuple[int, ...]) -> set[frozenset[int]]:
     return {frozenset(pair) for pair in itertools.pairwise(classes)}
+
+
+def test_digests_of_profiles_stay_as_they_were() -> None:
+    """A digest stands in runs, audits and bundles; a new setting at its default keeps it."""
+    found = {
+        path.stem: load_profile(path, check_data=False).digest()
+        for path in (*PROFILES, *REPRODUCTION)
+    }
+    assert found == DIGESTS
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fleet.encoding import IntervalEncoding
-from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec, ModelSpec, TrainingSpec
+from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
+from fleet.vocabulary import ModelSpec, TrainingSpec
 
 TRAINING = TrainingSpec(
     loss="scaled",
@@ -38,7 +39,7 @@ def family(mnist_root: Path) -> Family:
     def make(*names: str, task: str = "int", head: str = "linear", **changes: Any) -> FamilySpec:
         data = DataSpec("mnist", mnist_root, 10, 1, 28, 200, 512, 0)
         encoding = IntervalEncoding(10, 4.0, 16.0) if task == "int" else None
-        model = ModelSpec("nn", head, 0.25, True, False)  # type: ignore[arg-type]
+        model = ModelSpec(head=head, width=0.25)  # type: ignore[arg-type]
         training = replace(TRAINING, **changes)
         devices = tuple(
             DeviceSpec(name, task, encoding, model, training)  # type: ignore[arg-type]

@@ -1,0 +1,154 @@
+"""The words and settings that every package shares, each defined once.
+
+A setting of a device is a field of :class:`ModelSpec` or :class:`TrainingSpec`. The reader of
+profiles, the JSON Schema, the documented tables, the digest of a profile and the model section of
+a manifest follow from the field; ``make docs`` writes the schema and the tables again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import MISSING, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Task = Literal["int", "tra", "hin"]
+DatasetName = Literal["mnist", "fashion-mnist", "cifar10", "folder", "imagenet10"]
+Fit = Literal["squash", "crop"]
+Architecture = Literal["nn", "alexnet", "resnet18", "densenet121"]
+HeadName = Literal["linear", "ordinal", "logits"]
+Stem = Literal["auto", "cifar", "imagenet"]
+Start = Literal["range", "zero"]
+Method = Literal["standard"]
+Precision = Literal["bf16", "fp32"]
+Norm = Literal["linf", "l2"]
+Length = Literal["l1", "l2", "linf"]
+Protocol = Literal["paper", "adaptive"]
+
+HEADS: dict[Task, tuple[HeadName, ...]] = {
+    "int": ("linear", "ordinal"),
+    "tra": ("logits",),
+    "hin": ("logits",),
+}
+"""Heads that fit a task; the first is the default."""
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    later: bool = False,
+    network: bool = True,
+    **bounds: float,
+) -> Any:
+    """Make a field of a specification that a profile can set.
+
+    Args:
+        default: What it is unless a profile says otherwise; MISSING where that follows from
+            other settings, so that a profile may leave it out and code may not.
+        meaning: One sentence for the documentation.
+        later: The setting came after the first release: at its default it stays out of digests
+            and manifests, which are then as they were without it.
+        network: For :class:`ModelSpec`: finished weights depend on it, so manifests name it.
+        bounds: ``ge``, ``gt``, ``le``, ``lt``.
+    """
+    metadata = {
+        "written": {"description": meaning, **bounds},
+        "later": later,
+        "network": network,
+    }
+    if default is MISSING:
+        return dataclasses.field(kw_only=True, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def plain_settings(spec: DataclassInstance) -> dict[str, Any]:
+    """The fields by name, without later settings that have their default."""
+    return {
+        field.name: getattr(spec, field.name)
+        for field in dataclasses.fields(spec)
+        if not (field.metadata.get("later") and getattr(spec, field.name) == field.default)
+    }
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The network of a device."""
+
+    architecture: Architecture = setting("nn", "`nn` is the paper's own network.")
+    head: HeadName = setting(
+        MISSING,
+        "`linear` (as in the paper) or `ordinal` for task `int`; `logits` for `tra` and `hin`. "
+        "Null is `linear` or `logits`.",
+    )
+    width: float = setting(
+        1.0, "Multiplies the channels of `nn` (1.0: 32 and 64).", ge=0.0625, le=16
+    )
+    batch_norm: bool = setting(True, "BatchNorm in `nn` and `alexnet`; the others always have it.")
+    pretrained: bool = setting(
+        False,
+        "Start from torchvision's ImageNet weights; colour images of 64 pixels or more.",
+        network=False,
+    )
+    stem: Stem = setting(
+        "auto",
+        "First layers of `alexnet`, `resnet18` and `densenet121`: `cifar` (3x3, stride 1), "
+        "`imagenet` (shrinks early), or `auto`: `cifar` below 64 pixels.",
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How to fit one device."""
+
+    loss: Literal["paper", "scaled"] = setting(
+        "scaled",
+        "For task `int`: `paper` is Eq. 3 as printed; `scaled` is Eq. 3 in slot units with a "
+        "Huber tail and an inner margin.",
+    )
+    margin: float = setting(
+        0.3, "Inner margin of the scaled loss, as a share of β on each side.", ge=0, lt=0.5
+    )
+    epochs: int = setting(8, "Passes over the training set.", ge=1, le=10_000)
+    batch_size: int = setting(
+        128, "Images in a step; an epoch's last partial batch is dropped.", ge=2, le=65_536
+    )
+    optimizer: Literal["adam", "adamw", "sgd"] = setting("adam", "`sgd` has momentum 0.9.")
+    learning_rate: float = setting(3e-3, "Peak learning rate.", gt=0, le=100)
+    weight_decay: float = setting(0.0, "As the optimiser defines it.", ge=0, le=1)
+    schedule: Literal["one-cycle", "cosine", "constant"] = setting(
+        "one-cycle", "Course of the learning rate."
+    )
+    precision: Precision = setting(
+        "bf16", "`bf16` runs the backbone under autocast; head and loss stay in fp32."
+    )
+    shift: int = setting(
+        1, "Augmentation: random translation of up to this many pixels.", ge=0, le=512
+    )
+    mirror: bool = setting(False, "Augmentation: random horizontal flip.")
+    gradient_clip: float | None = setting(
+        None, "Largest gradient 2-norm; null does not clip.", gt=0
+    )
+    seed: int = setting(
+        0, "Seed of weights, batches and augmentation, with the device's name.", ge=0, lt=2**63
+    )
+    start: Start = setting(
+        "range",
+        "Where the outputs of a `linear` head begin: `range` in the middle of the intervals with "
+        "their spread; `zero` at 0, PyTorch's own (the paper names none).",
+    )
+    dropout: float = setting(
+        0.5,
+        "Share that `alexnet` drops before its fully connected layers; 0 for task `int`, whose "
+        "scalar would shift between training and use. The others have none.",
+        ge=0,
+        lt=1,
+    )
+    validate_every: int | None = setting(
+        None, "Validate after every so many steps too, for a finer curve.", ge=1
+    )
+    method: Method = setting(
+        "standard", "How the device is trained; `standard` is undefended.", later=True
+    )

@@ -119,7 +119,7 @@ def test_draws_stay_in_their_ranges_and_readable(profile: Path) -> None:
     assert 0.88 < max(ratios) <= 0.901
     assert all(3.99 <= e.alpha + e.beta <= 64.1 for e in encodings)
     assert all(-100 <= e.s0 <= 100 for e in encodings)
-    assert len({e.order for e in encodings}) == 200
+    assert len({e.order for e in encodings}) >= 198  # of 10! orders; two alike are rare
     values = [value for e in encodings for value in (e.alpha, e.beta, e.s0)]
     assert all(float(f"{value:.4g}") == value for value in values)
 

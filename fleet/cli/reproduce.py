@@ -43,8 +43,9 @@ def reproduce(
         ),
     ],
     profiles: Annotated[
-        Path, typer.Option("--profiles", "-p", help="Directory of the committed profiles.")
-    ] = Path("profiles/reproduce"),
+        Path | None,
+        typer.Option("--profiles", "-p", help="Directory of profiles in place of the package's."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -86,14 +87,14 @@ def reproduce(
     Example: fleet reproduce table1 --quick
     """
     from fleet.cli.reproduced import parts_of
-    from fleet.paper.workspace import Workspace
+    from fleet.paper.workspace import PROFILES, Workspace
 
     output = Output(form)
     home = Path("runs/reproduce-quick") if quick else Path("runs/reproduce")
     place = runs or home
     results = out or (home / "results" if quick else Path("results/reproduce"))
     workspace = Workspace(
-        profiles=profiles,
+        profiles=profiles or PROFILES,
         runs=place,
         results=results,
         data=data,

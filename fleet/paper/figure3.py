@@ -1,6 +1,6 @@
 """Boil a transfer audit down to the paper's Figure 3: panels, trends, encoding against seed.
 
-What stands in the audit is one run of ``profiles/reproduce/figure3-*.yaml``: encodings around the
+What stands in the audit is one run of ``profiles/figure3-*.yaml``: encodings around the
 paper's alpha 4 and beta 16, each with two seeds or more. Seeds of weights and of batches come from
 the seed *and the device's name*, so no two networks share them and all are exchangeable.
 """

@@ -88,7 +88,7 @@ def read_networks(audit: TransferAudit) -> tuple[Coded, ...]:
     if len({coded.encoding.classes for coded in found}) > 1:
         raise AuditError(
             f"run {audit.run} varies the order of classes, not alpha and beta alone",
-            hint="give all devices one order, as profiles/reproduce/figure3-mnist.yaml does",
+            hint="give all devices one order, as fleet/paper/profiles/figure3-mnist.yaml does",
         )
     alive = tuple(coded for coded in found if coded.network.correct)
     if not alive:

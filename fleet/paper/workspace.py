@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.data.mnist import read_mnist
 from fleet.errors import DataError
 from fleet.execution.jobs import OnProgress
 from fleet.profiles import load_profile
@@ -19,6 +20,9 @@ from fleet.vocabulary import Architecture, Stem
 
 Stage = Callable[[str, int], AbstractContextManager[OnProgress]]
 """Called with what begins and its number of jobs; gives what takes their progress."""
+
+PROFILES = Path(__file__).with_name("profiles")
+"""Directory of the package's profiles."""
 
 QUICK_TRAINING = 2048
 QUICK_TEST = 128
@@ -42,7 +46,8 @@ class Workspace:
 
     Attributes:
         profiles: Directory of the committed profiles.
-        runs: Trainings and audits are kept here, one run for each profile, and go on from here.
+        runs: Trainings and audits are kept here, one run for each profile, and go on from here;
+            MNIST too, where the profiles' own copy is not there.
         results: Where the small JSON results and the figures go.
         data: Directory of the images of Table 2 and Figure 3, in place of the profile's.
         quick: Everything small, to see that it works; its figures mean nothing.
@@ -75,7 +80,7 @@ class Workspace:
 
         Raises:
             ProfileError: The profile is absent or wrong.
-            DataError: The directory of the images does not exist.
+            DataError: The directory of the images does not exist, or MNIST cannot be fetched.
         """
         spec = load_profile(self.profiles / f"{profile}.yaml", check_data=False)
         if own_data and self.data is not None:
@@ -83,6 +88,7 @@ class Workspace:
             spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, root=root))
         if self.quick:
             spec = small(spec, self._digits())
+        spec = dataclasses.replace(spec, data=self._found(spec.data))
         if not spec.data.root.is_dir():
             raise DataError(
                 f"the images of {profile} are not there: {spec.data.root}",
@@ -104,6 +110,14 @@ class Workspace:
             for error in result.errors.values():
                 raise error
         return spec, run
+
+    def _found(self, data: DataSpec) -> DataSpec:
+        """The same images; an installed package has no MNIST beside it, and fetches it once."""
+        if data.dataset != "mnist" or data.root.is_dir():
+            return data
+        root = (self.runs / "data").resolve()
+        read_mnist(root)  # here, because workers would all fetch it at once
+        return dataclasses.replace(data, root=root)
 
     def _digits(self) -> DataSpec:
         return load_profile(self.profiles / "table1-nn.yaml", check_data=False).data

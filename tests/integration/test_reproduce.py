@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from fleet.paper.workspace import PROFILES
+
 CallFleet = Callable[..., Any]
 
 CONVERGENCE = """\
@@ -30,8 +32,8 @@ devices:
 
 @pytest.fixture
 def place(tmp_path: Path, mnist_root: Path) -> Path:
-    profiles = tmp_path / "profiles" / "reproduce"
-    profiles.mkdir(parents=True)
+    profiles = tmp_path / "profiles"
+    profiles.mkdir()
     (profiles / "convergence.yaml").write_text(CONVERGENCE.format(root=mnist_root))
     return tmp_path
 
@@ -64,33 +66,34 @@ def test_a_part_that_the_paper_does_not_have(call_fleet: CallFleet, tmp_path: Pa
 def test_without_the_profiles_it_says_where_they_should_be(
     call_fleet: CallFleet, tmp_path: Path
 ) -> None:
-    done = call_fleet("reproduce", "convergence", cwd=tmp_path)
+    done = call_fleet("reproduce", "convergence", "-p", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
-    assert "profiles/reproduce/convergence.yaml" in done.stderr
+    assert "nowhere/convergence.yaml" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_absent_photos_are_one_error_and_nothing_is_written(
-    call_fleet: CallFleet, project: Path, tmp_path: Path
+    call_fleet: CallFleet, tmp_path: Path
 ) -> None:
-    shutil.copytree(project / "profiles" / "reproduce", tmp_path / "profiles" / "reproduce")
     done = call_fleet("reproduce", "table2", "--data", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert "nowhere" in done.stderr
     assert "--data" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["profiles"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_its_figure_and_the_claims_are_written_and_made_once(
     call_fleet: CallFleet, place: Path
 ) -> None:
-    done = call_fleet("reproduce", "convergence", "--jobs", 1, cwd=place)
+    done = call_fleet("reproduce", "convergence", "-p", "profiles", "--jobs", 1, cwd=place)
     assert done.returncode == 0, done.stderr
     results = place / "results" / "reproduce"
     assert (results / "convergence.png").read_bytes()[:4] == b"\x89PNG"
     first = json.loads((results / "convergence.json").read_text())
     assert first["schema"] == "fleet.reproduction.convergence/1"
-    again = call_fleet("reproduce", "convergence", "--jobs", 1, "--format", "json", cwd=place)
+    again = call_fleet(
+        "reproduce", "convergence", "-p", "profiles", "--jobs", 1, "--format", "json", cwd=place
+    )
     assert json.loads(again.stdout)["convergence"]["speeds"] == first["speeds"]
     judged = call_fleet("reproduce", "claims", "--format", "json", cwd=place)
     assert judged.returncode == 0, judged.stderr
@@ -100,12 +103,11 @@ def test_a_result_its_figure_and_the_claims_are_written_and_made_once(
 
 
 def test_of_several_parts_one_without_images_leaves_the_others_running(
-    call_fleet: CallFleet, place: Path, project: Path
+    call_fleet: CallFleet, place: Path
 ) -> None:
     for name in ("figure3-mnist", "figure3"):
-        source = project / "profiles" / "reproduce" / f"{name}.yaml"
-        (place / "profiles" / "reproduce" / f"{name}.yaml").write_text(source.read_text())
-    done = call_fleet("reproduce", "figure3", cwd=place)
+        shutil.copy(PROFILES / "figure3.yaml", place / "profiles" / f"{name}.yaml")
+    done = call_fleet("reproduce", "figure3", "-p", "profiles", cwd=place)
     assert done.returncode == 2
-    assert done.stderr.count("left out figure3") == 2  # the digits are not beside these profiles
+    assert done.stderr.count("left out figure3") == 2
     assert "Traceback" not in done.stderr

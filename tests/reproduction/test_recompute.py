@@ -15,6 +15,7 @@ from fleet.audit.whitebox.audit import device_figures
 from fleet.files import read_json
 from fleet.paper.experiments import TABLE1
 from fleet.paper.table_result import Table, TableNetwork
+from fleet.paper.workspace import PROFILES
 from fleet.rundir import RunDirectory
 
 EPS = 0.1
@@ -40,7 +41,7 @@ def trained(
     committed: TableNetwork,
 ) -> RunDirectory:
     run = tmp_path_factory.mktemp("recompute") / "run"
-    profile = project / "profiles" / "reproduce" / "table1-nn.yaml"
+    profile = PROFILES / "table1-nn.yaml"
     done = run_fleet("train", "-p", profile, "--run", run, "-d", "int-0", "-j", 1, timeout=1800)
     assert done.returncode == 0, done.stderr
     return RunDirectory(run)

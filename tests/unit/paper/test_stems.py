@@ -9,9 +9,8 @@ from rich.console import Console
 from fleet.errors import FleetError
 from fleet.paper.stems_result import StemNetwork, Stems
 from fleet.paper.terminal import stems_view
+from fleet.paper.workspace import PROFILES
 from fleet.profiles import load_profile
-
-COMMITTED = Path(__file__).resolve().parents[3] / "profiles" / "reproduce" / "stems.yaml"
 
 
 def stems() -> Stems:
@@ -20,7 +19,7 @@ def stems() -> Stems:
 
 
 def test_each_pair_differs_in_its_stem_alone() -> None:
-    devices = load_profile(COMMITTED).devices
+    devices = load_profile(PROFILES / "stems.yaml").devices
     for first, second in zip(devices[::2], devices[1::2], strict=True):
         model = dataclasses.replace(second.model, stem="imagenet")
         assert dataclasses.replace(second, name=first.name, model=model) == first

@@ -1,18 +1,17 @@
 """Where a reproduction reads and writes."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from fleet.errors import CheckpointError, DataError, FleetError
-from fleet.paper.workspace import QUICK_TRAINING, Workspace
+from fleet.paper.workspace import PROFILES, QUICK_TRAINING, Workspace
 from fleet.profiles.problems import ProfileFileError
-
-COMMITTED = Path(__file__).resolve().parents[3] / "profiles" / "reproduce"
 
 
 def workspace(place: Path, **more: object) -> Workspace:
-    options = {"profiles": COMMITTED, "runs": place / "runs", "results": place / "results"}
+    options = {"profiles": PROFILES, "runs": place / "runs", "results": place / "results"}
     return Workspace(**{**options, **more})  # type: ignore[arg-type]
 
 
@@ -61,6 +60,32 @@ def test_absent_photos_are_one_error_that_names_the_option(tmp_path: Path) -> No
         place.family("table2-resnet18", own_data=True)
     assert "--data" in str(caught.value.hint)
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_installed_package_has_its_digits_beside_the_runs(
+    tmp_path: Path, mnist_root: Path
+) -> None:
+    """As from a wheel: the profiles' own copy of MNIST is not there."""
+    profiles = tmp_path / "site-packages" / "fleet" / "paper" / "profiles"
+    shutil.copytree(PROFILES, profiles)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "data").symlink_to(mnist_root)
+    for name, quick in (("stems", False), ("table2-standin-alexnet", True)):
+        place = workspace(tmp_path, profiles=profiles, quick=quick)
+        assert place.family(name, own_data=True).data.root == mnist_root
+
+
+def test_digits_that_cannot_be_fetched_are_one_error_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    shutil.copytree(PROFILES, tmp_path / "profiles" / "of" / "mine")
+    place = workspace(tmp_path, profiles=tmp_path / "profiles" / "of" / "mine")
+    with pytest.raises(DataError, match="no MNIST in") as caught:
+        place.family("table1-nn")
+    assert str(tmp_path / "runs" / "data" / "MNIST" / "raw") in str(caught.value.hint)
+    assert not [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
 
 
 def test_an_absent_profile_is_an_error(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from fleet.profiles.schema import TrainingSection
 
 PROJECT = Path(__file__).resolve().parents[3]
 PROFILES = sorted((PROJECT / "profiles").glob("*.yaml"))
-REPRODUCTION = sorted((PROJECT / "profiles" / "reproduce").glob("*.yaml"))
+REPRODUCTION = sorted((PROJECT / "fleet" / "paper" / "profiles").glob("*.yaml"))
 DIGESTS = dict(
     line.split()
     for line in """
@@ -79,7 +79,7 @@ def test_profile_of_the_reproduction_is_valid(path: Path) -> None:
     family = load_profile(path, check_data=False)
     assert family.name == path.stem
     assert family.controls == ()  # the tables hold the paper's own baselines
-    modeline = "# yaml-language-server: $schema=../devices.schema.json"
+    modeline = "# yaml-language-server: $schema=../../../profiles/devices.schema.json"
     assert path.read_text(encoding="utf-8").splitlines()[0] == modeline
 
 
@@ -116,7 +116,7 @@ def test_demo_is_what_its_comments_say() -> None:
 
 @pytest.mark.parametrize("name", ["figure3", "figure3-mnist", "figure3-standin"])
 def test_figure_3_has_two_networks_of_each_encoding_and_a_family_of_seeds(name: str) -> None:
-    family = load_profile(PROJECT / f"profiles/reproduce/{name}.yaml", check_data=False)
+    family = load_profile(PROJECT / f"fleet/paper/profiles/{name}.yaml", check_data=False)
     counts = Counter((d.encoding.alpha, d.encoding.beta) for d in family.devices if d.encoding)
     assert {pair for pair in counts if pair[1] == 16} == {(1, 16), (4, 16), (16, 16)}
     assert {pair for pair in counts if pair[0] == 4} == {(4, 1), (4, 4), (4, 16), (4, 64)}

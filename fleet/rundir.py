@@ -3,6 +3,7 @@
 A run directory holds all that one ``fleet train`` made and all that was derived from it::
 
     runs/20261122-213100-demo/
+      started.json            when the training began; decides which run is the newest
       profile.resolved.json   every default filled in; what a resumed training must match
       environment.json        versions, machine, command line
       dataset.json            name, digest and sizes of the data
@@ -18,14 +19,17 @@ A run directory holds all that one ``fleet train`` made and all that was derived
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fleet.errors import CheckpointError
+from fleet.files import write_json
 
 PROFILE_FILE = "profile.resolved.json"
+_STAMP = "%Y%m%d-%H%M%S"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class RunDirectory:
     def profile(self) -> Path:
         """The resolved profile."""
         return self.root / PROFILE_FILE
+
+    @property
+    def started(self) -> Path:
+        """When the training began."""
+        return self.root / "started.json"
 
     @property
     def environment(self) -> Path:
@@ -101,7 +110,7 @@ def new_run(parent: Path, name: str, *, now: datetime | None = None) -> RunDirec
     Returns:
         A directory ``<UTC time>-<name>`` that does not exist yet.
     """
-    stamp = (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
+    stamp = (now or datetime.now(UTC)).strftime(_STAMP)
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "run"
     candidate = parent / f"{stamp}-{slug}"
     number = 2
@@ -111,12 +120,55 @@ def new_run(parent: Path, name: str, *, now: datetime | None = None) -> RunDirec
     return RunDirectory(candidate)
 
 
+def record_start(run: RunDirectory, *, now: datetime | None = None) -> None:
+    """Record that the training of ``run`` begins; later than that of every run beside it.
+
+    Args:
+        run: A directory that is no run yet.
+        now: Time to use; the present by default. If a run beside this one is of a later time,
+            because a clock ran ahead, the record is one microsecond after that.
+
+    Raises:
+        StorageError: The record cannot be written.
+    """
+    moments = [_start(other) + timedelta(microseconds=1) for other in list_runs(run.root.parent)]
+    moment = max([now or datetime.now(UTC), *moments])
+    write_json(run.started, {"started": moment.isoformat(timespec="microseconds")})
+
+
 def list_runs(parent: Path) -> list[RunDirectory]:
-    """Runs under ``parent``, oldest first (their names begin with the time)."""
-    if not parent.is_dir():
+    """Runs under ``parent`` in the order in which they were begun, whatever their names."""
+    try:
+        found = [RunDirectory(path) for path in parent.iterdir()]
+    except OSError:
         return []
-    found = [path for path in parent.iterdir() if (path / PROFILE_FILE).is_file()]
-    return [RunDirectory(path) for path in sorted(found, key=lambda path: path.name)]
+    return sorted(filter(_begun, found), key=lambda run: (_start(run), _natural(run.name)))
+
+
+def _begun(run: RunDirectory) -> bool:
+    """Whether a directory is a run; one that may not be read is none."""
+    try:
+        return run.profile.is_file()
+    except OSError:
+        return False
+
+
+def _start(run: RunDirectory) -> datetime:
+    """The recorded start; of an older run the time in its name, or else that of its profile."""
+    try:
+        recorded = json.loads(run.started.read_bytes())["started"]
+        return datetime.fromisoformat(recorded).astimezone(UTC)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        pass
+    try:
+        return datetime.strptime(run.name[:15], _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.fromtimestamp(run.profile.stat().st_mtime, UTC)
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Sort key by which ``a-9`` comes before ``a-10``."""
+    return [(text, int(digits or 0)) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", name)]
 
 
 def find_run(run: Path | None, parent: Path = Path("runs")) -> RunDirectory:

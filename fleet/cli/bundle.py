@@ -66,7 +66,7 @@ def package(
     if not dry_run:
         written = sum(plan.state != "unchanged" for plan in plans)
         output.note(f"wrote {written} bundles to {directory}, {len(plans) - written} were there")
-        output.next_command(f"fleet verify {directory}")
+        output.next_command("fleet", "verify", directory)
 
 
 def verify(
@@ -97,7 +97,7 @@ def verify(
     if failed:
         output.note(f"{len(failed)} of {len(results)} bundles failed")
         raise typer.Exit(1)
-    output.next_command(f"fleet predict {results[0].path} IMAGE...")
+    output.next_command("fleet", "predict", results[0].path, "IMAGE...")
 
 
 def predict(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -52,9 +54,9 @@ class Output:
         """Say something about the work, on stderr."""
         self.stderr.print(Text(text), soft_wrap=True)
 
-    def next_command(self, command: str) -> None:
-        """Name the next command, on stderr."""
-        self.stderr.print(Text(f"next: {command}", style="dim"), soft_wrap=True)
+    def next_command(self, *words: str | Path) -> None:
+        """Name the next command, on stderr, as it can be typed."""
+        self.stderr.print(Text(f"next: {shlex.join(map(str, words))}", style="dim"), soft_wrap=True)
 
 
 def error_console() -> Console:

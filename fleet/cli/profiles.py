@@ -72,7 +72,7 @@ def check(
         raise typer.Exit(1) from error
     count = len(family.devices)
     output.note(f"ok: {profile}: {count} device{'s' if count > 1 else ''}, {family.data.dataset}")
-    output.next_command(f"fleet train --profiles {profile}")
+    output.next_command("fleet", "train", "--profiles", profile)
 
 
 @app.command()
@@ -143,7 +143,7 @@ def new(
     write_text(path, text)
     output = Output()
     output.note(f"wrote {path}: {devices} devices on {dataset.value} in {root}")
-    output.next_command(f"fleet profiles check {path}")
+    output.next_command("fleet", "profiles", "check", path)
 
 
 def _table(family: FamilySpec, reveal: bool) -> Table:

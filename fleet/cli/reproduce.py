@@ -110,7 +110,7 @@ def reproduce(
     if missing is not None:
         raise missing
     if part not in {Part.claims, Part.choices, Part.stems, Part.all}:
-        output.next_command("fleet reproduce claims")
+        output.next_command("fleet", "reproduce", "claims")
 
 
 @contextmanager

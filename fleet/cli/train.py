@@ -82,7 +82,7 @@ def train(
     output.data(_result_table(plan, finished), {"run": str(plan.run.root), "devices": finished})
     _report_failures(output, result)
     output.note(f"wrote {plan.run.root}")
-    output.next_command("fleet audit transfer")
+    output.next_command("fleet", "audit", "transfer", plan.run.root)
 
 
 def _report_failures(output: Output, result: FamilyResult) -> None:

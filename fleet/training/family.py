@@ -14,7 +14,7 @@ from fleet.execution.jobs import OnProgress, default_workers
 from fleet.files import locked, make_directory, write_json
 from fleet.profiles.spec import FamilySpec
 from fleet.provenance import environment
-from fleet.rundir import RunDirectory
+from fleet.rundir import RunDirectory, record_start
 from fleet.training.fit import FitJob, fit_device
 from fleet.training.plan import Resume, TrainingPlan, plan_training
 
@@ -95,6 +95,7 @@ def _write_headers(plan: TrainingPlan, images: ImageData) -> None:
     write_json(plan.run.environment, environment())
     write_json(plan.run.dataset, dataset)
     if not plan.run.profile.exists():
+        record_start(plan.run)
         write_json(plan.run.profile, plan.spec.to_dict())
 
 

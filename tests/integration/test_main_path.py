@@ -44,7 +44,7 @@ def test_train_writes_a_whole_run_and_says_so_in_json(workplace: Path) -> None:
     for device in ("door", "gate", "twin"):
         for name in ("model.safetensors", "metrics.jsonl", "result.json"):
             assert f"devices/{device}/{name}" in names
-    assert {"profile.resolved.json", "environment.json", "dataset.json"} <= names
+    assert {"profile.resolved.json", "started.json", "environment.json", "dataset.json"} <= names
     dataset = json.loads((run / "dataset.json").read_text())
     assert len(dataset["sha256"]) == 64
     assert not [name for name in names if name.endswith(".tmp")]
@@ -102,6 +102,7 @@ def test_gates_turn_an_audit_into_an_exit_code(workplace: Path, call_fleet: RunF
     )
     strict = call_fleet(*quick, "--max-asr", 0, cwd=workplace)
     assert strict.returncode == 1
+    assert f"next: fleet package runs/{only_run(workplace).name}\n" in strict.stderr
     assert "gate: evade" in strict.stderr
 
 
@@ -222,6 +223,7 @@ def test_a_finished_device_is_not_trained_again(
     done = call_fleet("train", "-p", tiny_profile, "--resume", "must", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 of 4 devices" in done.stderr
+    assert f"next: fleet audit transfer {run.relative_to(tmp_path)}\n" in done.stderr
     assert (run / "devices" / "door" / "result.json").read_bytes() == before
     original = only_run(workplace) / "devices" / "twin" / "model.safetensors"
     resumed = run / "devices" / "twin" / "model.safetensors"

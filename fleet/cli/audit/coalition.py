@@ -162,5 +162,5 @@ def _report(run: RunDirectory, audit: CoalitionAudit, output: Output) -> None:
         "coalition",
         coalition_view(audit),
         output,
-        then="fleet audit query",
+        then=("audit", "query", run.root),
     )

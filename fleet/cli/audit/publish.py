@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import RenderableType
@@ -25,7 +27,7 @@ def publish(
     view: RenderableType,
     output: Output,
     *,
-    then: str,
+    then: Sequence[str | Path],
 ) -> None:
     """Write ``audit.json``, render the run's report anew, and print the result.
 
@@ -35,7 +37,7 @@ def publish(
         kind: Which audit it is.
         view: The result for people.
         output: Of the command.
-        then: The next command.
+        then: The words of the next command that follow ``fleet``.
     """
     from fleet.files import write_json
     from fleet.reports.write import render_run_reports
@@ -46,4 +48,4 @@ def publish(
     output.data(view, result.to_dict())
     output.note(f"wrote {path}")
     output.note(f"wrote {report}, and {len(others)} tables and figures beside it")
-    output.next_command(then)
+    output.next_command("fleet", *then)

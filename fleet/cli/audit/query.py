@@ -142,5 +142,5 @@ def _report(run: RunDirectory, audit: QueryAudit, output: Output) -> None:
         "query",
         query_view(audit),
         output,
-        then="fleet audit trace",
+        then=("audit", "trace", run.root),
     )

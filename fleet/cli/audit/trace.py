@@ -133,7 +133,7 @@ def _report(run: RunDirectory, audit: TraceAudit, output: Output) -> None:
         "trace",
         trace_view(audit),
         output,
-        then="fleet audit trace --adversarial FILE --originals FILE",
+        then=("audit", "trace", run.root, "--adversarial", "FILE", "--originals", "FILE"),
     )
 
 

@@ -132,5 +132,5 @@ def _report(run: RunDirectory, audit: TransferAudit, output: Output) -> None:
         "transfer",
         audit_view(audit),
         output,
-        then="fleet package",
+        then=("package", run.root),
     )

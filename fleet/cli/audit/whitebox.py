@@ -102,5 +102,5 @@ def _report(run: RunDirectory, audit: WhiteboxAudit, output: Output) -> None:
         "whitebox",
         whitebox_view(audit),
         output,
-        then="fleet audit transfer",
+        then=("audit", "transfer", run.root),
     )

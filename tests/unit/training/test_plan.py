@@ -11,7 +11,7 @@ from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError, ProfileError
 from fleet.files import write_bytes, write_json
 from fleet.profiles.spec import FamilySpec
-from fleet.rundir import RunDirectory
+from fleet.rundir import RunDirectory, record_start
 from fleet.training.plan import plan_training
 
 Family = Callable[..., FamilySpec]
@@ -46,6 +46,17 @@ def test_auto_goes_on_with_an_unfinished_run(family: Family, tmp_path: Path) -> 
 def test_auto_begins_anew_after_a_finished_run(family: Family, tmp_path: Path) -> None:
     leave_behind(tmp_path, family("a"), "a")
     assert not plan_training(family("a"), parent=tmp_path).resumed
+
+
+def test_auto_goes_on_with_the_last_begun_run_of_the_family_whatever_its_name(
+    family: Family, tmp_path: Path
+) -> None:
+    spec = family("a")
+    for name, of in (("z-baseline", spec), ("mine", spec), ("zz", replace(spec, name="other"))):
+        run = RunDirectory(tmp_path / name)
+        record_start(run)
+        write_json(run.profile, of.to_dict())
+    assert plan_training(spec, parent=tmp_path).run.name == "mine"
 
 
 def test_a_result_without_weights_is_not_finished(family: Family, tmp_path: Path) -> None:

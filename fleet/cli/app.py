@@ -16,7 +16,7 @@ from fleet.cli import options
 from fleet.cli.audit import app as audit_app
 from fleet.cli.bundle import package, predict, verify
 from fleet.cli.doctor import doctor
-from fleet.cli.output import error_console
+from fleet.cli.output import careful_streams, error_console
 from fleet.cli.profiles import app as profiles_app
 from fleet.cli.report import report
 from fleet.cli.reproduce import reproduce
@@ -69,6 +69,11 @@ def _root(
 
 def main() -> None:
     """Run the command line; never returns."""
+    with careful_streams():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except FleetError as error:
@@ -77,10 +82,6 @@ def main() -> None:
         if done.code == INTERRUPTED:  # Typer turns Ctrl-C into this, without a word
             error_console().print("interrupted; finished work is kept")
         raise
-    except BrokenPipeError:
-        # The reader of our stdout left, for example `| head`: not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except ModuleNotFoundError as error:
         hint = 'pip install "interval-fleet[train]"; `fleet doctor` looks closer'
         _fail(f"this command needs {error.name}, which is not installed", hint, error)

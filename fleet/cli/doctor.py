@@ -44,6 +44,8 @@ def doctor(form: FormatOption = Format.auto) -> None:
     """Look at this machine, and say how to mend what is broken.
 
     Exit code 1 when something needs mending.
+
+    Example: fleet doctor
     """
     output = Output(form)
     findings = [_python(), _torch(), _extras(), _cores(), _disk(Path.cwd())]

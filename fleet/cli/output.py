@@ -1,16 +1,28 @@
-"""Where output goes: data to stdout, everything else to stderr."""
+"""Where output goes: data to stdout, everything else to stderr.
+
+A reader that has left, a closed stream or a narrow encoding changes no exit code: the command does
+its work and answers by it. Only data that a full disk loses are an error.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shlex
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console, RenderableType
 from rich.text import Text
+
+from fleet.errors import FleetWarning
+from fleet.files import storage_error
 
 PIPE_WIDTH = 100
 """Columns of a table that is not written to a terminal."""
@@ -46,7 +58,9 @@ class Output:
     def data(self, human: RenderableType, value: Any) -> None:
         """Write the command's result: ``human`` as a table or text, ``value`` as JSON."""
         if self.form is Format.json:
-            sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+            narrow = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+            text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=narrow)
+            sys.stdout.write(text + "\n")
         else:
             self.stdout.print(human)
 
@@ -63,3 +77,65 @@ def error_console() -> Console:
     """Build the console of stderr; asked for late, because tests and pipes replace the stream."""
     width = None if sys.stderr.isatty() else PIPE_WIDTH
     return Console(file=sys.stderr, highlight=False, width=width)
+
+
+@contextmanager
+def careful_streams() -> Iterator[None]:
+    """Make stdout, stderr and warnings what this module promises, for the length of a command."""
+    before = sys.stdout, sys.stderr
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: the next file would get its number, and what is written to it
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = cast(TextIO, _Stream(sys.stdout, "standard output"))
+    sys.stderr = cast(TextIO, _Stream(sys.stderr))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FleetWarning)
+            usual = warnings.showwarning
+
+            def show(message: Warning | str, kind: type[Warning], *place: Any) -> None:
+                if issubclass(kind, FleetWarning):
+                    error_console().print(Text(f"note: {message}"), soft_wrap=True)
+                else:
+                    usual(message, kind, *place)
+
+            warnings.showwarning = show
+            yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _Stream:
+    """A standard stream that is written at once, escapes what it cannot encode, and may be lost.
+
+    Args:
+        stream: The stream; None where it is closed.
+        needed: What it is called in the error of a failed write; "" for what may be lost.
+    """
+
+    def __init__(self, stream: TextIO | None, needed: str = "") -> None:
+        self._stream = stream or io.StringIO()
+        self._needed = needed
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+        self.encoding = self._stream.encoding
+        self.isatty = self._stream.isatty
+        self.fileno = self._stream.fileno
+
+    def write(self, text: str) -> int:
+        if text == "":  # as typer probes streams; a full disk refuses even that
+            return 0
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError as error:
+            with suppress(OSError), Path(os.devnull).open("wb") as nothing:
+                os.dup2(nothing.fileno(), self.fileno())  # takes what is left in the buffer
+            if self._needed and not isinstance(error, BrokenPipeError):
+                raise storage_error(Path(self._needed), error) from error
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is left to flush."""

@@ -111,12 +111,14 @@ def schema(
     """
     from fleet.profiles import field_tables, json_schema
 
-    text = field_tables() if form is SchemaFormat.markdown else canonical_json(json_schema())
-    if out is None:
-        typer.echo(text, nl=False)
-        return
-    write_text(out, text)
-    Output().note(f"wrote {out}")
+    markdown = form is SchemaFormat.markdown
+    if out is not None:
+        write_text(out, field_tables() if markdown else canonical_json(json_schema()))
+        Output().note(f"wrote {out}")
+    elif markdown:
+        typer.echo(field_tables(), nl=False)
+    else:
+        Output(Format.json).data("", json_schema())
 
 
 @app.command()
@@ -137,7 +139,9 @@ def new(
 
     if path.exists() and not force:
         raise ProfileError(f"{path} exists", hint="choose another name, or replace it with --force")
-    relative = os.path.relpath(root, path.parent)
+    # Whoever reads the profile climbs from the real directory, whatever links lead there.
+    place = root.resolve() if root.name in {"", ".."} else root.parent.resolve() / root.name
+    relative = os.path.relpath(place, path.parent.resolve())
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:64] or "family"
     text = template(name, dataset=dataset.value, devices=devices, root=relative)
     write_text(path, text)

@@ -184,3 +184,19 @@ def test_new_bounds_the_family(tmp_path: Path, devices: int) -> None:
     result = fleet_profiles("new", tmp_path / "x.yaml", "--devices", devices)
     assert result.exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("root", ["images", "linked-images", ".."])
+def test_a_new_profile_finds_its_data_through_linked_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    """A shell's ``..`` and the kernel's differ behind a link; the profile is read by the kernel."""
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    project = tmp_path / "project"
+    (project / "images").mkdir(parents=True)
+    (project / "linked-images").symlink_to("images")
+    (project / "profiles").symlink_to(tmp_path / "elsewhere" / "deep")
+    monkeypatch.chdir(project)
+    assert fleet_profiles("new", "profiles/new.yaml", "--root", root).exit_code == 0
+    found = load_profile("profiles/new.yaml")
+    assert found.data.root == (project / root).resolve()

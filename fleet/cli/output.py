@@ -95,11 +95,18 @@ def careful_streams() -> Iterator[None]:
             warnings.simplefilter("always", FleetWarning)
             usual = warnings.showwarning
 
-            def show(message: Warning | str, kind: type[Warning], *place: Any) -> None:
-                if issubclass(kind, FleetWarning):
+            def show(
+                message: Warning | str,
+                category: type[Warning],
+                filename: str,
+                lineno: int,
+                file: TextIO | None = None,
+                line: str | None = None,
+            ) -> None:
+                if issubclass(category, FleetWarning):
                     error_console().print(Text(f"note: {message}"), soft_wrap=True)
                 else:
-                    usual(message, kind, *place)
+                    usual(message, category, filename, lineno, file, line)
 
             warnings.showwarning = show
             yield

@@ -16,7 +16,6 @@ from fleet.attacks import (
     SampleKeys,
     attackable,
     exact_eps,
-    portfolio,
     quantise,
 )
 from fleet.attacks.outcomes import outcomes_of
@@ -69,15 +68,7 @@ class Bench:
 
     def entries(self, protocol: Protocol) -> tuple[Entry, ...]:
         """Attacks of one protocol, without those that are made for transfer alone."""
-        chosen = portfolio(
-            self.classifier,
-            self.exact,
-            steps=self.settings.steps,
-            restarts=self.settings.restarts,
-            targets=self.settings.targets,
-            precision=self.settings.precision,
-            norm=self.settings.norm,
-        )
+        chosen = self.settings.portfolio(self.classifier, self.eps)
         return tuple(e for e in chosen if e.protocol == protocol and not e.transfer)
 
     def attack(self, attack: Attack) -> Tensor:

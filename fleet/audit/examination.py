@@ -44,6 +44,7 @@ class Examination:
         probes: What cheap extra attacks found.
         baseline: Itself without an attack and under noise.
         trial: Its images on itself.
+        sets_sha256: Digest of its images.
     """
 
     device: AuditedDevice
@@ -54,6 +55,7 @@ class Examination:
     probes: Probes
     baseline: Baseline
     trial: Trial
+    sets_sha256: str
 
 
 def examine(
@@ -83,6 +85,7 @@ def examine(
         ),
         baseline=baseline,
         trial=trial,
+        sets_sha256=sets.digest(),
     )
 
 

@@ -1,7 +1,8 @@
 """Intermediate results of an audit on disk, so that it resumes, and can be extended by a device.
 
 Each is one JSON file that carries its key, which is all that determines the result, and a digest of
-its value. A file of another key, or one that is damaged, is as good as none.
+its value. A file of another key, or one that is damaged, is as good as none. The version of torch
+is a part of every key; the version of fleet of none, so an update keeps what it does not change.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 
 from fleet.files import canonical_json, write_json
+from fleet.provenance import package_version
 
 SCHEMA = "fleet.audit.kept/2"
-"""Raise the number when the same key gives another value, so that kept ones are made again."""
+"""Of the file. Where one kind of result comes out differently, raise its ``version`` instead."""
 
 Value = TypeVar("Value")
 
@@ -41,7 +43,12 @@ PackedOutcomes = Annotated[NDArray[np.int8], PlainValidator(unpack), PlainSerial
 
 
 def remember(
-    path: Path, key: dict[str, Any], kind: type[Value], make: Callable[[], Value]
+    path: Path,
+    key: dict[str, Any],
+    kind: type[Value],
+    make: Callable[[], Value],
+    *,
+    version: int = 1,
 ) -> Value:
     """Take a result from disk, or make it and keep it.
 
@@ -50,11 +57,14 @@ def remember(
         key: All that determines the result, plain JSON values.
         kind: The dataclass that the result is.
         make: Makes it.
+        version: Of the making. Raise it when the same key gives another value, so that kept results
+            are made again.
 
     Raises:
         StorageError: It cannot be written.
     """
-    found = recall(path, key, kind)
+    key = _whole(key, version)
+    found = _read(path, key, kind)
     if found is not None:
         return found
     made = make()
@@ -63,8 +73,17 @@ def remember(
     return made
 
 
-def recall(path: Path, key: dict[str, Any], kind: type[Value]) -> Value | None:
+def recall(path: Path, key: dict[str, Any], kind: type[Value], *, version: int = 1) -> Value | None:
     """Read a kept result; None if there is none, it is damaged, or its key is another."""
+    return _read(path, _whole(key, version), kind)
+
+
+def _whole(key: dict[str, Any], version: int) -> dict[str, Any]:
+    whole = {"version": version, "torch": package_version("torch"), **key}
+    return cast(dict[str, Any], json.loads(json.dumps(whole)))  # as it is read back: no tuples
+
+
+def _read(path: Path, key: dict[str, Any], kind: type[Value]) -> Value | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         value = document["value"]

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from fleet.assembly import load_trained
-from fleet.attacks import TargetChoice, exact_eps, radius, to_bytes
+from fleet.attacks import (
+    Entry,
+    TargetChoice,
+    exact_eps,
+    portfolio,
+    radius,
+    to_bytes,
+)
 from fleet.audit.result import Role
 from fleet.errors import AuditError, CheckpointError
 from fleet.files import canonical_json, read_json
@@ -57,6 +64,11 @@ class Member:
         }
         weights = weights_bytes(self.classifier)
         return hashlib.sha256(weights + canonical_json(rules).encode("utf-8")).hexdigest()
+
+    def key(self) -> list[Any]:
+        """All that determines what is found and said about it, plain JSON values."""
+        said = [self.weights_sha256, self.architecture, self.head, self.private, self.role]
+        return [self.name, self.digest(), *said]
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,18 @@ class TransferSettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "eps": list(self.eps)}
+
+    def portfolio(self, classifier: Classifier, eps: float) -> tuple[Entry, ...]:
+        """The attacks on a device at ``eps``, on the 8-bit grid inside it."""
+        return portfolio(
+            classifier,
+            exact_eps(eps, self.norm),
+            steps=self.steps,
+            restarts=self.restarts,
+            targets=self.targets,
+            precision=self.precision,
+            norm=self.norm,
+        )
 
     def levels(self) -> list[int] | None:
         """Whole 8-bit levels inside each ``linf`` eps; None for ``l2``, which has none."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from fleet.attacks import (
     Directions,
-    Entry,
     Margin,
     Objective,
     OutputValue,
@@ -21,9 +20,7 @@ from fleet.attacks import (
     TaskLoss,
     attackable,
     decide,
-    exact_eps,
     gradient_faults,
-    portfolio,
     quantise,
     settle,
 )
@@ -31,7 +28,6 @@ from fleet.audit.evidence import AttackName, GradientHealth
 from fleet.audit.members import Member, Sample, TransferSettings
 from fleet.audit.sets import AdversarialSets
 from fleet.data import to_unit
-from fleet.models import Classifier
 
 SEGMENT = "segment"
 """Name of the set that holds the one best image of each example after segment search."""
@@ -78,7 +74,7 @@ def attack_surrogate(
         attacks=names,
         attack_values={
             "/".join(entry.names): repr(entry.attack)
-            for entry in _portfolio(member.classifier, settings.eps[0], settings)
+            for entry in settings.portfolio(member.classifier, settings.eps[0])
         },
         images=torch.stack(levels),
         sample=sample,
@@ -96,7 +92,7 @@ def _attack_batch(
     keys = SampleKeys(settings.seed, member.name, batch.indices.to(device))
     names: list[AttackName] = []
     made: list[Tensor] = []
-    for entry in _portfolio(classifier, eps, settings):
+    for entry in settings.portfolio(classifier, eps):
         adversarial = entry.attack(classifier, to_unit(clean), labels, keys)
         made.append(quantise(adversarial, clean, eps, settings.norm))
         names += [AttackName(entry.protocol, name) for name in entry.names]
@@ -107,18 +103,6 @@ def _attack_batch(
         images = torch.cat([images, best.unsqueeze(0)])
         names.append(AttackName("adaptive", SEGMENT))
     return tuple(names), images.cpu()
-
-
-def _portfolio(classifier: Classifier, eps: float, settings: TransferSettings) -> tuple[Entry, ...]:
-    return portfolio(
-        classifier,
-        exact_eps(eps, settings.norm),
-        steps=settings.steps,
-        restarts=settings.restarts,
-        targets=settings.targets,
-        precision=settings.precision,
-        norm=settings.norm,
-    )
 
 
 def _gradient_health(member: Member, sample: Sample, batch_size: int) -> GradientHealth:

@@ -6,14 +6,15 @@ Beside ``audit.json`` an audit keeps::
     examined/NAME.json              what was found about it on its own
     trials/NAME/VICTIM.json         outcomes of its images on another device
 
-Each carries all that determines it. So an audit that was killed goes on where it stopped, and one
-that is extended by a device attacks that device, and tries its images on the others and theirs on
-it, and does nothing else again.
+Each carries all that determines it, and one audit of a run is made at a time. So an audit that was
+killed goes on where it stopped, and one that is extended by a device attacks that device, and tries
+its images on the others and theirs on it, and does nothing else again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,16 +29,16 @@ from fleet.audit.members import Member, Sample, TransferSettings, check_members,
 from fleet.audit.result import TransferAudit
 from fleet.audit.rows import attack_surrogate
 from fleet.audit.scoring import Trial, replay
-from fleet.audit.sets import find_sets, load_sets, save_sets, sets_digest, sets_origin
+from fleet.audit.sets import expect_sets, find_sets, save_sets, sets_origin
 from fleet.audit.transfer import assemble
 from fleet.data import ImageData
 from fleet.errors import AuditError
 from fleet.execution import Job, JobOutcome, Progress, run_jobs
 from fleet.execution.jobs import ProgressReporter, default_workers
-from fleet.files import read_json, write_bytes
+from fleet.files import locked, make_directory, read_json, write_bytes
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
-from fleet.provenance import environment, fleet_version
+from fleet.provenance import environment
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 
@@ -98,10 +99,13 @@ def audit_run_transfer(
     """
     family, jobs = plan_jobs(run, settings, images, split, "transfer")
     provenance = describe_run(run, family)
-    if sets_from is not None:
-        _take_over(sets_from, run, family)
-    examinations = run_all("attack", examine_device, jobs, workers, on_event)
-    trials = run_all("try on", try_on_device, jobs, workers, on_event)
+    with audited_alone(run):
+        if sets_from is not None:
+            _take_over(sets_from, run, family)
+        examinations = run_all("attack", examine_device, jobs, workers, on_event)
+        made = {examined.device.name: examined.sets_sha256 for examined in examinations}
+        trial = partial(try_on_device, made=made)
+        trials = run_all("try on", trial, jobs, workers, on_event)
     sample = take_sample(load_images(family.data), jobs[0])
     return assemble(
         examinations,
@@ -126,6 +130,15 @@ def plan_jobs(
     family = read_family(run)
     names = [device.name for device in family.trained]
     return family, [AuditJob(run, name, settings, images, split, kind) for name in names]
+
+
+def audited_alone(run: RunDirectory) -> AbstractContextManager[None]:
+    """Keep every other audit of a run out of a block of work, so that none replaces its files.
+
+    Raises:
+        CheckpointError: Another audit of the run is at work.
+    """
+    return locked(make_directory(run.audits), "audit")
 
 
 def run_all(
@@ -155,10 +168,9 @@ def examine_device(job: AuditJob, *, progress: ProgressReporter) -> Examination:
     found = remember(
         job.run.audit(job.kind) / "examined" / f"{member.name}.json",
         {
-            "sets_sha256": sets_digest(path),
+            "device": member.key(),
+            "sets_sha256": sets.digest(),
             "settings": job.settings.to_dict(),
-            "device": [member.architecture, member.head, member.private, member.role],
-            **versions(),
         },
         Examination,
         lambda: examine(member, sets, sample, job.settings),
@@ -167,28 +179,39 @@ def examine_device(job: AuditJob, *, progress: ProgressReporter) -> Examination:
     return found
 
 
-def try_on_device(job: AuditJob, *, progress: ProgressReporter) -> dict[str, Trial]:
-    """Try all other devices' images on one; the body of a job that follows the attacks."""
+def try_on_device(
+    job: AuditJob, *, made: dict[str, str], progress: ProgressReporter
+) -> dict[str, Trial]:
+    """Try all other devices' images on one; the body of a job that follows the attacks.
+
+    Args:
+        job: The device they are tried on.
+        made: Digests of the images that this audit made, by surrogate.
+        progress: Where to report.
+
+    Raises:
+        AuditError: The stored images are not these.
+    """
     family = read_family(job.run)
     victim = load_member(job.run, family, family.device(job.device))
-    digest = victim.digest()
-    others = [device.name for device in family.trained if device.name != job.device]
+    key = {"victim_sha256": victim.digest()}
+    others = [name for name in made if name != job.device]
     trials = {}
     for done, name in enumerate(others):
         path = job.run.audit(job.kind) / "sets" / f"{name}.safetensors"
         trials[name] = remember(
             job.run.audit(job.kind) / "trials" / name / f"{job.device}.json",
-            {"sets_sha256": sets_digest(path), "victim_sha256": digest, **versions()},
+            {**key, "sets_sha256": made[name]},
             Trial,
-            partial(_replay_stored, path, victim, job.settings),
+            partial(_replay_stored, path, made[name], victim, job.settings),
         )
         progress(done + 1, len(others) + 1, f"images of {name}")
     progress(1, 1, "tried with everybody's images")
     return trials
 
 
-def _replay_stored(path: Path, victim: Member, settings: TransferSettings) -> Trial:
-    return replay(load_sets(path), victim, settings)
+def _replay_stored(path: Path, made: str, victim: Member, settings: TransferSettings) -> Trial:
+    return replay(expect_sets(path, made), victim, settings)
 
 
 def load_audited(job: AuditJob) -> tuple[Member, Sample]:
@@ -248,11 +271,6 @@ def _take_over(source: RunDirectory, run: RunDirectory, family: FamilySpec) -> N
     for path in kept:
         if (there / path).is_file() and not (here / path).exists():
             write_bytes(here / path, (there / path).read_bytes())
-
-
-def versions() -> dict[str, Any]:
-    """Versions that the figures may depend on, for keys of kept results."""
-    return {"fleet": fleet_version(), "torch": torch.__version__}
 
 
 def _values(outcomes: Iterable[JobOutcome]) -> list[Any]:

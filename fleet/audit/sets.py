@@ -3,14 +3,15 @@
 On disk a set is two files: ``NAME.safetensors`` with the 8-bit images, their originals, labels and
 indices, and ``NAME.json`` with what they were made from and the digest of the first. So a set can
 be tried on any device later, by somebody who has nothing else of the audit. A set of the expected
-origin is used again, so an interrupted audit goes on where it stopped.
+origin is used again, so an interrupted audit goes on where it stopped; so is a part of a larger
+one, because each image has random numbers of its own and comes out the same among any others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from torch import Tensor
 from fleet.audit.evidence import AttackName, GradientHealth
 from fleet.audit.members import Member, Sample, TransferSettings
 from fleet.errors import AuditError
-from fleet.files import write_bytes, write_json
-from fleet.provenance import fleet_version
+from fleet.files import canonical_json, write_bytes, write_json
 from fleet.vocabulary import Norm
 
-SCHEMA = "fleet.adversarial-sets/2"
+SCHEMA = "fleet.adversarial-sets/3"
 """Raise the number when the same origin gives other images, so that stored ones are made again."""
+
+_ALIKE = 4
+"""Fewer images in one batch round otherwise, and so are no part of a larger set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,25 +57,39 @@ class AdversarialSets:
     sample: Sample
     health: GradientHealth
 
+    def digest(self) -> str:
+        """SHA-256 of all that trying the images depends on: these, their names, and the sample."""
+        names = [[name.protocol, name.attack] for name in self.attacks]
+        about = [self.norm, self.eps, names, self.sample.digest()]
+        digest = hashlib.sha256(canonical_json(about).encode("utf-8"))
+        digest.update(self.images.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
 
 def sets_origin(member: Member, sample: Sample, settings: TransferSettings) -> dict[str, Any]:
     """All that determines a surrogate's images, plain JSON values.
+
+    What is the same for every image and radius stands in ``made``. The attacks are written with all
+    their hyper-parameters, at the radius 1.
 
     Args:
         member: The surrogate, with the digest of its weights.
         sample: The clean images.
         settings: Of the audit.
     """
-    values = settings.to_dict()
-    del values["noise_draws"]
+    attacks = settings.portfolio(member.classifier, 1.0)
     return {
-        "settings": values,
-        "levels": settings.levels(),
-        "surrogate": member.name,
-        "surrogate_sha256": member.digest(),
+        "made": {
+            "surrogate": member.name,
+            "surrogate_sha256": member.digest(),
+            "attacks": {"/".join(entry.names): repr(entry.attack) for entry in attacks},
+            "norm": settings.norm,
+            "seed": settings.seed,
+            "torch": torch.__version__,
+        },
+        "eps": list(settings.eps),
         "images_sha256": sample.digest(),
-        "fleet": fleet_version(),
-        "torch": torch.__version__,
+        "batch_size": settings.batch_size,
     }
 
 
@@ -153,13 +170,67 @@ def find_sets(path: Path, origin: dict[str, Any]) -> AdversarialSets | None:
         return None
 
 
-def sets_digest(path: Path) -> str:
-    """SHA-256 of the images' file, as its manifest says it, without reading the images.
+def expect_sets(path: Path, digest: str) -> AdversarialSets:
+    """Read the sets that another job of the same audit has made.
+
+    Args:
+        path: Name of the images' file.
+        digest: Their :meth:`AdversarialSets.digest`.
 
     Raises:
-        AuditError: The manifest is absent or damaged.
+        AuditError: They are absent, damaged, or others.
     """
-    return str(_manifest(path).get("sha256"))
+    return require_sets(load_sets(path), digest)
+
+
+def require_sets(sets: AdversarialSets, digest: str) -> AdversarialSets:
+    """Refuse sets that are not those of a digest.
+
+    Raises:
+        AuditError: They are others.
+    """
+    if sets.digest() != digest:
+        raise AuditError(
+            f"the stored images of {sets.surrogate} are not those that this audit made",
+            hint="another audit replaced them: let one of a run end before the next begins, and "
+            "audit again",
+        )
+    return sets
+
+
+def find_part(
+    path: Path, origin: dict[str, Any], sample: Sample, eps: tuple[float, ...]
+) -> AdversarialSets | None:
+    """Find images and radii in stored sets that may hold more of both.
+
+    Args:
+        path: Name of the images' file.
+        origin: From :func:`sets_origin`; of the stored sets ``made`` must be the same.
+        sample: The wanted images.
+        eps: The wanted radii.
+
+    Returns:
+        The part of the sets; None if they are absent, damaged, made otherwise, or lack some of it.
+    """
+    try:
+        found = _manifest(path).get("origin")
+        if not isinstance(found, dict) or found.get("made") != origin["made"]:
+            return None
+        sets = load_sets(path)
+    except AuditError:
+        return None
+    places = {index: row for row, index in enumerate(sets.sample.indices.tolist())}
+    indices = sample.indices.tolist()
+    if len(indices) < _ALIKE:
+        return None
+    if not set(eps) <= set(sets.eps) or not set(indices) <= set(places):
+        return None
+    rows = torch.tensor([places[index] for index in indices])
+    part = sets.sample.part(rows)
+    if part.digest() != sample.digest():
+        return None
+    levels = [sets.eps.index(radius) for radius in eps]
+    return replace(sets, eps=eps, images=sets.images[levels][:, :, rows], sample=part)
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from fleet.attacks.portfolio import PATH
 from fleet.audit.counting import count
 from fleet.audit.kept import remember
 from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.run import AuditJob, describe_run, load_audited, plan_jobs, run_all, versions
+from fleet.audit.run import AuditJob, describe_run, load_audited, plan_jobs, run_all
 from fleet.audit.scoring import score_baseline, score_sets
 from fleet.data import to_unit
 from fleet.execution.jobs import ProgressReporter
@@ -165,7 +165,6 @@ def try_network(job: AuditJob, *, progress: ProgressReporter) -> ChoiceNetwork:
         "images": sample.digest(),
         "settings": job.settings.to_dict(),
         "choices": [choice.words for choice in choices(job.settings.steps)],
-        **versions(),
     }
     seed = read_family(job.run).device(job.device).training.seed
     found = remember(

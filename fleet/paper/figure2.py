@@ -25,7 +25,7 @@ from fleet.audit import features
 from fleet.audit.features import Features, Labels
 from fleet.audit.kept import remember
 from fleet.audit.members import Sample, TransferSettings
-from fleet.audit.run import AuditJob, describe_run, load_audited, run_all, take_sample, versions
+from fleet.audit.run import AuditJob, describe_run, load_audited, run_all, take_sample
 from fleet.errors import AuditError
 from fleet.execution.jobs import ProgressReporter
 from fleet.models import Classifier
@@ -266,4 +266,4 @@ def _check_seeds(name: str, family: FamilySpec, wanted: set[int]) -> None:
 
 
 def _versions() -> dict[str, Any]:
-    return {**versions(), "scikit-learn": package_version("scikit-learn")}
+    return {"scikit-learn": package_version("scikit-learn")}

@@ -23,7 +23,6 @@ from fleet.audit.run import (
     examine_device,
     plan_jobs,
     run_all,
-    versions,
 )
 from fleet.audit.transfer import record_settings
 from fleet.audit.whitebox.audit import device_figures
@@ -157,7 +156,7 @@ def count_clean(job: AuditJob, *, progress: ProgressReporter) -> CleanFigures:
     """Count one network's decisions on the whole test set; the body of a job."""
     family = read_family(job.run)
     device = family.device(job.device)
-    key = {"weights": read_json(job.run.result(device.name))["weights_sha256"], **versions()}
+    key = {"weights": read_json(job.run.result(device.name))["weights_sha256"]}
     path = job.run.audit("clean") / f"{device.name}.json"
     found = remember(path, key, CleanFigures, lambda: _count(job.run, device, family))
     progress(1, 1, f"{found.correct / found.n:.4f}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ from fleet.audit.coalition.trials import Tried, attack_together, try_coalition
 from fleet.audit.counting import count
 from fleet.audit.evidence import Outcomes
 from fleet.audit.examination import describe
+from fleet.audit.kept import PackedOutcomes
 from fleet.audit.members import Member, Sample, check_members
 from fleet.audit.result import AuditedDevice, NoiseFloor
 from fleet.audit.rows import ProgressHook
@@ -43,16 +44,24 @@ class Scouted:
         device: Its description and clean figures.
         digest: SHA-256 of all that determines its decisions.
         baseline: Without an attack and under noise.
-        reach: Outcomes of its own held-out images on each device of the fleet,
-            (E, devices, held-out images); None for controls and without held-out images.
-        held_clean: Outcomes of the clean held-out images on itself; None likewise.
     """
 
     device: AuditedDevice
     digest: str
     baseline: Baseline
-    reach: Outcomes | None = None
-    held_clean: Outcomes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """What one device's images give on held-out images, for the greedy choice.
+
+    Attributes:
+        outcomes: Of its images on each device of the fleet, (E, devices, held-out images).
+        clean: Of the clean images on itself, (held-out images,).
+    """
+
+    outcomes: PackedOutcomes
+    clean: PackedOutcomes
 
 
 def audit_coalition(
@@ -92,14 +101,16 @@ def audit_coalition(
     scouts = []
     for done, member in enumerate(members):
         report(done, len(members), f"scout {member.name}")
-        scouts.append(scout(member, devices(members), sample, held, settings))
-    greedy = choose_greedy(scouts)
+        scouts.append(scout(member, sample, settings))
+    fleet = devices(members)
+    reaches = [None if held is None else reach_of(m, fleet, held, settings) for m in fleet]
+    greedy = choose_greedy([member.name for member in fleet], reaches)
     coalitions = plan(scouts, greedy, settings)
     tried = []
     for done, coalition in enumerate(coalitions):
         report(done, len(coalitions), f"attack with {coalition.name}")
         surrogates = surrogates_of(coalition, members)
-        found = try_coalition(surrogates, devices(members), sample, settings)
+        found = try_coalition(surrogates, fleet, sample, settings)
         tried.append(Tried(coalition, found.outcomes, found.nonfinite))
     report(len(coalitions), len(coalitions), "done")
     details = {"images": len(sample.images)}
@@ -119,51 +130,58 @@ def surrogates_of(coalition: Coalition, members: Sequence[Member]) -> list[Membe
     return [member for member in members if member.name in coalition.owned]
 
 
-def scout(
-    member: Member,
-    fleet: Sequence[Member],
-    sample: Sample,
-    held_out: Sample | None,
-    settings: CoalitionSettings,
-) -> Scouted:
-    """Find a member's clean figures and noise floor, and where its held-out images reach.
+def scout(member: Member, sample: Sample, settings: CoalitionSettings) -> Scouted:
+    """Find a member's clean figures and noise floor.
 
     Args:
         member: A device or a control.
-        fleet: All devices; needed only with held-out images.
         sample: The audited images.
-        held_out: Other images, for the greedy choice.
         settings: Of the audit.
+
+    Raises:
+        AuditError: A device decodes none of the images correctly, or outputs are not finite.
+    """
+    baseline = score_baseline(member, sample, settings.effort)
+    if member.role == "device":
+        _require_correct(member.name, baseline.clean, "audited")
+    return Scouted(describe(member, baseline), member.digest(), baseline)
+
+
+def reach_of(
+    member: Member, fleet: Iterable[Member], held_out: Sample, settings: CoalitionSettings
+) -> Reach:
+    """Find where a device's images reach that are made on held-out images.
+
+    Args:
+        member: A device.
+        fleet: All devices, in order; one at a time is held.
+        held_out: Images that are not audited.
+        settings: Of the audit; the first attack counts.
 
     Raises:
         AuditError: It decodes none of the images correctly, or its outputs for them are not finite.
     """
-    baseline = score_baseline(member, sample, settings.effort)
-    found = Scouted(describe(member, baseline), member.digest(), baseline)
-    if member.role == "control":
-        return found
-    _require_correct(member.name, baseline.clean, "audited")
-    if held_out is None:
-        return found
     clean = score_baseline(member, held_out, settings.effort).clean
     _require_correct(member.name, clean, "held-out")
     images = attack_together([member], held_out, settings, settings.attacks[:1])
-    reach = [
-        score_sets(victim, held_out, images, settings.effort).outcomes[:, 0] for victim in fleet
-    ]
-    return replace(found, reach=np.stack(reach, axis=1), held_clean=clean)
+    found = [score_sets(victim, held_out, images, settings.effort).outcomes for victim in fleet]
+    return Reach(np.stack([outcomes[:, 0] for outcomes in found], axis=1), clean)
 
 
-def choose_greedy(scouts: Sequence[Scouted]) -> tuple[GreedyStep, ...]:
-    """Order devices by what owning them adds on held-out images; empty without these."""
-    known = [s for s in scouts if s.reach is not None and s.held_clean is not None]
+def choose_greedy(names: Sequence[str], reaches: Sequence[Reach | None]) -> tuple[GreedyStep, ...]:
+    """Order devices by what owning them adds on held-out images; empty without these.
+
+    Args:
+        names: Of the devices, in order.
+        reaches: One for each of them; None without held-out images.
+    """
+    known = [reach for reach in reaches if reach is not None]
     if not known:
         return ()
     # (E, surrogates, victims, images)
-    fallen = np.stack([s.reach for s in known if s.reach is not None], axis=1) > 0
-    counted = np.stack([s.held_clean for s in known if s.held_clean is not None]) == 0
-    order = risk.greedy_order(fallen, counted)
-    return tuple(GreedyStep(known[i].device.name, share) for i, share in order)
+    fallen = np.stack([reach.outcomes for reach in known], axis=1) > 0
+    order = risk.greedy_order(fallen, np.stack([reach.clean for reach in known]) == 0)
+    return tuple(GreedyStep(names[i], share) for i, share in order)
 
 
 def plan(

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from fleet.assembly import load_images
 from fleet.audit.coalition.audit import (
+    Reach,
     Scouted,
     assemble,
     choose_greedy,
     gather,
     plan,
+    reach_of,
     require_fleet,
     scout,
 )
 from fleet.audit.coalition.result import CoalitionAudit
-from fleet.audit.coalition.settings import Coalition, CoalitionSettings
+from fleet.audit.coalition.settings import Coalition, CoalitionSettings, JointName
 from fleet.audit.coalition.trials import Fallen, Tried, try_coalition
 from fleet.audit.kept import remember
 from fleet.audit.members import Member, Sample, load_member
 from fleet.audit.run import (
     AuditJob,
     SplitName,
+    audited_alone,
     describe_run,
     load_audited,
     plan_jobs,
     run_all,
     take_sample,
-    versions,
 )
 from fleet.data import ImageData
 from fleet.execution import Job, Progress, run_jobs
@@ -45,9 +48,6 @@ from fleet.seeding import derive_seed
 
 KIND = "coalition"
 """Directory of the audit's files."""
-
-_NOT_IN_KEYS = ("coalitions", "held_out", "bootstrap", "noise_draws", "batch_size")
-"""Settings that change no trial."""
 
 
 def audit_run_coalition(
@@ -81,11 +81,16 @@ def audit_run_coalition(
     family, jobs = plan_jobs(run, settings.effort, images, split, KIND)
     require_fleet([device.name for device in family.devices])
     provenance = describe_run(run, family)
-    scouted = partial(scout_device, settings=settings)
-    scouts: list[Scouted] = run_all("scout", scouted, jobs, workers, on_event)
-    greedy = choose_greedy(scouts)
-    coalitions = plan(scouts, greedy, settings)
-    tried = _try_all(jobs[0], coalitions, scouts, settings, workers=workers, on_event=on_event)
+    with audited_alone(run):
+        look = partial(scout_device, settings=settings)
+        scouts: list[Scouted] = run_all("scout", look, jobs, workers, on_event)
+        digests = {found.device.name: found.digest for found in scouts}
+        try_out = partial(reach_of_device, digests=digests, settings=settings)
+        owned = [job for job in jobs if job.device in {device.name for device in family.devices}]
+        reaches = run_all("reach of", try_out, owned, workers, on_event)
+        greedy = choose_greedy([job.device for job in owned], reaches)
+        coalitions = plan(scouts, greedy, settings)
+        tried = _try_all(jobs[0], coalitions, digests, settings, workers=workers, on_event=on_event)
     sample = take_sample(load_images(family.data), jobs[0])
     return assemble(
         gather(scouts, tried, greedy, settings),
@@ -104,10 +109,48 @@ def scout_device(
 ) -> Scouted:
     """Look at one device or control before any coalition is tried; the body of a job."""
     member, sample = load_audited(job)
-    family = read_family(job.run)
-    held_out = take_held_out(load_images(family.data), job, sample, settings)
-    found = scout(member, _load(job, family, family.devices), sample, held_out, settings)
+    found = scout(member, sample, settings)
     progress(1, 1, "looked at alone")
+    return found
+
+
+def reach_of_device(
+    job: AuditJob,
+    *,
+    digests: dict[str, str],
+    settings: CoalitionSettings,
+    progress: ProgressReporter,
+) -> Reach | None:
+    """Try one device's held-out images on the fleet, or read what an earlier audit found.
+
+    Args:
+        job: Whose images.
+        digests: Of all devices and controls, by name.
+        settings: Of the audit.
+        progress: Where to report.
+
+    Returns:
+        None if there are no held-out images.
+    """
+    family = read_family(job.run)
+    data = load_images(family.data)
+    held_out = take_held_out(data, job, take_sample(data, job), settings)
+    if held_out is None:
+        return None
+    key = {
+        **_attack_key(settings, settings.attacks[:1]),
+        "surrogate": [job.device, digests[job.device]],
+        "victims": [[device.name, digests[device.name]] for device in family.devices],
+        "images_sha256": held_out.digest(),
+    }
+
+    def make() -> Reach:
+        (member,) = _load(job, family, [family.device(job.device)])
+        return reach_of(member, _load(job, family, family.devices), held_out, settings)
+
+    path = job.run.audit(KIND) / "reach" / f"{job.device}.json"
+    found = remember(path, key, Reach, make)
+    progress(1, 1, "held-out images tried on every device")
     return found
 
 
@@ -135,20 +178,16 @@ def try_devices(
         for device in family.trained
         if device.name in coalition.owned or (not coalition.owned and device in family.controls)
     ]
-    values = settings.to_dict()
-    for name in _NOT_IN_KEYS:
-        del values[name]
     key = {
-        "settings": values,
+        **_attack_key(settings, settings.attacks),
         "surrogates": [[device.name, digests[device.name]] for device in wanted],
         "victims": [[device.name, digests[device.name]] for device in family.devices],
         "images_sha256": sample.digest(),
-        **versions(),
     }
 
     def make() -> Fallen:
-        surrogates, victims = _load(job, family, wanted), _load(job, family, family.devices)
-        return try_coalition(surrogates, victims, sample, settings)
+        victims = _load(job, family, family.devices)
+        return try_coalition([*_load(job, family, wanted)], victims, sample, settings)
 
     found = remember(trial_path(job.run.audit(KIND), coalition), key, Fallen, make)
     progress(1, 1, "tried on every device")
@@ -179,13 +218,12 @@ def take_held_out(
 def _try_all(
     job: AuditJob,
     coalitions: Sequence[Coalition],
-    scouts: Sequence[Scouted],
+    digests: dict[str, str],
     settings: CoalitionSettings,
     *,
     workers: int | None,
     on_event: Callable[[Progress], None] | None,
 ) -> list[Tried]:
-    digests = {found.device.name: found.digest for found in scouts}
     function = partial(try_devices, settings=settings)
     work = [
         Job(f"{number:03d} {coalition.name}", function, (job, coalition, digests))
@@ -202,5 +240,14 @@ def _try_all(
     return tried
 
 
-def _load(job: AuditJob, family: FamilySpec, wanted: Sequence[DeviceSpec]) -> list[Member]:
-    return [load_member(job.run, family, device) for device in wanted]
+def _attack_key(settings: CoalitionSettings, attacks: Sequence[JointName]) -> dict[str, Any]:
+    """All that determines joint attacks, beside the devices and the images."""
+    values = settings.effort.to_dict()
+    for name in ("targets", "noise_draws", "batch_size"):
+        del values[name]
+    return {"settings": {**values, "attacks": list(attacks)}}
+
+
+def _load(job: AuditJob, family: FamilySpec, wanted: Sequence[DeviceSpec]) -> Iterator[Member]:
+    """Load devices one by one, so that whoever looks at each once holds one."""
+    return (load_member(job.run, family, device) for device in wanted)

@@ -40,8 +40,8 @@ from fleet.audit.query.sets import (
     adaptive_images,
     candidates,
     describe,
+    device_attack,
     outcomes_on,
-    portfolio_settings,
 )
 from fleet.audit.query.settings import QuerySettings
 from fleet.audit.result import AuditedDevice, Outcome
@@ -120,7 +120,7 @@ def audit_query(
 
 def attack_settings(settings: QuerySettings) -> TransferSettings:
     """How devices that the attacker owns are attacked."""
-    return portfolio_settings(
+    return device_attack(
         settings.eps, steps=settings.steps, seed=settings.seed, batch_size=settings.batch_size
     )
 

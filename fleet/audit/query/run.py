@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import torch
 
 from fleet.assembly import load_images
 from fleet.audit.kept import remember
-from fleet.audit.members import load_member
+from fleet.audit.members import Sample, load_member
 from fleet.audit.query.audit import QueriedVictim, assemble, attack_settings, query_victim
-from fleet.audit.query.extraction import Attacker
+from fleet.audit.query.extraction import ANSWERS, OWN, Attacker
 from fleet.audit.query.result import QueryAudit
 from fleet.audit.query.sets import stored_sets
 from fleet.audit.query.settings import QuerySettings
@@ -19,19 +20,20 @@ from fleet.audit.run import (
     AuditJob,
     OnEvent,
     SplitName,
+    audited_alone,
     describe_run,
     load_audited,
     plan_jobs,
     run_all,
     take_sample,
 )
+from fleet.audit.sets import AdversarialSets, require_sets
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.execution.jobs import ProgressReporter
 from fleet.models import Classifier, build_classifier
 from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import DataSpec, DeviceSpec
-from fleet.provenance import fleet_version
+from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 from fleet.vocabulary import HeadName, Task
@@ -77,9 +79,11 @@ def audit_run_query(
             f"no device {', '.join(unknown)} in {run.root}", hint=f"there are {', '.join(known)}"
         )
     provenance = describe_run(run, family)
-    run_all("attack", attack_device, jobs, workers, on_event)
-    asked = [job for job in jobs if not victims or job.device in victims]
-    found = run_all("ask", partial(ask_device, settings=settings), asked, workers, on_event)
+    with audited_alone(run):
+        digests = run_all("attack", attack_device, jobs, workers, on_event)
+        ask = partial(ask_device, settings=settings, made=dict(zip(known, digests, strict=True)))
+        asked = [job for job in jobs if not victims or job.device in victims]
+        found = run_all("ask", ask, asked, workers, on_event)
     sample = take_sample(load_images(family.data), jobs[0])
     return assemble(
         found,
@@ -90,42 +94,55 @@ def audit_run_query(
     )
 
 
-def attack_device(job: AuditJob, *, progress: ProgressReporter) -> None:
-    """Make one device's adversarial images, if they are not stored; the body of a job."""
+def attack_device(job: AuditJob, *, progress: ProgressReporter) -> str:
+    """Make one device's adversarial images, if they are not stored; the body of a job.
+
+    Returns:
+        Their digest.
+    """
     member, sample = load_audited(job)
-    stored_sets(
-        _audits(job),
+    sets = stored_sets(
+        job.run.audits,
         member,
         sample,
         job.settings,
         lambda done, total, text: progress(done, total + 1, text),
     )
     progress(1, 1, "attacked")
+    return sets.digest()
 
 
 def ask_device(
-    job: AuditJob, *, settings: QuerySettings, progress: ProgressReporter
+    job: AuditJob, *, settings: QuerySettings, made: dict[str, str], progress: ProgressReporter
 ) -> QueriedVictim:
-    """Ask one device; the body of a job that follows the attacks."""
+    """Ask one device; the body of a job that follows the attacks.
+
+    Args:
+        job: Who is asked.
+        settings: Of the audit.
+        made: Digests of the images that this audit made, by device and control.
+        progress: Where to report.
+
+    Raises:
+        AuditError: The stored images are not these.
+    """
     victim, sample = load_audited(job)
     family = read_family(job.run)
     owners = [device.name for device in family.devices]
-    others = [load_member(job.run, family, family.device(name)) for name in owners]
+    needed = {name: made[name] for name in dict.fromkeys((*owners, victim.name))}
     key = {
-        "victim_sha256": victim.digest(),
-        "device": [victim.architecture, victim.head, victim.private, victim.role],
-        "owned": [[member.name, member.digest()] for member in others],
+        "victim": victim.key(),
+        "sets_sha256": list(needed.items()),
         "images_sha256": sample.digest(),
         "settings": settings.to_dict(),
-        "fleet": fleet_version(),
-        "torch": torch.__version__,
+        "attacker": attacker_key(family.device(job.device), family.data),
     }
 
     def make() -> QueriedVictim:
-        made = [victim, *(member for member in others if member.name != victim.name)]
+        sets = {name: _expected(job, family, name, sample, needed[name]) for name in needed}
         return query_victim(
             victim,
-            {m.name: stored_sets(_audits(job), m, sample, job.settings, _silent) for m in made},
+            sets,
             sample,
             settings,
             owners=owners,
@@ -137,6 +154,20 @@ def ask_device(
     )
     progress(1, 1, "asked")
     return found
+
+
+def _expected(
+    job: AuditJob, family: FamilySpec, name: str, sample: Sample, digest: str
+) -> AdversarialSets:
+    """Read one device's images, which must be those that this audit made."""
+    member = load_member(job.run, family, family.device(name))
+    return require_sets(stored_sets(job.run.audits, member, sample, job.settings), digest)
+
+
+def attacker_key(device: DeviceSpec, data: DataSpec) -> list[Any]:
+    """All that determines :func:`attacker_of` and what is trained with it, beside the seed."""
+    images = load_images(data).provenance["sha256"]
+    return [images, asdict(device.model), OWN_IMAGES, asdict(ANSWERS), asdict(OWN)]
 
 
 def attacker_of(device: DeviceSpec, data: DataSpec, seed: int) -> Attacker:
@@ -166,11 +197,3 @@ def attacker_of(device: DeviceSpec, data: DataSpec, seed: int) -> Attacker:
         )
 
     return Attacker(images.train.images(rows), images.train.labels[rows], build)
-
-
-def _audits(job: AuditJob) -> Path:
-    return job.run.audit("query").parent
-
-
-def _silent(done: int, total: int, text: str) -> None:
-    pass

@@ -1,14 +1,12 @@
 """Adversarial images made with a device's own gradients, for the audits that only try them.
 
-A transfer audit of the same run has made such images already; they are used where they cover what
-is wanted.
+A transfer audit of the same run has made such images already; they are used where they hold all
+that is wanted.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +19,18 @@ from fleet.audit.evidence import Outcomes
 from fleet.audit.members import Member, Sample, TransferSettings
 from fleet.audit.result import AuditedDevice
 from fleet.audit.rows import SEGMENT, ProgressHook, attack_surrogate
-from fleet.audit.sets import AdversarialSets, find_sets, load_sets, save_sets, sets_origin
+from fleet.audit.sets import AdversarialSets, find_part, find_sets, save_sets, sets_origin
 from fleet.errors import AuditError
 
 SENT = (SEGMENT, "margin")
 """The set that holds the one image of each original that an attacker would send, by task."""
 
 
-def portfolio_settings(
+def device_attack(
     eps: tuple[float, ...], *, steps: int, seed: int, batch_size: int
 ) -> TransferSettings:
-    """The attack on one device: the adaptive portfolio, one run, no targets."""
-    return TransferSettings(
-        eps, steps=steps, restarts=1, batch_size=batch_size, seed=seed, targets="none"
-    )
+    """How a transfer audit attacks one device by default, so that its images can be used."""
+    return TransferSettings(eps, steps=steps, batch_size=batch_size, seed=seed)
 
 
 def adaptive_images(sets: AdversarialSets, level: int) -> Tensor:
@@ -70,61 +66,31 @@ def stored_sets(
     member: Member,
     sample: Sample,
     settings: TransferSettings,
-    progress: ProgressHook,
+    progress: ProgressHook | None = None,
 ) -> AdversarialSets:
     """Find a device's images in the run, or make and store them.
+
+    The images are the same ones, whichever happens: those of a transfer audit are taken only if it
+    attacked as ``settings`` say.
 
     Args:
         directory: Of all audits of the run.
         member: The device.
         sample: The clean images.
-        settings: How to attack where nothing is stored; gives the wanted eps.
+        settings: How to attack, and the wanted eps.
         progress: Called while attacking.
     """
+    origin = sets_origin(member, sample, settings)
     stored = directory / "transfer" / "sets" / f"{member.name}.safetensors"
-    made = _covering(stored, member, settings)
-    found = None if made is None else _restricted(made, sample, settings.eps)
+    found = find_part(stored, origin, sample, settings.eps)
     if found is not None:
         return found
-    name = f"{member.name}-{sample.digest()[:12]}.safetensors"
-    path = directory / "query" / "sets" / name
-    origin = sets_origin(member, sample, settings)
+    path = directory / "query" / "sets" / f"{member.name}-{sample.digest()[:12]}.safetensors"
     found = find_sets(path, origin)
     if found is None:
         found = attack_surrogate(member, sample, settings, progress)
         save_sets(found, path, origin)
     return found
-
-
-def _covering(path: Path, member: Member, settings: TransferSettings) -> AdversarialSets | None:
-    """Sets of exactly this device that were made with no less effort, or None."""
-    try:
-        origin = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["origin"]
-        if origin["surrogate_sha256"] != member.digest():
-            return None
-        if origin["settings"]["steps"] < settings.steps:
-            return None
-        return load_sets(path)
-    except (OSError, ValueError, KeyError, TypeError, AuditError):
-        return None
-
-
-def _restricted(
-    sets: AdversarialSets, sample: Sample, eps: tuple[float, ...]
-) -> AdversarialSets | None:
-    """The same sets for these images and eps only; None if they do not hold them all."""
-    if sets.norm != "linf" or not set(eps) <= set(sets.eps):
-        return None
-    place = {index: row for row, index in enumerate(sets.sample.indices.tolist())}
-    wanted = sample.indices.tolist()
-    if not set(wanted) <= set(place):
-        return None
-    rows = torch.tensor([place[index] for index in wanted])
-    part = sets.sample.part(rows)
-    if not (torch.equal(part.images, sample.images) and torch.equal(part.labels, sample.labels)):
-        return None
-    levels = [sets.eps.index(radius) for radius in eps]
-    return replace(sets, eps=eps, images=sets.images[levels][:, :, rows], sample=part)
 
 
 def outcomes_on(member: Member, images: Tensor, labels: Tensor, batch_size: int) -> Outcomes:

@@ -38,7 +38,7 @@ class QuerySettings:
     methods: tuple[QueryMethod, ...] = METHODS
     extraction: tuple[int, ...] = (100, 300)
     held_out: int = 500
-    steps: int = 20
+    steps: int = 15
     batch_size: int = 128
     seed: int = 0
 

@@ -12,14 +12,15 @@ import torch
 from fleet.assembly import load_images
 from fleet.audit.kept import remember
 from fleet.audit.members import Member, Sample, load_member
-from fleet.audit.query.extraction import OWN, own_network
-from fleet.audit.query.run import attacker_of
+from fleet.audit.query.extraction import own_network
+from fleet.audit.query.run import attacker_key, attacker_of
 from fleet.audit.query.sets import stored_sets
 from fleet.audit.rows import attack_surrogate
 from fleet.audit.run import (
     AuditJob,
     OnEvent,
     SplitName,
+    audited_alone,
     describe_run,
     plan_jobs,
     run_all,
@@ -38,7 +39,6 @@ from fleet.execution.jobs import ProgressReporter
 from fleet.models import weights_digest
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
-from fleet.provenance import fleet_version
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 
@@ -114,7 +114,8 @@ def audit_run_trace(
     family, jobs = plan_jobs(run, settings.attack(), images, split, "trace")
     provenance = describe_run(run, family)
     jobs += [AuditJob(run, name, settings.attack(), images, split, "trace") for name in _OWN]
-    found = run_all("trace", partial(trace_source, plan=plan), jobs, workers, on_event)
+    with audited_alone(run):
+        found = run_all("trace", partial(trace_source, plan=plan), jobs, workers, on_event)
     sample, other = _samples(family, jobs[0], plan)
     return assemble(
         found,
@@ -177,27 +178,36 @@ def trace_source(job: AuditJob, *, plan: _Plan, progress: ProgressReporter) -> S
     sample, other = _samples(family, job, plan)
     suspects = [load_member(job.run, family, device) for device in family.devices]
     key = {
-        "source": _origin(job, family),
         "suspects": [[member.name, member.digest()] for member in suspects],
         "images_sha256": [sample.digest(), other.digest()],
         "settings": plan.settings.to_dict(),
-        "fleet": fleet_version(),
-        "torch": torch.__version__,
     }
-
-    def make() -> SourceEvidence:
-        source, role = _source(job, family)
-        progress(1, 3, "loaded")
-        learn, judge = (
-            _sets(job, source, part) if wanted else None
-            for part, wanted in zip((other, sample), wanted_sets(role), strict=True)
-        )
-        progress(2, 3, "attacked")
-        sets = (learn, judge)
-        return evidence_of(source, role, suspects, sample, sets=sets, settings=plan.settings)
-
     path = job.run.audit("trace") / "sources" / f"{job.device}.json"
-    found = remember(path, key, SourceEvidence, make)
+
+    def attacked(source: Member, role: Role) -> list[AdversarialSets | None]:
+        progress(1, 3, "loaded")
+        wanted = zip((other, sample), wanted_sets(role), strict=True)
+        sets = [_sets(job, source, part) if needed else None for part, needed in wanted]
+        progress(2, 3, "attacked")
+        return sets
+
+    def find(source: Member, role: Role, sets: list[AdversarialSets | None]) -> SourceEvidence:
+        return evidence_of(
+            source, role, suspects, sample, sets=(sets[0], sets[1]), settings=plan.settings
+        )
+
+    def find_own() -> SourceEvidence:
+        source, role = _own_source(job, family)
+        return find(source, role, attacked(source, role))
+
+    if job.device in _OWN:
+        found = remember(path, {**key, "source": _own_key(job, family)}, SourceEvidence, find_own)
+    else:
+        member = load_member(job.run, family, family.device(job.device))
+        sets = attacked(member, member.role)
+        digests = [None if made is None else made.digest() for made in sets]
+        key |= {"source": member.key(), "sets_sha256": digests}
+        found = remember(path, key, SourceEvidence, lambda: find(member, member.role, sets))
     progress(1, 1, "traced")
     return found
 
@@ -220,23 +230,15 @@ def _samples(family: FamilySpec, job: AuditJob, plan: _Plan) -> tuple[Sample, Sa
     return both.part(judge.sort().values), both.part(learn.sort().values)
 
 
-def _origin(job: AuditJob, family: FamilySpec) -> list[Any]:
-    """All that determines a source's weights, plain JSON values."""
-    own = _OWN.get(job.device)
-    if own is None:
-        member = load_member(job.run, family, family.device(job.device))
-        return [member.name, member.role, member.digest()]
-    model = family.devices[0].model
-    data = load_images(family.data).provenance["sha256"]
-    return [job.device, own.role, own.intervals, OWN_COUNT, asdict(OWN), asdict(model), data]
+def _own_key(job: AuditJob, family: FamilySpec) -> list[Any]:
+    """All that determines the weights of a network of the attacker's own, beside the seed."""
+    own = _OWN[job.device]
+    return [job.device, asdict(own), OWN_COUNT, attacker_key(family.devices[0], family.data)]
 
 
-def _source(job: AuditJob, family: FamilySpec) -> tuple[Member, Role]:
-    """Load a device or a control, or train a network of the attacker's own."""
-    own = _OWN.get(job.device)
-    if own is None:
-        member = load_member(job.run, family, family.device(job.device))
-        return member, member.role
+def _own_source(job: AuditJob, family: FamilySpec) -> tuple[Member, Role]:
+    """Train a network of the attacker's own."""
+    own = _OWN[job.device]
     seed = derive_seed(job.settings.seed, "own network", job.device)
     encoding = None
     if own.intervals:
@@ -251,8 +253,4 @@ def _source(job: AuditJob, family: FamilySpec) -> tuple[Member, Role]:
 def _sets(job: AuditJob, source: Member, part: Sample) -> AdversarialSets:
     if job.device in _OWN:
         return attack_surrogate(source, part, job.settings)
-    return stored_sets(job.run.audit("trace").parent, source, part, job.settings, _silent)
-
-
-def _silent(done: int, total: int, text: str) -> None:
-    pass
+    return stored_sets(job.run.audits, source, part, job.settings)

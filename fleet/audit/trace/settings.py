@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.attacks import radius
 from fleet.audit.members import TransferSettings
-from fleet.audit.query.sets import portfolio_settings
+from fleet.audit.query.sets import device_attack
 from fleet.errors import AuditError
 
 
@@ -30,7 +30,7 @@ class TraceSettings:
     eps: tuple[float, ...]
     evidence: tuple[int, ...] = (1, 2, 3, 5)
     false_positives: float = 0.05
-    steps: int = 20
+    steps: int = 15
     batch_size: int = 128
     seed: int = 0
 
@@ -54,9 +54,7 @@ class TraceSettings:
 
     def attack(self) -> TransferSettings:
         """How devices and outsiders are attacked."""
-        return portfolio_settings(
-            self.eps, steps=self.steps, seed=self.seed, batch_size=self.batch_size
-        )
+        return device_attack(self.eps, steps=self.steps, seed=self.seed, batch_size=self.batch_size)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

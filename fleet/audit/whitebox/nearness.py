@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +43,11 @@ class Nearness:
 
     margins: Margins
     distances: tuple[MinimumDistance, ...]
+
+
+def attack_key(settings: TransferSettings) -> list[Any]:
+    """All that determines distances beside device and images: norm, attacks, how many images."""
+    return [settings.norm, FIRST, *([name, norm, repr(attack)] for name, norm, attack in _ATTACKS)]
 
 
 def measure_nearness(

@@ -10,16 +10,16 @@ from fleet.audit.run import (
     AuditJob,
     OnEvent,
     SplitName,
+    audited_alone,
     describe_run,
     examine_device,
     load_audited,
     plan_jobs,
     run_all,
     take_sample,
-    versions,
 )
 from fleet.audit.whitebox.audit import assemble_whitebox
-from fleet.audit.whitebox.nearness import Nearness, measure_nearness
+from fleet.audit.whitebox.nearness import Nearness, attack_key, measure_nearness
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.execution.jobs import ProgressReporter
 from fleet.rundir import RunDirectory
@@ -54,7 +54,8 @@ def audit_run_whitebox(
     """
     family, jobs = plan_jobs(run, settings, images, split, "whitebox")
     provenance = describe_run(run, family)
-    found = run_all("attack", examine_closely, jobs, workers, on_event)
+    with audited_alone(run):
+        found = run_all("attack", examine_closely, jobs, workers, on_event)
     sample = take_sample(load_images(family.data), jobs[0])
     return assemble_whitebox(
         [examined for examined, _ in found],
@@ -75,8 +76,7 @@ def examine_closely(job: AuditJob, *, progress: ProgressReporter) -> tuple[Exami
         {
             "device_sha256": member.digest(),
             "images_sha256": sample.digest(),
-            "norm": job.settings.norm,
-            **versions(),
+            "attacks": attack_key(job.settings),
         },
         Nearness,
         lambda: measure_nearness(member, sample, examined.baseline.clean, job.settings),

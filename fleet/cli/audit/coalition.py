@@ -131,7 +131,8 @@ def coalition(
         }
         output.data("nothing is attacked and nothing is written", value)
         return
-    with FamilyProgress(len(family.trained) + len(listed), output.stderr) as progress:
+    count = len(family.trained) + len(family.devices) + len(listed)
+    with FamilyProgress(count, output.stderr) as progress:
         audit = audit_run_coalition(
             found,
             settings,

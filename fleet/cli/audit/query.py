@@ -75,7 +75,7 @@ def query(
     extraction: ExtractionOption = None,
     victim: VictimOption = None,
     method: MethodOption = None,
-    steps: StepsOption = 20,
+    steps: StepsOption = 15,
     seed: SeedOption = 0,
     jobs: JobsOption = None,
     max_asr: MaxAsrOption = None,

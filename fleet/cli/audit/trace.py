@@ -63,7 +63,7 @@ def trace(
     calibration: CalibrationOption = 60,
     false_positives: FalsePositivesOption = 0.05,
     split: SplitOption = SplitChoice.test,
-    steps: StepsOption = 20,
+    steps: StepsOption = 15,
     seed: SeedOption = 0,
     adversarial: AdversarialOption = None,
     originals: OriginalsOption = None,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fleet.audit import kept
 from fleet.audit.kept import SCHEMA, PackedOutcomes, pack, recall, remember, unpack
 from fleet.errors import StorageError
 
@@ -55,6 +56,19 @@ def test_a_result_is_made_once_for_each_key(tmp_path: Path) -> None:
     assert (again.names, again.gap) == (FOUND.names, FOUND.gap)
     assert count_calls(path, {**KEY, "steps": 3})[1] == 1
     assert count_calls(path, KEY)[1] == 1, "one file holds one key"
+    assert count_calls(path, {"images": (("a", 1),)})[1] == 1
+    assert count_calls(path, {"images": (("a", 1),)})[1] == 0, "tuples are lists in JSON"
+
+
+def test_a_new_making_or_another_torch_makes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    count_calls(path, KEY)
+    assert recall(path, KEY, Found, version=2) is None
+    assert 'fleet"' not in path.read_text(), "a new version of fleet alone changes nothing"
+    monkeypatch.setattr(kept, "package_version", lambda name: f"another {name}")
+    assert recall(path, KEY, Found) is None
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,11 @@ class TransferAudit(Stored, schema=SCHEMA):
     settings: dict[str, Any]
     provenance: dict[str, Any]
 
+    @property
+    def protocols(self) -> frozenset[Protocol]:
+        """Those that were audited."""
+        return frozenset(matrix.protocol for matrix in self.matrices)
+
     def matrix(self, protocol: Protocol, eps: float, attack: str = "worst") -> Matrix:
         """Look up one matrix.
 

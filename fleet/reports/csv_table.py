@@ -6,10 +6,10 @@ import csv
 import io
 from typing import Any
 
+from fleet.audit.kind import Audit
 from fleet.audit.result import Cell, Matrix, Outcome, Protocol, TransferAudit
 from fleet.reports.findings import lift
 from fleet.reports.flags import flag
-from fleet.reports.kinds import Audit
 from fleet.reports.wording import visible
 
 Row = dict[str, Any]

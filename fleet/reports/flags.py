@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from fleet.audit import checks
 from fleet.audit.checks import Flag
-from fleet.audit.result import Check, Checked, Protocol, TransferAudit, Verdict
-from fleet.audit.whitebox.result import WhiteboxAudit
-from fleet.reports.kinds import Audit
+from fleet.audit.kind import Audit
+from fleet.audit.result import Check, Checked, Protocol, Verdict
 from fleet.reports.wording import visible
 
 __all__ = [
@@ -39,12 +38,7 @@ def flag(audit: Checked, protocol: Protocol | None = None) -> Flag | None:
 
 def audited_protocols(audit: Audit) -> tuple[Protocol, ...]:
     """Protocols whose figures an audit holds, in the order of :data:`PROTOCOLS`."""
-    if isinstance(audit, TransferAudit):
-        present = {matrix.protocol for matrix in audit.matrices}
-    elif isinstance(audit, WhiteboxAudit):
-        present = {figure.protocol for figure in audit.figures}
-    else:
-        present = set()
+    present = getattr(audit, "protocols", ())
     return tuple(protocol for protocol in PROTOCOLS if protocol in present)
 
 

@@ -26,9 +26,9 @@ def heatmap_png(audit: TransferAudit, kind: Kind = "evade") -> bytes:
     Raises:
         BackendError: matplotlib is not installed.
     """
-    return encoded("heatmap_figure", (audit, kind), "png")[0]
+    return encoded("fleet.reports.heatmap_figure:draw", (audit, kind), "png")[0]
 
 
 def heatmap_svg(audit: TransferAudit, kind: Kind = "evade") -> bytes:
     """:func:`heatmap_png` as an SVG file whose text stays text."""
-    return encoded("heatmap_figure", (audit, kind), "svg")[0]
+    return encoded("fleet.reports.heatmap_figure:draw", (audit, kind), "svg")[0]

@@ -11,21 +11,18 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from fleet.audit.kind import KINDS, Audit, kind_of
 from fleet.audit.result import AuditedDevice, Check, Verdict
 from fleet.reports import wording
 from fleet.reports.figures import DrawnFigure
 from fleet.reports.flags import checks_with, verdict, worst_level
 from fleet.reports.inline_svg import inline_svg
-from fleet.reports.kinds import TITLES, AuditKind, AuditReport
+from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import ladder
 from fleet.reports.orders import control_mark, order_label
-from fleet.reports.page_coalition import coalition_page
-from fleet.reports.page_query import query_page
-from fleet.reports.page_trace import trace_page
-from fleet.reports.page_transfer import transfer_page
-from fleet.reports.page_whitebox import whitebox_page
 from fleet.reports.palette import variables
 from fleet.reports.ramp import ANCHORS, RAMP_STEPS, ink_color, ramp_class, ramp_color
+from fleet.reports.report import report_of
 from fleet.reports.wording import ABSENT, format_count
 
 _NORMS = {"linf": "Linf", "l2": "L2"}
@@ -51,19 +48,20 @@ def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str
         .render(
             report=report,
             shipped=_shipped(report.devices),
-            missing=[title.lower() for kind, title in TITLES.items() if kind not in verdicts],
+            missing=[kind.title.lower() for kind in KINDS.values() if kind.name not in verdicts],
             level=worst_level(level for level, _ in verdicts.values()),
             verdicts=verdicts,
             warnings=_warnings(report),
             failed=_checks(report, "fail"),
             raised=_checks(report, "fail", "warn"),
             passed=_checks(report, "pass"),
-            rungs=ladder(report),
+            rungs=ladder(report.audits.values()),
             figures=[_inlined(figure) for figure in figures],
             devices=[_device(device) for device in report.devices],
             weights=[(device.name, device.weights_sha256) for device in report.devices],
             records=_records(report),
-            **_sections(report),
+            sections=[_section(audit) for audit in report.audits.values()],
+            titles={kind.name: kind.title for kind in KINDS.values()},
         )
     )
 
@@ -80,15 +78,10 @@ def style_sheet() -> str:
     return "\n".join([_resource("report.css"), light, dark, *ramp])
 
 
-def _sections(report: AuditReport) -> dict[str, Any]:
-    """What the template of each kind shows, by the kind's name."""
-    return {
-        "whitebox": None if report.whitebox is None else whitebox_page(report.whitebox),
-        "transfer": None if report.transfer is None else transfer_page(report.transfer),
-        "coalition": None if report.coalition is None else coalition_page(report.coalition),
-        "query": None if report.query is None else query_page(report.query),
-        "trace": None if report.trace is None else trace_page(report.trace),
-    }
+def _section(audit: Audit) -> dict[str, Any]:
+    """What the template of an audit's kind shows."""
+    kind, report = kind_of(audit).name, report_of(audit)
+    return {"kind": kind, "template": report.template, "audit": audit, "page": report.page(audit)}
 
 
 def _inlined(figure: DrawnFigure) -> dict[str, Any]:
@@ -109,7 +102,7 @@ def _warnings(report: AuditReport) -> list[str]:
     return [*unread, *report.contradictions, *several]
 
 
-def _checks(report: AuditReport, *verdicts: Verdict) -> list[tuple[AuditKind, Check]]:
+def _checks(report: AuditReport, *verdicts: Verdict) -> list[tuple[str, Check]]:
     return [
         (kind, check)
         for wanted in verdicts
@@ -127,7 +120,7 @@ def _device(device: AuditedDevice) -> tuple[str, ...]:
     return (*shown, label.alpha, label.beta, label.ratio, label.s0, classes)
 
 
-def _records(report: AuditReport) -> dict[AuditKind, tuple[list[tuple[str, str]], ...]]:
+def _records(report: AuditReport) -> dict[str, tuple[list[tuple[str, str]], ...]]:
     return {
         kind: (list(_flatten(audit.settings)), list(_flatten(audit.provenance)))
         for kind, audit in report.audits.items()
@@ -174,7 +167,6 @@ def _environment() -> Environment:
     environment.globals |= {
         "style": Markup(style_sheet()),  # noqa: S704  our own file
         "legend": _legend(),
-        "titles": TITLES,
     }
     return environment
 

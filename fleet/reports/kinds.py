@@ -3,46 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from fleet.audit.coalition.result import CoalitionAudit
-from fleet.audit.query.result import QueryAudit
-from fleet.audit.result import AuditedDevice, TransferAudit
-from fleet.audit.trace.result import TraceAudit
-from fleet.audit.whitebox.result import WhiteboxAudit
+from fleet.audit.kind import AUDIT_FILE, KINDS, Audit, kind_of, load
+from fleet.audit.result import AuditedDevice
 from fleet.errors import AuditError
-
-AuditKind = Literal["whitebox", "transfer", "coalition", "query", "trace"]
-Audit: TypeAlias = WhiteboxAudit | TransferAudit | CoalitionAudit | QueryAudit | TraceAudit
-
-AUDIT_FILE = "audit.json"
-
-TITLES: Mapping[AuditKind, str] = {
-    "whitebox": "White-box",
-    "transfer": "Transfer",
-    "coalition": "Coalition",
-    "query": "Query",
-    "trace": "Trace",
-}
-"""Every kind of audit in the order of the reports, and its name in words."""
-
-_LOADERS: Mapping[AuditKind, Callable[[Path], Audit]] = {
-    "whitebox": WhiteboxAudit.load,
-    "transfer": TransferAudit.load,
-    "coalition": CoalitionAudit.load,
-    "query": QueryAudit.load,
-    "trace": TraceAudit.load,
-}
-_TYPES: Mapping[type[Audit], AuditKind] = {
-    WhiteboxAudit: "whitebox",
-    TransferAudit: "transfer",
-    CoalitionAudit: "coalition",
-    QueryAudit: "query",
-    TraceAudit: "trace",
-}
 
 
 @dataclass(frozen=True)
@@ -50,32 +17,18 @@ class AuditReport:
     """What is known about one fleet.
 
     Attributes:
-        whitebox: Each device attacked with its own weights, or None.
-        transfer: Each device against all others, or None.
-        coalition: An attacker who owns several devices, or None.
-        query: An attacker who asks the victim, or None.
-        trace: On which device images were made, or None.
+        audits: By the name of their kind, in the order of the reports.
         unreadable: One line for each ``audit.json`` that is there and cannot be read.
     """
 
-    whitebox: WhiteboxAudit | None = None
-    transfer: TransferAudit | None = None
-    coalition: CoalitionAudit | None = None
-    query: QueryAudit | None = None
-    trace: TraceAudit | None = None
+    audits: dict[str, Audit]
     unreadable: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, *audits: Audit) -> AuditReport:
+    def of(cls, *audits: Audit, unreadable: tuple[str, ...] = ()) -> AuditReport:
         """Put audits together, one of each kind at most."""
-        found: dict[str, Any] = {kind_of(audit): audit for audit in audits}
-        return cls(**found)
-
-    @property
-    def audits(self) -> dict[AuditKind, Audit]:
-        """The audits that are there, in the order of :data:`TITLES`."""
-        found = {kind: getattr(self, kind) for kind in TITLES}
-        return {kind: audit for kind, audit in found.items() if audit is not None}
+        found = {kind_of(audit).name: audit for audit in audits}
+        return cls({name: found[name] for name in KINDS if name in found}, unreadable)
 
     @property
     def run(self) -> str:
@@ -107,30 +60,25 @@ class AuditReport:
         )
 
 
-def kind_of(audit: Audit) -> AuditKind:
-    """Which kind an audit is."""
-    return _TYPES[type(audit)]
-
-
 def read_audit(path: Path) -> Audit:
     """Read an ``audit.json`` of any kind.
 
     Raises:
         AuditError: It is absent, damaged, or of no kind that this version knows.
     """
-    kind = _kind_written_in(path)
-    return _LOADERS[kind](path)
+    found: Audit = load(KINDS[_kind_written_in(path)].result).load(path)
+    return found
 
 
-def _kind_written_in(path: Path) -> AuditKind:
+def _kind_written_in(path: Path) -> str:
     """Kind that the file's schema names; a file without one is left to the loader's error."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "transfer"
     schema = str(data.get("schema")) if isinstance(data, dict) else ""
     named = schema.removeprefix("fleet.audit.").partition("/")[0]
-    return next((kind for kind in TITLES if kind == named), "transfer")
+    return named if named in KINDS else "transfer"
 
 
 def read_audits(directory: Path) -> AuditReport:
@@ -145,20 +93,20 @@ def read_audits(directory: Path) -> AuditReport:
     Raises:
         AuditError: There is no audit that can be read.
     """
-    found: dict[str, Any] = {}
+    found: list[Audit] = []
     unreadable = []
-    for kind, load in _LOADERS.items():
-        path = directory / kind / AUDIT_FILE
+    for kind in KINDS.values():
+        path = directory / kind.name / AUDIT_FILE
         if not path.exists():
             continue
         try:
-            found[kind] = load(path)
+            found.append(load(kind.result).load(path))
         except AuditError as error:
-            unreadable.append(f"{kind}/{AUDIT_FILE}: {error.message}")
+            unreadable.append(f"{kind.name}/{AUDIT_FILE}: {error.message}")
     if not found:
         reason = "; ".join(unreadable) or "none was made"
         raise AuditError(
             f"no audit to report under {directory}: {reason}",
             hint="make one with `fleet audit transfer` or `fleet audit all`",
         )
-    return AuditReport(**found, unreadable=tuple(unreadable))
+    return AuditReport.of(*found, unreadable=tuple(unreadable))

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fleet.audit.kind import Audit
 from fleet.audit.result import AuditedDevice, Cell, Protocol, TransferAudit, Verdict
 from fleet.reports.findings import (
     Kind,
@@ -24,7 +25,6 @@ from fleet.reports.findings import (
     verdict,
     worst_pairs,
 )
-from fleet.reports.kinds import Audit
 from fleet.reports.orders import control_mark
 from fleet.reports.wording import (
     format_eps,

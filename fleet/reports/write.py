@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from fleet.audit.kind import Audit
 from fleet.files import write_bytes
-from fleet.reports.csv_audits import coalition_csv, margins_csv, query_csv, trace_csv, whitebox_csv
-from fleet.reports.csv_table import render_csv
 from fleet.reports.figures import draw_figures
 from fleet.reports.html import render_html
-from fleet.reports.kinds import Audit, AuditKind, AuditReport, read_audits
-
-_TABLES: dict[AuditKind, dict[str, Callable[[Any], str]]] = {
-    "whitebox": {"whitebox.csv": whitebox_csv, "whitebox-margins.csv": margins_csv},
-    "transfer": {"transfer.csv": render_csv},
-    "coalition": {"coalition.csv": coalition_csv},
-    "query": {"query.csv": query_csv},
-    "trace": {"trace.csv": trace_csv},
-}
+from fleet.reports.kinds import AuditReport, read_audits
+from fleet.reports.report import report_of
 
 
 def render_run_reports(audits_directory: Path) -> list[Path]:
@@ -68,12 +58,12 @@ def write_reports(report: AuditReport | Audit, directory: Path) -> list[Path]:
     return written
 
 
-def _render(report: AuditReport) -> dict[tuple[AuditKind | None, str], bytes]:
+def _render(report: AuditReport) -> dict[tuple[str | None, str], bytes]:
     figures = draw_figures(report)
     page = render_html(report, figures).encode("utf-8")
-    files: dict[tuple[AuditKind | None, str], bytes] = {(None, "report.html"): page}
+    files: dict[tuple[str | None, str], bytes] = {(None, "report.html"): page}
     for kind, audit in report.audits.items():
-        for name, render in _TABLES[kind].items():
+        for name, render in report_of(audit).tables.items():
             files[kind, name] = render(audit).encode("utf-8")
     for figure in figures:
         files[figure.kind, f"{figure.name}.png"] = figure.png

@@ -5,17 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fleet.audit.kind import KINDS
 from fleet.audit.result import Checked, Protocol
-
-MASKING = frozenset(
-    {"M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M10", "M13", "M16", "BT", "Q1"}
-    | {"C1", "C2", "C3", "C5", "C6", "C7"}
-)
-"""Checks whose failure means that the attack was blind or lost what it had found, not that the
-device is robust."""
-
-ABOUT_THE_FLEET = frozenset({"C4"})
-"""Checks whose failure says something about the devices and nothing against the figures."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +14,7 @@ class Flag:
     """Why figures must not be read as safety.
 
     Attributes:
-        word: ``masked`` when a check of :data:`MASKING` failed, else ``unreliable``.
+        word: ``masked`` when a check of the audit's kind that mask failed, else ``unreliable``.
         ids: The failed checks, each once.
     """
 
@@ -51,16 +42,18 @@ def flag(audit: Checked, protocol: Protocol | None = None) -> Flag | None:
         audit: Where the figures stand.
         protocol: Whose figures; None where the audit knows no protocols.
     """
+    masking = frozenset[str]().union(*(kind.masking for kind in KINDS.values()))
+    harmless = frozenset[str]().union(*(kind.harmless for kind in KINDS.values()))
     ids = dict.fromkeys(
         check.id
         for check in audit.checks
         if check.verdict == "fail"
-        and check.id not in ABOUT_THE_FLEET
+        and check.id not in harmless
         and (protocol is None or check.about(protocol))
     )
     if not ids:
         return None
-    return Flag("masked" if MASKING.intersection(ids) else "unreliable", tuple(ids))
+    return Flag("masked" if masking.intersection(ids) else "unreliable", tuple(ids))
 
 
 def masked(audit: Checked, protocol: Protocol = "adaptive") -> bool:

@@ -154,6 +154,11 @@ class WhiteboxAudit(Stored, schema=SCHEMA):
             if {figure.outcome.n, figure.floor.n} != {correct.get(figure.device)}:
                 raise ValueError(f"n of {figure.attack} on {figure.device}")
 
+    @property
+    def protocols(self) -> frozenset[Protocol]:
+        """Those that were audited."""
+        return frozenset(figure.protocol for figure in self.figures)
+
     def figure(
         self, device: str, protocol: Protocol, eps: float, attack: str = "worst"
     ) -> WhiteboxFigure:

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from rich.console import RenderableType
 
 from fleet.cli.output import Output
-from fleet.reports.kinds import AuditKind
 from fleet.rundir import RunDirectory
 
 
@@ -23,7 +22,7 @@ class Result(Protocol):
 def publish(
     result: Result,
     run: RunDirectory,
-    kind: AuditKind,
+    kind: str,
     view: RenderableType,
     output: Output,
     *,

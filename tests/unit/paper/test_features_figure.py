@@ -78,7 +78,7 @@ def found():
 
 
 def texts(result):
-    svg = encoded("fleet.paper.features_figure", (result,), "svg")[0]
+    svg = encoded("fleet.paper.features_figure:draw", (result,), "svg")[0]
     return ["".join(node.itertext()).strip() for node in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
@@ -129,7 +129,7 @@ def test_each_training_embedded_has_its_row(found):
 
 def test_the_same_result_gives_the_same_files_and_the_svg_stays_small(found):
     first, again = (
-        encoded("fleet.paper.features_figure", (found,), "png", "svg") for _ in range(2)
+        encoded("fleet.paper.features_figure:draw", (found,), "png", "svg") for _ in range(2)
     )
     assert first == again
     assert first[0].startswith(b"\x89PNG")

@@ -13,7 +13,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def texts(result, *arguments):
-    (svg,) = encoded("fleet.paper.figure3_figure", (result, *arguments), "svg")
+    (svg,) = encoded("fleet.paper.figure3_figure:draw", (result, *arguments), "svg")
     return ["".join(node.itertext()).strip() for node in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
@@ -75,7 +75,7 @@ def test_names_are_the_encodings_with_their_share(shown):
 
 
 def test_the_diagonal_is_outlined(result):
-    (svg,) = encoded("fleet.paper.figure3_figure", (result, 0.1), "svg")
+    (svg,) = encoded("fleet.paper.figure3_figure:draw", (result, 0.1), "svg")
     assert svg.count(b"stroke: #e0402f") == 2 * (3 + 4)
 
 
@@ -105,7 +105,9 @@ def test_hostile_titles_are_drawn_as_text_and_pictures_stay_small(result):
     found = texts(odd, 0.1)
     assert any(text.startswith("$\\frac{a}$<svg onload=1>\ufffd") for text in found)
     assert not any("\u202e" in text for text in found)
-    png, again = (encoded("fleet.paper.figure3_figure", (odd, 0.1), "png")[0] for _ in range(2))
+    png, again = (
+        encoded("fleet.paper.figure3_figure:draw", (odd, 0.1), "png")[0] for _ in range(2)
+    )
     assert png == again
-    (png,) = encoded("fleet.paper.figure3_figure", (result, 0.1), "png")
+    (png,) = encoded("fleet.paper.figure3_figure:draw", (result, 0.1), "png")
     assert max(struct.unpack(">II", png[16:24])) < 3000

@@ -470,12 +470,12 @@ def trace(
 
 
 def whole(names: Sequence[str] = NAMES, **settings: Any) -> AuditReport:
-    return AuditReport(
-        whitebox=whitebox(names, **settings),
-        transfer=build(names, with_control=True, **settings),
-        coalition=coalition(names, **settings),
-        query=query(names, **settings),
-        trace=trace(names, **settings),
+    return AuditReport.of(
+        whitebox(names, **settings),
+        build(names, with_control=True, **settings),
+        coalition(names, **settings),
+        query(names, **settings),
+        trace(names, **settings),
     )
 
 

@@ -15,7 +15,7 @@ def texts(svg):
 
 
 def draw(module, *arguments):
-    return texts(encoded(module, arguments, "svg")[0])
+    return texts(encoded(f"fleet.reports.{module}:draw", arguments, "svg")[0])
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_every_device_has_its_panel_and_controls_are_named(found):
 
 
 def test_margins_give_the_share_below_eps(found, report):
-    margins = report.whitebox.margins[0].values
+    margins = report.audits["whitebox"].margins[0].values
     share = sum(value < 0.1 for value in margins) / len(margins)
     assert f"0.1: {share:.2f}" in found["whitebox-margins"]
     assert "n 300" in found["whitebox-margins"]

@@ -4,7 +4,12 @@ import pytest
 
 from fleet.audit.result import Check, Outcome
 from fleet.reports import AuditReport
-from fleet.reports.ladder import ladder, mean_interval
+from fleet.reports.ladder import ladder as ladder_of
+from fleet.reports.ladder import mean_interval
+
+
+def ladder(report):
+    return ladder_of(report.audits.values())
 
 
 def rungs(report, eps=0.1):
@@ -33,7 +38,7 @@ def test_every_rung_comes_from_its_audit(report):
 
 
 def test_nobodys_device_is_the_controls_row(report):
-    cells = report.transfer.matrix("adaptive", 0.1).cells
+    cells = report.audits["transfer"].matrix("adaptive", 0.1).cells
     into = [c for c in cells if c.surrogate == "tra-nn" and c.victim != "tra-nn"]
     rung = rungs(report)["T0"]
     assert rung.mean == pytest.approx(mean(c.outcome.rate("evade") for c in into))
@@ -45,7 +50,7 @@ def test_nobodys_device_is_the_controls_row(report):
 
 
 def test_one_device_leaves_controls_and_diagonal_out(report):
-    cells = report.transfer.matrix("adaptive", 0.1).cells
+    cells = report.audits["transfer"].matrix("adaptive", 0.1).cells
     between = [
         c for c in cells if c.surrogate != c.victim and "tra-nn" not in (c.surrogate, c.victim)
     ]
@@ -57,17 +62,21 @@ def test_one_device_leaves_controls_and_diagonal_out(report):
 def test_several_devices_are_the_largest_coalition(report):
     rung = rungs(report)["T2"]
     (point,) = [
-        p for p in report.coalition.curve if (p.eps, p.size, p.choice) == (0.1, 3, "random")
+        p
+        for p in report.audits["coalition"].curve
+        if (p.eps, p.size, p.choice) == (0.1, 3, "random")
     ]
     assert (rung.mean, rung.interval) == (point.share, (point.low, point.high))
     assert rung.attacker == "3 of 4 devices"
 
 
 def test_white_box_prefers_the_white_box_audit(report):
-    names = [d.name for d in report.whitebox.devices if d.role == "device"]
-    rates = [report.whitebox.figure(n, "adaptive", 0.1).outcome.rate("evade") for n in names]
+    names = [d.name for d in report.audits["whitebox"].devices if d.role == "device"]
+    rates = [
+        report.audits["whitebox"].figure(n, "adaptive", 0.1).outcome.rate("evade") for n in names
+    ]
     assert rungs(report)["T4"].mean == pytest.approx(mean(rates))
-    diagonal = rungs(AuditReport.of(report.transfer))["T4"]
+    diagonal = rungs(AuditReport.of(report.audits["transfer"]))["T4"]
     assert diagonal.source == "transfer"
     assert diagonal.mean == pytest.approx(0.965, abs=0.001)
 
@@ -81,25 +90,29 @@ def test_gaps_say_why(report, make_audit):
     lone = rungs(AuditReport.of(make_audit(["only"], eps=(0.1,))))
     assert lone["T1"].gap == "the fleet has one device"
     blind = rungs(
-        AuditReport.of(make_audit(eps=(0.1,), protocols=("paper",)), report.trace, report.coalition)
+        AuditReport.of(
+            make_audit(eps=(0.1,), protocols=("paper",)),
+            report.audits["trace"],
+            report.audits["coalition"],
+        )
     )
     assert blind["T1"].gap == "no transfer audit"
     other = AuditReport.of(
-        make_audit(eps=(0.1,), with_control=True), dataclasses.replace(report.query)
+        make_audit(eps=(0.1,), with_control=True), dataclasses.replace(report.audits["query"])
     )
     assert {r.level: r for r in ladder(other)[0.1]}["T2"].gap == "no coalition audit"
 
 
 def test_the_control_of_a_coalition_stands_in(report):
-    rung = rungs(AuditReport.of(report.coalition))["T0"]
+    rung = rungs(AuditReport.of(report.audits["coalition"]))["T0"]
     assert rung.source == "coalition"
     assert rung.worst.where == "tra-nn → the rest"
 
 
 def test_eps_at_which_only_one_attacker_was_tried_are_left_out(report):
     assert list(ladder(report)) == [0.1, 0.2]
-    assert list(ladder(AuditReport.of(report.whitebox))) == [0.02, 0.05, 0.1, 0.2, 0.3]
-    assert ladder(AuditReport.of(report.trace)) == {}
+    assert list(ladder(AuditReport.of(report.audits["whitebox"]))) == [0.02, 0.05, 0.1, 0.2, 0.3]
+    assert ladder(AuditReport.of(report.audits["trace"])) == {}
 
 
 def test_a_masked_rung_carries_its_flag(make_audit):

@@ -58,7 +58,7 @@ def test_a_device_that_decodes_nothing_is_left_out_of_every_mean(make_audit, mak
     mean = find(found, found.matrix("adaptive", 0.1)).mean
     alive = [c for c in found.matrix("adaptive", 0.1).cells if c.surrogate != c.victim != "b"]
     assert mean == pytest.approx(sum(c.outcome.evade / c.outcome.n for c in alive) / 4)
-    (rungs,) = ladder(AuditReport.of(found)).values()
+    (rungs,) = ladder(AuditReport.of(found).audits.values()).values()
     assert next(rung for rung in rungs if rung.level == "T1").mean == mean
 
 
@@ -81,13 +81,13 @@ def test_a_coalition_figure_names_the_attack_that_it_draws(make_coalition):
             replace(e, attack=a) for e in audit.effective for a in ("uniform", "min-max", "picked")
         ),
     )
-    (svg,) = encoded("coalition_figure", (several,), "svg")
+    (svg,) = encoded("fleet.reports.coalition_figure:draw", (several,), "svg")
     text = svg.decode("utf-8")
     assert "Worst case" not in text
     assert (
         "Attack: picked: for each image the best on the owned devices of uniform, min-max." in text
     )
-    (single,) = encoded("coalition_figure", (audit,), "svg")
+    (single,) = encoded("fleet.reports.coalition_figure:draw", (audit,), "svg")
     assert "Attack: uniform. Fleet of 4." in single.decode("utf-8")
 
 
@@ -99,6 +99,6 @@ def test_the_trace_figure_shows_the_combined_score_whatever_did_best(make_trace)
     )
     rate = swapped.rate(0.1, "combined")
     assert rate.top1 < swapped.rate(0.1, "alignment").top1
-    (svg,) = encoded("trace_figure", (swapped,), "svg")
+    (svg,) = encoded("fleet.reports.trace_figure:draw", (swapped,), "svg")
     assert f"eps 0.1: combined, top-1 {rate.top1:.3f}" in svg.decode("utf-8")
     assert f"names its device in {rate.top1:.3f}" in summary_lines(swapped)[0]

@@ -74,7 +74,7 @@ def test_the_white_box_table_has_the_papers_form(page, report):
     ]
     assert [cell[0] for cell in table["rows"][1]] == ["0.02", "0.05", "0.1", "0.2", "0.3"] * 5
     rows = {row[0][0]: [cell[0] for cell in row[1:]] for row in table["rows"][2:]}
-    audit = report.whitebox
+    audit = report.audits["whitebox"]
     assert rows["gate-south"][:2] == ["INT", "0.972"]
     assert rows["tra-nn (control)"][0] == "TRA"
     fgsm = audit.figure("gate-south", "paper", 0.1, "fgsm").outcome.rate("evade")
@@ -133,10 +133,10 @@ def test_hostile_names_stay_text(kind, request):
 
 
 def test_audits_of_other_weights_are_a_warning(report):
-    other = report.trace.to_dict()
+    other = report.audits["trace"].to_dict()
     other["devices"][0]["weights_sha256"] = "0f" * 32
     from fleet.audit.stored import from_document
 
-    trace = from_document(type(report.trace), other, other["schema"])
-    text = render_html(AuditReport.of(report.transfer, trace))
+    trace = from_document(type(report.audits["trace"]), other, other["schema"])
+    text = render_html(AuditReport.of(report.audits["transfer"], trace))
     assert "gate-north had other weights in each of these audits: transfer; trace" in text

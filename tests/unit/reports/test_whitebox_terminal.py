@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
+from fleet.audit.kind import KINDS
 from fleet.audit.result import Check
-from fleet.reports.kinds import TITLES
 from fleet.reports.views import audit_view, report_view, summary_lines
 from fleet.reports.whitebox_terminal import whitebox_table, whitebox_view
 
@@ -82,11 +82,11 @@ def test_a_report_shows_all_its_audits_and_names_them(report):
     from fleet.reports import AuditReport
 
     text = show(report_view(report))
-    places = [text.index(f"{title} audit\n") for title in TITLES.values()]
+    places = [text.index(f"{kind.title} audit\n") for kind in KINDS.values()]
     assert places == sorted(places)
     assert all(summary_lines(audit)[0][:40] in text for audit in report.audits.values())
-    single = show(report_view(AuditReport.of(report.transfer)))
-    assert single == show(audit_view(report.transfer))
+    single = show(report_view(AuditReport.of(report.audits["transfer"])))
+    assert single == show(audit_view(report.audits["transfer"]))
 
 
 def test_transfer_sets_controls_apart_and_out_of_its_findings(make_audit):

@@ -1,0 +1,186 @@
+"""Every kind of audit, described once: what it is called, how it is run, what shows its results.
+
+A record names code by strings, ``module:attribute``, that are loaded when they are asked for.
+Nothing here loads torch or matplotlib, and the reports, which stand above, are not imported.
+
+A new audit is its settings, its audit and its checks under ``fleet/audit``, one module under
+``fleet/reports``, one command, and one :func:`register` below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from fleet.audit.result import AuditedDevice, Check
+
+AUDIT_FILE = "audit.json"
+
+
+class Audit(Protocol):
+    """What the results of all kinds have in common."""
+
+    @property
+    def run(self) -> str:
+        """Name of the audited run, or a label for models in memory."""
+
+    @property
+    def created(self) -> str:
+        """ISO 8601 UTC time."""
+
+    @property
+    def devices(self) -> tuple[AuditedDevice, ...]:
+        """As the audit saw them; controls last."""
+
+    @property
+    def eps(self) -> tuple[float, ...]:
+        """The radii audited, ascending, pixel units."""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """In order of id."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the audit was made."""
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Data, versions, machine, command line."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values with the schema's name."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of audit.
+
+    Attributes:
+        name: In commands, folders, schemas (``fleet.audit.NAME/VERSION``) and JSON.
+        title: In reports.
+        result: Class of its results, a :class:`~fleet.audit.stored.Stored`.
+        settings: Class of its settings.
+        run: Audits a run: ``(run, settings, *, images, workers, split, on_event, ...)``, gives a
+            result.
+        report: Its :class:`~fleet.reports.report.Report`: views, summary, tables, figures, rungs.
+        masking: Checks whose failure means that the attack was blind or lost what it had found,
+            not that the device is robust.
+        harmless: Checks whose failure says something about the devices and nothing against the
+            figures.
+        gated: Whether its results say what attacks reached, so that gates can judge them.
+        devices: Devices that a family must have at least, controls not counted.
+        images: Images audited unless the user says otherwise.
+    """
+
+    name: str
+    title: str
+    result: str
+    settings: str
+    run: str
+    report: str
+    masking: frozenset[str] = frozenset()
+    harmless: frozenset[str] = frozenset()
+    gated: bool = True
+    devices: int = 1
+    images: int = 500
+
+
+KINDS: dict[str, Kind] = {}
+"""Every kind by name, in the order of the reports."""
+
+
+def register(kind: Kind) -> Kind:
+    """Add a kind behind those that are there.
+
+    Raises:
+        ValueError: Its name is taken.
+    """
+    if kind.name in KINDS:
+        raise ValueError(f"there is a kind of audit named {kind.name!r}")
+    KINDS[kind.name] = kind
+    return kind
+
+
+def load(target: str) -> Any:
+    """Import what a string ``module:attribute`` names."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def kind_of(audit: Any) -> Kind:
+    """Which kind a result is.
+
+    Raises:
+        KeyError: It is of none.
+    """
+    for kind in KINDS.values():
+        if type(audit) is load(kind.result):
+            return kind
+    raise KeyError(f"{type(audit).__name__} is the result of no kind of audit")
+
+
+_BLIND = frozenset({"M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M10", "M13", "M16", "BT"})
+
+register(
+    Kind(
+        name="whitebox",
+        title="White-box",
+        result="fleet.audit.whitebox.result:WhiteboxAudit",
+        settings="fleet.audit.members:TransferSettings",
+        run="fleet.audit.whitebox.run:audit_run_whitebox",
+        report="fleet.reports.whitebox:REPORT",
+        masking=_BLIND,
+    )
+)
+register(
+    Kind(
+        name="transfer",
+        title="Transfer",
+        result="fleet.audit.result:TransferAudit",
+        settings="fleet.audit.members:TransferSettings",
+        run="fleet.audit.run:audit_run_transfer",
+        report="fleet.reports.transfer:REPORT",
+        masking=_BLIND,
+    )
+)
+register(
+    Kind(
+        name="coalition",
+        title="Coalition",
+        result="fleet.audit.coalition.result:CoalitionAudit",
+        settings="fleet.audit.coalition.settings:CoalitionSettings",
+        run="fleet.audit.coalition.run:audit_run_coalition",
+        report="fleet.reports.coalition:REPORT",
+        masking=frozenset({"C1", "C2", "C3", "C5", "C6", "C7"}),
+        harmless=frozenset({"C4"}),
+        devices=2,
+        images=200,
+    )
+)
+register(
+    Kind(
+        name="query",
+        title="Query",
+        result="fleet.audit.query.result:QueryAudit",
+        settings="fleet.audit.query.settings:QuerySettings",
+        run="fleet.audit.query.run:audit_run_query",
+        report="fleet.reports.query:REPORT",
+        masking=frozenset({"Q1"}),
+        images=50,
+    )
+)
+register(
+    Kind(
+        name="trace",
+        title="Trace",
+        result="fleet.audit.trace.result:TraceAudit",
+        settings="fleet.audit.trace.settings:TraceSettings",
+        run="fleet.audit.trace.run:audit_run_trace",
+        report="fleet.reports.trace:REPORT",
+        gated=False,
+        devices=2,
+        images=100,
+    )
+)

@@ -5,6 +5,7 @@ The parts, from the ground up (a module imports only from those before its own):
     errors files provenance rundir seeding    what everything stands on
     encoding                                  intervals on the number line, Eq. 1-3
     profiles data models                      YAML, images, networks
+    rundata                                   the images of a run, wherever they lie
     attacks assembly bundle                   adversarial images; specification -> network; files
     execution runtime                         worker processes; the device side
     audit training                            what a reviewer runs; what an engineer runs

@@ -3,25 +3,68 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
+import torch
 from safetensors.torch import load
 
 from fleet.data import ImageData, load_data
+from fleet.data.sources import StreamedImages
 from fleet.errors import CheckpointError
 from fleet.models import Classifier, build_classifier, load_weights
+from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DataSpec, DeviceSpec
+from fleet.rundata import check_data
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 
+_CHUNK = 64
+"""Pictures that are decoded at a time when all are read through."""
 
-@lru_cache(maxsize=1)
+
 def load_images(spec: DataSpec) -> ImageData:
-    """Load a family's images once in each process.
+    """Load a family's images, once in each process as long as no file under their root changes.
 
     Raises:
         DataError: They are absent or unreadable.
     """
+    return _load(spec, _stamp(spec.root))
+
+
+def run_images(run: RunDirectory, spec: DataSpec | None = None) -> ImageData:
+    """Load the images of a run, which must be those that it was begun with.
+
+    Args:
+        run: Holds the record of its images.
+        spec: The run's images, where they are known already.
+
+    Raises:
+        DataError: They are absent, unreadable, or others; the message names what changed.
+        CheckpointError: The run's profile or its record of the images is absent or damaged.
+    """
+    data = read_family(run).data if spec is None else spec
+    images = load_images(data)
+    check_data(run, images.record(), data.root)
+    return images
+
+
+def read_through(images: ImageData) -> None:
+    """Decode all pictures that are read again and again, so that a damaged one is met now.
+
+    Raises:
+        DataError: One is gone or unreadable.
+    """
+    for split in (images.train, images.validation, images.test):
+        if isinstance(split.source, StreamedImages):
+            for indices in torch.arange(len(split)).split(_CHUNK):
+                split.images(indices)
+
+
+@lru_cache(maxsize=1)
+def _load(spec: DataSpec, _: int) -> ImageData:
     return load_data(
         spec.dataset,
         spec.root,
@@ -33,6 +76,17 @@ def load_images(spec: DataSpec) -> ImageData:
         test_limit=spec.test_limit,
         split_seed=spec.split_seed,
     )
+
+
+def _stamp(root: Path) -> int:
+    """Another number once a file below ``root`` is added, removed, renamed or written to."""
+    stamp = 0
+    for folder, _, names in os.walk(root):
+        for name in ("", *sorted(names)):
+            with suppress(OSError):
+                found = Path(folder, name).stat()
+                stamp = hash((stamp, folder, name, found.st_mtime_ns, found.st_size))
+    return stamp
 
 
 def new_classifier(

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import torch
 
-from fleet.assembly import load_images
+from fleet.assembly import load_images, run_images
 from fleet.audit.examination import Examination, examine
 from fleet.audit.kept import remember
 from fleet.audit.members import Member, Sample, TransferSettings, check_members, load_member
@@ -128,6 +128,7 @@ def plan_jobs(
     if images < 1:
         raise AuditError(f"{images} images to audit", hint="audit at least one image")
     family = read_family(run)
+    run_images(run, family.data)  # before anything is attacked or written
     names = [device.name for device in family.trained]
     return family, [AuditJob(run, name, settings, images, split, kind) for name in names]
 
@@ -222,7 +223,7 @@ def load_audited(job: AuditJob) -> tuple[Member, Sample]:
     """
     family = read_family(job.run)
     member = load_member(job.run, family, family.device(job.device))
-    sample = take_sample(load_images(family.data), job)
+    sample = take_sample(run_images(job.run, family.data), job)
     check_members([member], sample)
     return member, sample
 

@@ -16,6 +16,7 @@ from fleet.errors import BundleError, CheckpointError
 from fleet.files import read_json
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.rundata import check_files
 from fleet.rundir import RunDirectory
 
 State = Literal["new", "unchanged", "different"]
@@ -65,6 +66,7 @@ def package_run(
 
     Raises:
         CheckpointError: A device is unknown, unfinished, or its files do not fit each other.
+        DataError: The run's images are there and became others.
         BundleError: The release name is bad, or another bundle of this name is there.
         StorageError: A bundle cannot be written; those already written are whole.
     """
@@ -106,6 +108,7 @@ def plan_run(
             f"{run.name}: not finished: {', '.join(unfinished)}",
             hint="finish them with `fleet train`, or choose others with --device",
         )
+    check_files(run, spec.data)
     directory = run.bundles if out is None else out
     return [_plan(run, spec, device, release, directory) for device in selected]
 

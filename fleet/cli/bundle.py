@@ -12,11 +12,13 @@ import typer
 from rich.table import Table
 
 from fleet.cli.options import (
+    DataRootOption,
     DeviceOption,
     DryRunOption,
     FormatOption,
     RunArgument,
     RunsOption,
+    place_images,
 )
 from fleet.cli.output import Format, Output
 
@@ -36,6 +38,7 @@ def package(
     ] = None,
     device: DeviceOption = None,
     runs: RunsOption = Path("runs"),
+    data_root: DataRootOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace bundles of this name whose content differs.")
     ] = False,
@@ -53,6 +56,7 @@ def package(
 
     output = Output(form)
     found = find_run(run, runs)
+    place_images(found, data_root, dry_run)
     chosen = release if release is not None else _release(found)
     directory = found.bundles if out is None else out
     output.note(f"packaging {found.root} as release {chosen}")

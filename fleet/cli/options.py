@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleet.cli.output import Format
+
+if TYPE_CHECKING:
+    from fleet.rundir import RunDirectory
 
 BUILD = "Build"
 EVALUATE = "Evaluate"
@@ -30,6 +33,14 @@ RunArgument = Annotated[
 RunsOption = Annotated[Path, typer.Option("--runs", help="Where runs are kept.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", "-n", help="Say what would be done, and write nothing.")
+]
+DataRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        metavar="DIR",
+        help="Where the images lie now, if they moved; the run remembers it.",
+    ),
 ]
 DeviceOption = Annotated[
     list[str] | None,
@@ -59,3 +70,15 @@ def parse_eps(text: str) -> float:
     if not 0 < value <= 1:
         raise typer.BadParameter(f"{text} is not in (0, 1]; pixels run from 0 to 1")
     return value
+
+
+def place_images(run: RunDirectory, data_root: Path | None, dry_run: bool = False) -> None:
+    """Obey ``--data-root``; a dry run writes nothing.
+
+    Raises:
+        FleetError: The images there are not those of the run.
+    """
+    if data_root is not None and not dry_run:
+        from fleet.rundata import move_images
+
+        move_images(run, data_root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.cli.options import (
+    DataRootOption,
     DeviceOption,
     DryRunOption,
     FormatOption,
@@ -51,6 +53,7 @@ def train(
         ResumeMode,
         typer.Option(help="Go on with an unfinished run if there is one; never; or demand one."),
     ] = ResumeMode.auto,
+    data_root: DataRootOption = None,
     jobs: JobsOption = None,
     secret: SecretOption = None,
     dry_run: DryRunOption = False,
@@ -66,7 +69,11 @@ def train(
     from fleet.training.plan import plan_training
 
     output = Output(form)
-    spec = load_profile(profiles, secret=secret, create_secret=not dry_run)
+    spec = load_profile(
+        profiles, secret=secret, create_secret=not dry_run, check_data=data_root is None
+    )
+    if data_root is not None:
+        spec = replace(spec, data=replace(spec.data, root=data_root.absolute()))
     plan = plan_training(spec, parent=runs, run=run, resume=resume.value, devices=device)
     if dry_run:
         output.data(_plan_table(plan), _plan_value(plan))

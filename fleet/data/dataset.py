@@ -62,7 +62,8 @@ class ImageData:
         mean: Mean of each channel of the training split, on the [0, 1] scale.
         std: Standard deviation of each channel, on the same scale.
         provenance: Plain JSON values: ``dataset``, ``sha256`` of the whole content (before any
-            split or limit), sizes of the splits, ``split_seed``, ``fit``, ``credit``.
+            split or limit), ``train_sha256`` of the training set in it, sizes of the splits,
+            ``split_seed``, ``fit``, ``credit``.
     """
 
     name: str
@@ -73,6 +74,11 @@ class ImageData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     provenance: dict[str, Any]
+
+    def record(self) -> dict[str, Any]:
+        """What a run keeps of its images, plain JSON values."""
+        means = {"mean": list(self.mean), "std": list(self.std)}
+        return {**self.provenance, "class_names": list(self.class_names), **means}
 
 
 def to_unit(images: Tensor) -> Tensor:

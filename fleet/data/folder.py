@@ -67,18 +67,23 @@ def read_imagenet10(root: Path) -> RawDataset:
     return _dataset(root, parts, IMAGENET10, credit, fit="crop")
 
 
-def digest_files(root: Path, paths: Sequence[Path]) -> str:
+def digest_files(root: Path, *parts: Sequence[Path]) -> list[str]:
     """SHA-256 over each file's path below ``root``, its size and its content, in order.
+
+    Returns:
+        The digest after each of ``parts``; the last one is of all.
 
     Raises:
         DataError: A file cannot be read.
     """
-    digest = hashlib.sha256()
+    digest, found = hashlib.sha256(), []
     with ThreadPoolExecutor(THREADS) as pool:
-        for path, (size, content) in zip(paths, pool.map(_digest_file, paths), strict=True):
-            name = os.fsencode(path.relative_to(root))
-            digest.update(b"%d:%b:%d:%b" % (len(name), name, size, content))
-    return digest.hexdigest()
+        for paths in parts:
+            for path, (size, content) in zip(paths, pool.map(_digest_file, paths), strict=True):
+                name = os.fsencode(path.relative_to(root))
+                digest.update(b"%d:%b:%d:%b" % (len(name), name, size, content))
+            found.append(digest.hexdigest())
+    return found
 
 
 def _dataset(
@@ -91,11 +96,13 @@ def _dataset(
 ) -> RawDataset:
     """Make a dataset of two trees; ``classes`` gives each directory its class name."""
     (train, train_labels), (test, test_labels) = (_list(part, classes) for part in parts)
+    train_sha256, sha256 = digest_files(root, train, test)
     return RawDataset(
         train=RawSplit(train_labels, train),
         test=RawSplit(test_labels, test),
         class_names=tuple(classes.values()),
-        sha256=digest_files(root, train + test),
+        sha256=sha256,
+        train_sha256=train_sha256,
         credit=credit,
         fit=fit,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from fleet.data.dataset import ImageData, Split, to_unit
-from fleet.data.folder import read_folder, read_imagenet10
-from fleet.data.mnist import read_fashion_mnist, read_mnist
 from fleet.data.pictures import Frame
-from fleet.data.raw import RawDataset, RawSplit
+from fleet.data.raw import RawSplit
+from fleet.data.read import read_dataset
 from fleet.data.sources import open_images
 from fleet.errors import DataError
 from fleet.seeding import derive_seed
@@ -60,7 +58,7 @@ def load_data(
     Raises:
         DataError: The data are absent, unreadable, or not what the arguments say.
     """
-    raw = _read(dataset, root)
+    raw = read_dataset(dataset, root)
     if len(raw.class_names) != num_classes:
         raise DataError(
             f"{dataset} in {root} has {len(raw.class_names)} classes, not {num_classes}",
@@ -84,6 +82,7 @@ def load_data(
         provenance={
             "dataset": dataset,
             "sha256": raw.sha256,
+            "train_sha256": raw.train_sha256,
             "train": len(train),
             "validation": len(kept),
             "test": len(tested),
@@ -92,26 +91,6 @@ def load_data(
             "credit": raw.credit,
         },
     )
-
-
-def _read(dataset: str, root: Path) -> RawDataset:
-    readers: dict[str, Callable[[Path], RawDataset]] = {
-        "mnist": read_mnist,
-        "fashion-mnist": read_fashion_mnist,
-        "cifar10": _read_cifar10,
-        "folder": read_folder,
-        "imagenet10": read_imagenet10,
-    }
-    if dataset not in readers:
-        raise DataError(f"unknown dataset {dataset!r}", hint=f"one of {', '.join(readers)}")
-    return readers[dataset](root)
-
-
-def _read_cifar10(root: Path) -> RawDataset:
-    # torchvision takes seconds to import; no other dataset needs it.
-    from fleet.data.cifar import read_cifar10  # noqa: PLC0415
-
-    return read_cifar10(root)
 
 
 def _split_rows(

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleet.assembly import load_images
+from fleet.assembly import load_images, read_through
 from fleet.data import ImageData
 from fleet.errors import FleetError
 from fleet.execution import Job, JobOutcome, run_jobs
 from fleet.execution.jobs import OnProgress, default_workers
 from fleet.files import locked, make_directory, write_json
+from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.provenance import environment
+from fleet.rundata import check_data
 from fleet.rundir import RunDirectory, record_start
 from fleet.training.fit import FitJob, fit_device
-from fleet.training.plan import Resume, TrainingPlan, plan_training
+from fleet.training.plan import Resume, TrainingPlan, device_state, plan_training
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ def execute_plan(
 ) -> FamilyResult:
     """Carry out a plan; see :func:`train_family`."""
     images = load_images(plan.spec.data)  # absent or damaged data stops here, before any file
+    if plan.resumed:
+        check_data(plan.run, images.record(), plan.spec.data.root, tests=_tested(plan))
+    if plan.pending:
+        read_through(images)
     # Weights hold the positions of the intervals, so a family with drawn encodings is private.
     private = any(device.drawn for device in plan.spec.devices)
     make_directory(plan.run.root, mode=0o700 if private else 0o777)
@@ -84,18 +90,19 @@ def execute_plan(
     return _collect(plan.run, outcomes)
 
 
+def _tested(plan: TrainingPlan) -> bool:
+    """Whether a device has figures on the run's test images, which then must stay as they are."""
+    states = [device_state(plan.run, device.name) for device in plan.spec.trained]
+    return "finished" in states
+
+
 def _write_headers(plan: TrainingPlan, images: ImageData) -> None:
     """The profile goes last: a directory is a run once it holds one."""
-    dataset = {
-        **images.provenance,
-        "class_names": list(images.class_names),
-        "mean": list(images.mean),
-        "std": list(images.std),
-    }
     write_json(plan.run.environment, environment())
-    write_json(plan.run.dataset, dataset)
-    if not plan.run.profile.exists():
+    write_json(plan.run.dataset, images.record())
+    if not plan.resumed:
         record_start(plan.run)
+    if not plan.resumed or read_family(plan.run).data.root != plan.spec.data.root:
         write_json(plan.run.profile, plan.spec.to_dict())
 
 

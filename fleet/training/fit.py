@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from fleet.assembly import load_images, new_classifier
+from fleet.assembly import new_classifier, run_images
 from fleet.data import ImageData
 from fleet.errors import TrainingError
 from fleet.execution.jobs import ProgressReporter
@@ -72,7 +72,7 @@ def fit_device(job: FitJob, *, progress: ProgressReporter) -> dict[str, Any]:
         DataError: The images cannot be read.
         StorageError: Something cannot be written.
     """
-    images = load_images(job.data)
+    images = run_images(job.run, job.data)
     with torch.random.fork_rng(devices=[]):
         fit = _begin(job, images)
         try:
@@ -240,12 +240,13 @@ def _end_epoch(fit: _Fit, images: int, steps: int) -> None:
 
 
 def _finish(fit: _Fit) -> dict[str, Any]:
-    """Score the test set, write the weights and, last of all, the result that says complete."""
+    """Write the weights, score the test set and, last of all, write the result: complete."""
     job, name = fit.job, fit.job.device.name
     fit.seed("finish")
     fit.method.before_evaluation(final=True)
     _settle(fit)
     weights = weights_bytes(fit.classifier)
+    write_bytes(job.run.model(name), weights)  # whatever becomes of the test images
     result = {
         "schema": RESULT_SCHEMA,
         "device": name,
@@ -261,7 +262,6 @@ def _finish(fit: _Fit) -> dict[str, Any]:
         "torch_version": torch.__version__,
         "profile_digest": job.profile_digest,
     }
-    write_bytes(job.run.model(name), weights)
     write_json(job.run.result(name), result)
     job.run.checkpoint(name).unlink(missing_ok=True)
     job.run.epoch_start(name).unlink(missing_ok=True)
@@ -276,7 +276,7 @@ def _settle(fit: _Fit) -> None:
 
 
 def _identity(job: FitJob, images: ImageData) -> str:
-    """Digest of all that determines the weights, the content of the images included."""
+    """Digest of all that determines the weights; the test images do not."""
     spec = {
         "device": {
             **asdict(job.device),
@@ -284,7 +284,7 @@ def _identity(job: FitJob, images: ImageData) -> str:
             "training": plain_settings(job.device.training),
         },
         "data": {k: v for k, v in asdict(job.data).items() if k not in {"root", "test_limit"}},
-        "images": images.provenance["sha256"],
+        "images": images.provenance["train_sha256"],
     }
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode("utf-8")).hexdigest()
 

@@ -85,7 +85,7 @@ def plan_training(
             f"the profile changed since {found.root} began:\n  " + "\n  ".join(changed),
             hint="undo the change to go on with that run; `--resume never` begins a new one",
         )
-    return TrainingPlan(spec, found, True, {name: _state(found, name) for name in selected})
+    return TrainingPlan(spec, found, True, {name: device_state(found, name) for name in selected})
 
 
 def _select(spec: FamilySpec, devices: Sequence[str] | None) -> list[str]:
@@ -106,7 +106,7 @@ def _unfinished(
         return chosen if chosen.profile.exists() else None
     for candidate in reversed(list_runs(parent)):
         if _family_name(candidate) == spec.name:  # only the newest of this family counts
-            done = all(_state(candidate, name) == "finished" for name in selected)
+            done = all(device_state(candidate, name) == "finished" for name in selected)
             return None if done else candidate
     return None
 
@@ -119,7 +119,8 @@ def _family_name(run: RunDirectory) -> str | None:
     return str(name)
 
 
-def _state(run: RunDirectory, device: str) -> State:
+def device_state(run: RunDirectory, device: str) -> State:
+    """What a run holds of a device."""
     try:
         status = json.loads(run.result(device).read_text(encoding="utf-8"))["status"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,6 +11,7 @@ ROWS = [
     {"errors", "files", "provenance", "rundir", "seeding", "vocabulary"},
     {"encoding"},
     {"data", "models", "profiles"},
+    {"rundata"},
     {"assembly", "attacks", "bundle"},
     {"execution", "runtime"},
     {"audit", "training"},
@@ -28,6 +29,7 @@ WITHOUT_TORCH = {
     "seeding",
     "vocabulary",
     "profiles",
+    "rundata",
     "bundle",
     "reports",
 }

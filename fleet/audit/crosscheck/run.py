@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fleet.assembly import load_images
+from fleet.assembly import run_images
 from fleet.audit.crosscheck.audit import Figures, ToolEffort, collect, crosscheck_device, installed
 from fleet.audit.crosscheck.result import Crosscheck
 from fleet.audit.crosscheck.tools import TOOLS, Tool
@@ -65,6 +65,7 @@ def crosscheck_run(
     if images < 1:
         raise AuditError(f"{images} images to attack", hint="attack at least one image")
     family = read_family(run)
+    run_images(run, family.data)  # before anything is attacked
     present = tuple(tool.name for tool in installed(tools))
     audits = [AuditJob(run, device.name, settings, images, split) for device in family.devices]
     work = [
@@ -76,7 +77,7 @@ def crosscheck_run(
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
-    sample = take_sample(load_images(family.data), audits[0])
+    sample = take_sample(run_images(run, family.data), audits[0])
     return collect(
         [outcome.value for outcome in outcomes],
         settings,
@@ -93,7 +94,7 @@ def check_device(job: CrosscheckJob, *, progress: ProgressReporter) -> Figures:
     audit = job.audit
     family = read_family(audit.run)
     member = load_member(audit.run, family, family.device(audit.device))
-    sample = take_sample(load_images(family.data), audit)
+    sample = take_sample(run_images(audit.run, family.data), audit)
     check_members([member], sample)
     tools = [tool for tool in TOOLS if tool.name in job.tools]
     return crosscheck_device(member, sample, audit.settings, job.effort, tools, progress=progress)

@@ -21,12 +21,14 @@ from fleet.cli.audit.options import (
     default_eps,
 )
 from fleet.cli.options import (
+    DataRootOption,
     DryRunOption,
     FormatOption,
     JobsOption,
     RunArgument,
     RunsOption,
     parse_eps,
+    place_images,
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
@@ -80,6 +82,7 @@ def coalition(
     attack: AttackOption = None,
     coalitions: CoalitionsOption = 6,
     seed: SeedOption = 0,
+    data_root: DataRootOption = None,
     jobs: JobsOption = None,
     max_share: MaxShareOption = None,
     fail_on: FailOnOption = None,
@@ -99,6 +102,7 @@ def coalition(
     output = Output(form)
     radii = tuple(map(parse_eps, eps or ()))
     found = find_run(run, runs)
+    place_images(found, data_root, dry_run)
     family = read_family(found)
 
     # These load torch: once the small things are right.

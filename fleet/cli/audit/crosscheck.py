@@ -19,12 +19,14 @@ from fleet.cli.audit.options import (
     default_eps,
 )
 from fleet.cli.options import (
+    DataRootOption,
     DryRunOption,
     FormatOption,
     JobsOption,
     RunArgument,
     RunsOption,
     parse_eps,
+    place_images,
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
@@ -59,6 +61,7 @@ def crosscheck(
         float,
         typer.Option(min=0, max=1, help="Evade rate that a library may find beyond our own."),
     ] = 0.005,
+    data_root: DataRootOption = None,
     jobs: JobsOption = None,
     dry_run: DryRunOption = False,
     form: FormatOption = Format.auto,
@@ -77,6 +80,7 @@ def crosscheck(
     output = Output(form)
     radii = tuple(map(parse_eps, eps or ()))
     found = find_run(run, runs)
+    place_images(found, data_root, dry_run)
     family = read_family(found)
 
     from fleet.audit.crosscheck.audit import ToolEffort, installed

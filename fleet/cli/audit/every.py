@@ -24,7 +24,14 @@ from fleet.cli.audit.query import query
 from fleet.cli.audit.trace import trace
 from fleet.cli.audit.transfer import transfer
 from fleet.cli.audit.whitebox import whitebox
-from fleet.cli.options import FormatOption, JobsOption, RunArgument, RunsOption
+from fleet.cli.options import (
+    DataRootOption,
+    FormatOption,
+    JobsOption,
+    RunArgument,
+    RunsOption,
+    place_images,
+)
 from fleet.cli.output import Format, Output
 
 COALITION_IMAGES, QUERY_IMAGES, TRACE_IMAGES = 200, 50, 100
@@ -38,6 +45,7 @@ def every(
     images: ImagesOption = 500,
     split: SplitOption = SplitChoice.test,
     seed: SeedOption = 0,
+    data_root: DataRootOption = None,
     jobs: JobsOption = None,
     fail_on: FailOnOption = None,
     form: FormatOption = Format.auto,
@@ -54,6 +62,7 @@ def every(
 
     output = Output(form)
     found = find_run(run, runs)  # once, so that a training that ends meanwhile changes nothing
+    place_images(found, data_root)
     shared = {"run": found.root, "eps": eps, "split": split, "seed": seed, "jobs": jobs}
     gated = {**shared, "fail_on": fail_on}
     audits: list[tuple[Callable[..., None], dict[str, Any]]] = [

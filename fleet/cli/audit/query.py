@@ -21,12 +21,14 @@ from fleet.cli.audit.options import (
     default_eps,
 )
 from fleet.cli.options import (
+    DataRootOption,
     DryRunOption,
     FormatOption,
     JobsOption,
     RunArgument,
     RunsOption,
     parse_eps,
+    place_images,
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
@@ -77,6 +79,7 @@ def query(
     method: MethodOption = None,
     steps: StepsOption = 15,
     seed: SeedOption = 0,
+    data_root: DataRootOption = None,
     jobs: JobsOption = None,
     max_asr: MaxAsrOption = None,
     fail_on: FailOnOption = None,
@@ -96,6 +99,7 @@ def query(
     output = Output(form)
     radii = tuple(map(parse_eps, eps or ()))
     found = find_run(run, runs)
+    place_images(found, data_root, dry_run)
     family = read_family(found)
 
     from fleet.audit.query.run import audit_run_query  # torch, once the small things are right

@@ -18,12 +18,14 @@ from fleet.cli.audit.options import (
     default_eps,
 )
 from fleet.cli.options import (
+    DataRootOption,
     DryRunOption,
     FormatOption,
     JobsOption,
     RunArgument,
     RunsOption,
     parse_eps,
+    place_images,
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
@@ -68,6 +70,7 @@ def trace(
     adversarial: AdversarialOption = None,
     originals: OriginalsOption = None,
     labels: LabelsOption = None,
+    data_root: DataRootOption = None,
     jobs: JobsOption = None,
     dry_run: DryRunOption = False,
     form: FormatOption = Format.auto,
@@ -88,6 +91,7 @@ def trace(
     if (adversarial is None) != (originals is None) or (labels and adversarial is None):
         raise typer.BadParameter("--adversarial and --originals go together")
     found = find_run(run, runs)
+    place_images(found, data_root, dry_run)
     if adversarial is not None and originals is not None:
         _name(found, adversarial, originals, labels, output)
         return

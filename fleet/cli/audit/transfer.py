@@ -23,7 +23,15 @@ from fleet.cli.audit.options import (
     default_eps,
     parse_radii,
 )
-from fleet.cli.options import DryRunOption, FormatOption, JobsOption, RunArgument, RunsOption
+from fleet.cli.options import (
+    DataRootOption,
+    DryRunOption,
+    FormatOption,
+    JobsOption,
+    RunArgument,
+    RunsOption,
+    place_images,
+)
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 
@@ -54,6 +62,7 @@ def transfer(
     restarts: RestartsOption = 3,
     seed: SeedOption = 0,
     sets_from: SetsFromOption = None,
+    data_root: DataRootOption = None,
     jobs: JobsOption = None,
     max_asr: MaxAsrOption = None,
     fail_on: FailOnOption = None,
@@ -73,6 +82,7 @@ def transfer(
     output = Output(form)
     radii = parse_radii(eps, norm)
     found = find_run(run, runs)
+    place_images(found, data_root, dry_run)
     family = read_family(found)
 
     from fleet.audit.members import TransferSettings  # torch, once the small things are right

@@ -21,7 +21,15 @@ from fleet.cli.audit.options import (
     curve_eps,
     parse_radii,
 )
-from fleet.cli.options import DryRunOption, FormatOption, JobsOption, RunArgument, RunsOption
+from fleet.cli.options import (
+    DataRootOption,
+    DryRunOption,
+    FormatOption,
+    JobsOption,
+    RunArgument,
+    RunsOption,
+    place_images,
+)
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 
@@ -40,6 +48,7 @@ def whitebox(
     steps: StepsOption = 15,
     restarts: RestartsOption = 3,
     seed: SeedOption = 0,
+    data_root: DataRootOption = None,
     jobs: JobsOption = None,
     max_asr: MaxAsrOption = None,
     fail_on: FailOnOption = None,
@@ -59,6 +68,7 @@ def whitebox(
     output = Output(form)
     radii = parse_radii(eps, norm)
     found = find_run(run, runs)
+    place_images(found, data_root, dry_run)
     family = read_family(found)
 
     from fleet.audit.members import TransferSettings  # torch, once the small things are right

@@ -86,6 +86,7 @@ def test_mnist_has_its_known_statistics_and_provenance(mnist_root: Path) -> None
     assert data.provenance == {
         "dataset": "mnist",
         "sha256": "c9c899568825c0192b158204e056115690ebe9e01a8a467321a8e34a416b7a26",
+        "train_sha256": "7a20c28713f9dfe2c89b1c34d09b169926037fc85ad98ff0f296cde461ed23d7",
         "train": 55_000,
         "validation": 5_000,
         "test": 10_000,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from fleet.cli.options import FormatOption
 from fleet.cli.output import Format, Output
@@ -53,7 +54,7 @@ def doctor(form: FormatOption = Format.auto) -> None:
     for title in ("", "what", "finding"):
         table.add_column(title)
     for finding in findings:
-        mark = "[green]ok[/]" if finding.ok else "[bold red]mend[/]"
+        mark = Text("ok", style="green") if finding.ok else Text("mend", style="bold red")
         table.add_row(mark, finding.what, finding.detail)
     value = {"findings": [asdict(f) for f in findings], "environment": environment()}
     output.data(table, value)

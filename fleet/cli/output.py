@@ -46,13 +46,7 @@ class Output:
     def __init__(self, form: Format = Format.auto) -> None:
         self.form = form
         styled = True if form is Format.human else None
-        self.stdout = Console(
-            file=sys.stdout,
-            force_terminal=styled,
-            width=None if sys.stdout.isatty() else PIPE_WIDTH,
-            highlight=False,
-            soft_wrap=False,
-        )
+        self.stdout = _console(sys.stdout, force_terminal=styled)
         self.stderr = error_console()
 
     def data(self, human: RenderableType, value: Any) -> None:
@@ -75,8 +69,22 @@ class Output:
 
 def error_console() -> Console:
     """Build the console of stderr; asked for late, because tests and pipes replace the stream."""
-    width = None if sys.stderr.isatty() else PIPE_WIDTH
-    return Console(file=sys.stderr, highlight=False, width=width)
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO, *, force_terminal: bool | None = None) -> Console:
+    """Build a console that prints a string as it is: ``[old]`` and ``:a:`` in names are no markup.
+
+    Styles are given as :class:`~rich.text.Text` and to tables.
+    """
+    return Console(
+        file=stream,
+        force_terminal=force_terminal,
+        width=None if stream.isatty() else PIPE_WIDTH,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from fleet.cli.audit.options import (
     SplitOption,
     StepsOption,
     default_eps,
+    present,
 )
 from fleet.cli.options import (
     DataRootOption,
@@ -104,6 +105,7 @@ def coalition(
     found = find_run(run, runs)
     place_images(found, data_root, dry_run)
     family = read_family(found)
+    images = present(found, split, images)
 
     # These load torch: once the small things are right.
     from fleet.audit.coalition.audit import require_fleet

@@ -17,6 +17,7 @@ from fleet.cli.audit.options import (
     SplitOption,
     StepsOption,
     default_eps,
+    present,
 )
 from fleet.cli.options import (
     DataRootOption,
@@ -82,6 +83,7 @@ def crosscheck(
     found = find_run(run, runs)
     place_images(found, data_root, dry_run)
     family = read_family(found)
+    images = present(found, split, images)
 
     from fleet.audit.crosscheck.audit import ToolEffort, installed
     from fleet.audit.crosscheck.run import crosscheck_run

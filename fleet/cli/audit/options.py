@@ -12,6 +12,7 @@ from fleet.cli.options import parse_eps
 
 if TYPE_CHECKING:
     from fleet.profiles.spec import FamilySpec
+    from fleet.rundir import RunDirectory
 
 
 class SplitChoice(StrEnum):
@@ -86,6 +87,14 @@ def curve_eps(family: FamilySpec, norm: NormChoice) -> tuple[float, ...]:
         return (0.05, 0.1, 0.2, 0.3, 0.5) if grey else (2 / 255, 4 / 255, 8 / 255, 16 / 255, 0.5)
     lengths = (0.5, 1.0, 2.0, 3.0, 8.0) if grey else (0.25, 0.5, 1.0, 2.0, 16.0)
     return tuple(length * side / (28 if grey else 32) for length in lengths)
+
+
+def present(run: RunDirectory, split: SplitChoice, images: int) -> int:
+    """How many images an audit that asks for ``images`` takes: the split may have fewer."""
+    from fleet.files import read_json
+
+    there = read_json(run.dataset).get(split.value)
+    return min(images, there) if isinstance(there, int) else images
 
 
 def parse_radii(texts: list[str] | None, norm: NormChoice) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from fleet.cli.audit.options import (
     SplitOption,
     StepsOption,
     default_eps,
+    present,
 )
 from fleet.cli.options import (
     DataRootOption,
@@ -101,6 +102,7 @@ def query(
     found = find_run(run, runs)
     place_images(found, data_root, dry_run)
     family = read_family(found)
+    images = present(found, split, images)
 
     from fleet.audit.query.run import audit_run_query  # torch, once the small things are right
     from fleet.audit.query.settings import METHODS, QuerySettings

@@ -16,6 +16,7 @@ from fleet.cli.audit.options import (
     SplitOption,
     StepsOption,
     default_eps,
+    present,
 )
 from fleet.cli.options import (
     DataRootOption,
@@ -96,6 +97,10 @@ def trace(
         _name(found, adversarial, originals, labels, output)
         return
     family = read_family(found)
+    if split is SplitChoice.validation:  # both are parts of it
+        images = max(0, present(found, split, images + calibration) - calibration)
+    images = present(found, split, images)
+    calibration = present(found, SplitChoice.validation, calibration)
 
     from fleet.audit.trace.run import audit_run_trace  # torch, once the small things are right
     from fleet.audit.trace.settings import TraceSettings

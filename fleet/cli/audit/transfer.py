@@ -22,6 +22,7 @@ from fleet.cli.audit.options import (
     StepsOption,
     default_eps,
     parse_radii,
+    present,
 )
 from fleet.cli.options import (
     DataRootOption,
@@ -84,6 +85,7 @@ def transfer(
     found = find_run(run, runs)
     place_images(found, data_root, dry_run)
     family = read_family(found)
+    images = present(found, split, images)
 
     from fleet.audit.members import TransferSettings  # torch, once the small things are right
 

@@ -20,6 +20,7 @@ from fleet.cli.audit.options import (
     StepsOption,
     curve_eps,
     parse_radii,
+    present,
 )
 from fleet.cli.options import (
     DataRootOption,
@@ -70,6 +71,7 @@ def whitebox(
     found = find_run(run, runs)
     place_images(found, data_root, dry_run)
     family = read_family(found)
+    images = present(found, split, images)
 
     from fleet.audit.members import TransferSettings  # torch, once the small things are right
     from fleet.audit.whitebox.run import audit_run_whitebox

@@ -32,7 +32,8 @@ def main() -> None:
     if options.quick:
         family = shortened(family)
 
-    trained = fleet.train_family(family, workers=options.jobs)
+    executor = fleet.Processes(options.jobs)
+    trained = fleet.train_family(family, executor=executor)
     for name, result in trained.results.items():
         test = result["test"]
         print(f"{name}: test accuracy {test['correct'] / test['n']:.3f}, None counted as wrong")
@@ -41,7 +42,7 @@ def main() -> None:
 
     settings = fleet.TransferSettings(eps=(0.1,), steps=5 if options.quick else 15)
     audit = fleet.audit_run_transfer(
-        trained.run, settings, images=options.images, workers=options.jobs
+        trained.run, settings, images=options.images, executor=executor
     )
     audit.save(trained.run.audit("transfer") / "audit.json")
     for path in render_run_reports(trained.run.audits):

@@ -2,7 +2,8 @@
 
 The parts, from the ground up (a module imports only from those before its own)::
 
-    errors files provenance rundir seeding    what everything stands on
+    errors vocabulary provenance seeding      what everything stands on: words, files of a run
+      files rundir
     encoding                                  intervals on the number line, Eq. 1-3
     profiles data models                      YAML, images, networks
     rundata                                   the images of a run, wherever they lie
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from fleet.audit.whitebox.audit import audit_whitebox
     from fleet.encoding import IntervalEncoding
     from fleet.errors import FleetError
+    from fleet.execution import Processes, Serial
     from fleet.profiles import load_profile
     from fleet.runtime import Prediction, load_bundle
     from fleet.training.family import train_family
@@ -44,7 +46,9 @@ _HOMES = {
     "IntervalEncoding": "fleet.encoding",
     "Member": "fleet.audit.members",
     "Prediction": "fleet.runtime",
+    "Processes": "fleet.execution",
     "QuerySettings": "fleet.audit.query.settings",
+    "Serial": "fleet.execution",
     "TraceSettings": "fleet.audit.trace.settings",
     "TransferSettings": "fleet.audit.members",
     "audit_coalition": "fleet.audit.coalition.audit",
@@ -64,7 +68,9 @@ __all__ = [
     "IntervalEncoding",
     "Member",
     "Prediction",
+    "Processes",
     "QuerySettings",
+    "Serial",
     "TraceSettings",
     "TransferSettings",
     "audit_coalition",

@@ -62,7 +62,7 @@ class Kind:
         title: In reports.
         result: Class of its results, a :class:`~fleet.audit.stored.Stored`.
         settings: Class of its settings.
-        run: Audits a run: ``(run, settings, *, images, workers, split, on_event, ...)``, gives a
+        run: Audits a run: ``(run, settings, *, images, executor, split, ...)``, gives a
             result.
         report: Its :class:`~fleet.reports.report.Report`: views, summary, tables, figures, rungs.
         masking: Checks whose failure means that the attack was blind or lost what it had found,

@@ -13,7 +13,7 @@ its images on the others and theirs on it, and does nothing else again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -33,8 +33,7 @@ from fleet.audit.sets import expect_sets, find_sets, save_sets, sets_origin
 from fleet.audit.transfer import assemble
 from fleet.data import ImageData
 from fleet.errors import AuditError
-from fleet.execution import Job, JobOutcome, Progress, run_jobs
-from fleet.execution.jobs import ProgressReporter, default_workers
+from fleet.execution import LOCAL, Executor, Job, ProgressReporter
 from fleet.files import locked, make_directory, read_json, write_bytes
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
@@ -43,7 +42,6 @@ from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 
 SplitName = Literal["test", "validation"]
-OnEvent = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -72,10 +70,9 @@ def audit_run_transfer(
     settings: TransferSettings,
     *,
     images: int,
-    workers: int | None = None,
+    executor: Executor = LOCAL,
     split: SplitName = "test",
     sets_from: RunDirectory | None = None,
-    on_event: OnEvent | None = None,
 ) -> TransferAudit:
     """Audit every device of a run, and its controls, on a seeded sample of its images.
 
@@ -86,11 +83,10 @@ def audit_run_transfer(
         run: A finished training.
         settings: How thoroughly to attack.
         images: Images to audit; all of the split if it has fewer.
-        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
+        executor: Where the jobs ``attack NAME`` and ``try on NAME`` run.
         split: Which images.
         sets_from: An audited run with some of the same devices, whose images and trials are taken
             over where they fit.
-        on_event: Called with the progress of each job, ``attack NAME`` and ``try on NAME``.
 
     Raises:
         AuditError: Fewer than one image is asked for, or a device cannot be audited.
@@ -102,10 +98,10 @@ def audit_run_transfer(
     with audited_alone(run):
         if sets_from is not None:
             _take_over(sets_from, run, family)
-        examinations = run_all("attack", examine_device, jobs, workers, on_event)
+        examinations = run_all("attack", examine_device, jobs, executor)
         made = {examined.device.name: examined.sets_sha256 for examined in examinations}
         trial = partial(try_on_device, made=made)
-        trials = run_all("try on", trial, jobs, workers, on_event)
+        trials = run_all("try on", trial, jobs, executor)
     sample = take_sample(load_images(family.data), jobs[0])
     return assemble(
         examinations,
@@ -143,16 +139,10 @@ def audited_alone(run: RunDirectory) -> AbstractContextManager[None]:
 
 
 def run_all(
-    verb: str,
-    function: Callable[..., Any],
-    jobs: list[AuditJob],
-    workers: int | None,
-    on_event: OnEvent | None,
+    verb: str, function: Callable[..., Any], jobs: list[AuditJob], executor: Executor
 ) -> list[Any]:
     """Run one function on each job; the first error is raised once all are done."""
-    work = [Job(f"{verb} {job.device}", function, (job,)) for job in jobs]
-    count = default_workers(len(work)) if workers is None else workers
-    return _values(run_jobs(work, workers=count, on_progress=on_event).values())
+    return executor.values([Job(f"{verb} {job.device}", function, (job,)) for job in jobs])
 
 
 def examine_device(job: AuditJob, *, progress: ProgressReporter) -> Examination:
@@ -272,12 +262,3 @@ def _take_over(source: RunDirectory, run: RunDirectory, family: FamilySpec) -> N
     for path in kept:
         if (there / path).is_file() and not (here / path).exists():
             write_bytes(here / path, (there / path).read_bytes())
-
-
-def _values(outcomes: Iterable[JobOutcome]) -> list[Any]:
-    values = []
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-        values.append(outcome.value)
-    return values

@@ -47,7 +47,7 @@ class FamilyProgress:
         self._progress.stop()
 
     def update(self, event: JobProgress) -> None:
-        """Take one event of :func:`fleet.execution.run_jobs`."""
+        """Take one event of :class:`fleet.execution.Executor`."""
         if event.job not in self._bars:
             self._bars[event.job] = self._progress.add_task(event.job, total=1.0, text="")
         before = self._shares.get(event.job, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from fleet.cli.options import DryRunOption, FormatOption, JobsOption
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 from fleet.errors import DataError
-from fleet.execution.jobs import OnProgress
+from fleet.execution import Executor, Processes
 
 if TYPE_CHECKING:
     from fleet.cli.reproduced import Made
@@ -99,8 +100,8 @@ def reproduce(
         results=results,
         data=data,
         quick=quick,
-        workers=jobs or (0 if quick else None),  # workers take longer to start than quick jobs
-        stage=lambda text, count: _stage(output, text, count),
+        # workers take longer to start than quick jobs
+        stage=partial(_stage, output, jobs or (0 if quick else None)),
     )
     steps = parts_of(part, stand_in=stand_in)
     if dry_run:
@@ -114,11 +115,11 @@ def reproduce(
 
 
 @contextmanager
-def _stage(output: Output, text: str, count: int) -> Iterator[OnProgress]:
+def _stage(output: Output, workers: int | None, text: str, count: int) -> Iterator[Executor]:
     """Name a stage on stderr, and show the progress of its jobs."""
     output.note(f"{text}: {count} jobs")
     with FamilyProgress(count, output.stderr) as progress:
-        yield progress.update
+        yield Processes(workers, on_event=progress.update)
 
 
 def _perform(

@@ -114,7 +114,6 @@ def _figure2(workspace: Workspace) -> Made:
         runs,
         picture=PICTURE,
         images=QUICK_IMAGES if workspace.quick else IMAGES,
-        workers=workspace.workers,
         stage=workspace.stage,
     )
     path = workspace.result("figure2")

@@ -24,6 +24,7 @@ from fleet.cli.options import (
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
+from fleet.execution import Processes
 
 if TYPE_CHECKING:
     from fleet.profiles.spec import DeviceSpec
@@ -84,7 +85,7 @@ def train(
     from fleet.training.family import execute_plan
 
     with FamilyProgress(len(plan.pending), output.stderr) as progress:
-        result = execute_plan(plan, workers=jobs, on_progress=progress.update)
+        result = execute_plan(plan, Processes(jobs, on_event=progress.update))
     finished = _read_results(plan.run, list(plan.states))
     output.data(_result_table(plan, finished), {"run": str(plan.run.root), "devices": finished})
     _report_failures(output, result)

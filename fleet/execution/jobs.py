@@ -1,14 +1,16 @@
-"""Jobs and the one function that runs them."""
+"""Jobs, and what runs them: :class:`Serial` here, others in modules of their own."""
 
 from __future__ import annotations
 
-import os
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from fleet.errors import BackendError, FleetError
+from fleet.execution.threads import limited_threads
 
 
 class ProgressReporter(Protocol):
@@ -58,47 +60,69 @@ class JobOutcome:
     trace: str = ""
 
 
-OnProgress = Callable[[Progress], None]
+OnEvent = Callable[[Progress], None]
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    *,
-    workers: int,
-    threads: int = 1,
-    on_progress: OnProgress | None = None,
-) -> dict[str, JobOutcome]:
-    """Run every job and wait for all; one that fails leaves the others running.
+def _ignore(_: Progress) -> None:
+    pass
 
-    Results do not depend on ``workers``: jobs share nothing and take their randomness from their
-    arguments.
 
-    Args:
-        jobs: In the order in which they are started.
-        workers: Processes; 0 or 1 runs the jobs one after another in this process.
+@dataclass(frozen=True)
+class Executor(ABC):
+    """Where jobs run, and who hears how far they are.
+
+    Results do not depend on it: jobs share nothing and take their randomness from their arguments.
+
+    Attributes:
+        on_event: Called in this process with the progress of each job, one call at a time.
         threads: Threads of each job. Two OpenMP threads beside another load were measured 10
             times slower than one, so 1 unless there is one job to a machine.
-        on_progress: Called in this process, one call at a time.
-
-    Returns:
-        An outcome for each job, in the order of ``jobs``.
     """
-    names = [job.name for job in jobs]
-    if len(set(names)) != len(names):
-        raise ValueError(f"job names repeat: {names}")
-    report = on_progress or _ignore
-    if min(workers, len(jobs)) <= 1:
-        from fleet.execution.serial import run_serial
 
-        return run_serial(jobs, threads=threads, on_progress=report)
-    from fleet.execution.local import run_local
+    on_event: OnEvent = field(default=_ignore, kw_only=True)
+    threads: int = field(default=1, kw_only=True)
 
-    return run_local(jobs, workers=workers, threads=threads, on_progress=report)
+    def run(self, jobs: Sequence[Job]) -> dict[str, JobOutcome]:
+        """Run every job and wait for all; one that fails leaves the others running.
+
+        Args:
+            jobs: In the order in which they are started; their names differ.
+
+        Returns:
+            An outcome for each job, in the order of ``jobs``.
+        """
+        names = [job.name for job in jobs]
+        if len(set(names)) != len(names):
+            raise ValueError(f"job names repeat: {names}")
+        return self._run(jobs) if jobs else {}
+
+    def values(self, jobs: Sequence[Job]) -> list[Any]:
+        """:meth:`run`, and return what the jobs returned.
+
+        Raises:
+            FleetError: The first error, once all jobs are done.
+        """
+        outcomes = self.run(jobs).values()
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        return [outcome.value for outcome in outcomes]
+
+    @abstractmethod
+    def _run(self, jobs: Sequence[Job]) -> dict[str, JobOutcome]:
+        """:meth:`run` for at least one job."""
 
 
-def default_workers(jobs: int) -> int:
-    """One worker a core, and no more than there are jobs."""
-    return max(1, min(jobs, len(os.sched_getaffinity(0))))
+@dataclass(frozen=True)
+class Serial(Executor):
+    """Jobs one after another in this process."""
+
+    def _run(self, jobs: Sequence[Job]) -> dict[str, JobOutcome]:
+        with limited_threads(self.threads):
+            return {job.name: perform(job, partial(self._report, job.name)) for job in jobs}
+
+    def _report(self, job: str, done: int, total: int, text: str = "") -> None:
+        self.on_event(Progress(job, done, total, text))
 
 
 def perform(job: Job, progress: ProgressReporter) -> JobOutcome:
@@ -127,7 +151,3 @@ def out_of_memory(name: str) -> BackendError:
     return BackendError(
         f"{name} ran out of memory", hint="use fewer --jobs, a smaller batch size, or fewer images"
     )
-
-
-def _ignore(_: Progress) -> None:
-    pass

@@ -21,10 +21,12 @@ from multiprocessing.process import BaseProcess
 
 from fleet.errors import BackendError
 from fleet.execution.jobs import (
+    Executor,
     Job,
     JobOutcome,
-    OnProgress,
+    OnEvent,
     Progress,
+    Serial,
     out_of_memory,
     perform,
     unexpected,
@@ -44,32 +46,47 @@ class _Worker:
     job: Job | None = None
 
 
-def run_local(
-    jobs: Sequence[Job], *, workers: int, threads: int, on_progress: OnProgress
-) -> dict[str, JobOutcome]:
-    """See :func:`fleet.execution.run_jobs`."""
-    waiting = deque(jobs)
-    outcomes: dict[str, JobOutcome] = {}
-    crew: list[_Worker] = []
-    try:
-        while len(outcomes) < len(jobs):
-            while waiting and len(crew) < workers:
-                crew.append(_hire(threads))
-            for worker in crew:
-                while worker.job is None and waiting:
-                    job = waiting.popleft()
-                    if (refused := _send(worker, job)) is None:
-                        worker.job = job
-                    else:
-                        outcomes[job.name] = refused
-            busy = [(worker, worker.job) for worker in crew if worker.job is not None]
-            ready = wait([worker.pipe for worker, _ in busy]) if busy else []
-            for worker, job in busy:
-                if worker.pipe in ready and not _listen(worker, job, outcomes, on_progress):
-                    crew.remove(worker)
-    finally:
-        _dismiss(crew)
-    return {job.name: outcomes[job.name] for job in jobs}
+@dataclass(frozen=True)
+class Processes(Executor):
+    """Jobs in worker processes of this machine.
+
+    Attributes:
+        count: Processes; None is one a core. With 0 or 1, or a single job, jobs run in this
+            process.
+    """
+
+    count: int | None = None
+
+    def _run(self, jobs: Sequence[Job]) -> dict[str, JobOutcome]:
+        count = len(os.sched_getaffinity(0)) if self.count is None else self.count
+        if min(count, len(jobs)) <= 1:
+            return Serial(on_event=self.on_event, threads=self.threads).run(jobs)
+        waiting = deque(jobs)
+        outcomes: dict[str, JobOutcome] = {}
+        crew: list[_Worker] = []
+        try:
+            while len(outcomes) < len(jobs):
+                while waiting and len(crew) < count:
+                    crew.append(_hire(self.threads))
+                for worker in crew:
+                    while worker.job is None and waiting:
+                        job = waiting.popleft()
+                        if (refused := _send(worker, job)) is None:
+                            worker.job = job
+                        else:
+                            outcomes[job.name] = refused
+                busy = [(worker, worker.job) for worker in crew if worker.job is not None]
+                ready = wait([worker.pipe for worker, _ in busy]) if busy else []
+                for worker, job in busy:
+                    if worker.pipe in ready and not _listen(worker, job, outcomes, self.on_event):
+                        crew.remove(worker)
+        finally:
+            _dismiss(crew)
+        return {job.name: outcomes[job.name] for job in jobs}
+
+
+LOCAL = Processes()
+"""One process a core of this machine, and nobody hears of progress."""
 
 
 def _hire(threads: int) -> _Worker:
@@ -92,9 +109,7 @@ def _send(worker: _Worker, job: Job) -> JobOutcome | None:
     return None
 
 
-def _listen(
-    worker: _Worker, job: Job, outcomes: dict[str, JobOutcome], on_progress: OnProgress
-) -> bool:
+def _listen(worker: _Worker, job: Job, outcomes: dict[str, JobOutcome], on_event: OnEvent) -> bool:
     """Take one message; False when the worker is dead."""
     try:
         message: _Message = worker.pipe.recv()
@@ -105,7 +120,7 @@ def _listen(
     except _UNPICKLABLE as error:
         message = unexpected(f"the result of {job.name} cannot be sent between processes", error)
     if isinstance(message, Progress):
-        on_progress(message)
+        on_event(message)
     else:
         outcomes[job.name] = message
         worker.job = None

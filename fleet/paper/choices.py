@@ -34,7 +34,7 @@ from fleet.audit.members import Member, Sample, TransferSettings
 from fleet.audit.run import AuditJob, describe_run, load_audited, plan_jobs, run_all
 from fleet.audit.scoring import score_baseline, score_sets
 from fleet.data import to_unit
-from fleet.execution.jobs import ProgressReporter
+from fleet.execution import ProgressReporter
 from fleet.models import Classifier
 from fleet.paper.choices_result import ChoiceNetwork, Choices, Tried
 from fleet.paper.experiments import CHOICES
@@ -138,8 +138,8 @@ def reproduce_choices(workspace: Workspace) -> Choices:
         family, run = workspace.trained(profile)
         jobs = plan_jobs(run, settings, scale.images, "test", KIND)[1]
         first = [job for job in jobs if job.device == _first_interval(family).name]
-        with workspace.stage(f"choices {profile}", len(first)) as on_event:
-            networks += run_all("choices", try_network, first, workspace.workers, on_event)
+        with workspace.stage(f"choices {profile}", len(first)) as executor:
+            networks += run_all("choices", try_network, first, executor)
         provenance[backbone] = describe_run(run, family)
     return Choices(
         title=scale.title,

@@ -27,7 +27,7 @@ from fleet.audit.kept import remember
 from fleet.audit.members import Sample, TransferSettings
 from fleet.audit.run import AuditJob, describe_run, load_audited, run_all, take_sample
 from fleet.errors import AuditError
-from fleet.execution.jobs import ProgressReporter
+from fleet.execution import ProgressReporter
 from fleet.models import Classifier
 from fleet.paper.figure2_result import (
     TASKS,
@@ -37,7 +37,7 @@ from fleet.paper.figure2_result import (
     Measures,
     summarise,
 )
-from fleet.paper.workspace import Stage, silent
+from fleet.paper.workspace import HERE, Stage
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.provenance import package_version
@@ -57,8 +57,7 @@ def reproduce_figure2(
     probe_images: int = 5000,
     seed: int = 0,
     embed_seeds: Sequence[int] = (0,),
-    workers: int | None = None,
-    stage: Stage = silent,
+    stage: Stage = HERE,
 ) -> Figure2:
     """Measure the features of all TRA and INT networks, and draw up the picture of one backbone.
 
@@ -69,8 +68,7 @@ def reproduce_figure2(
         probe_images: Validation images on which linear probes are fitted.
         seed: Draws the images, and is t-SNE's random state.
         embed_seeds: Trainings whose features are embedded, TRA and INT each.
-        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
-        stage: Shows progress.
+        stage: Says where the jobs run.
 
     Raises:
         AuditError: There are too few images, the runs do not fit together, or networks are missing.
@@ -92,8 +90,8 @@ def reproduce_figure2(
         measure = partial(
             measure_network, network=name, probe_images=probe_images, embed_seeds=chosen
         )
-        with stage(f"measure features of {name}", len(jobs)) as on_event:
-            measured += run_all("measure", measure, jobs, workers, on_event)
+        with stage(f"measure features of {name}", len(jobs)) as executor:
+            measured += run_all("measure", measure, jobs, executor)
     scores = tuple(score for score, _ in measured)
     first = plan[picture][0]
     sample, probe = load_audited(first)[1], _probe(first, probe_images)

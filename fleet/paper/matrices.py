@@ -27,13 +27,12 @@ def reproduce_figure3(experiment: MatrixExperiment, workspace: Workspace) -> Fig
     settings = TransferSettings(
         eps=scale.eps, steps=scale.steps, restarts=scale.restarts, batch_size=scale.batch_size
     )
-    with workspace.stage(f"audit {scale.profile}", 1) as on_event:
+    with workspace.stage(f"audit {scale.profile}", 1) as executor:
         audit = audit_run_transfer(
             run,
             settings,
             images=scale.images,
-            workers=workspace.workers,
-            on_event=on_event,
+            executor=executor,
         )
     audit.save(run.audit("transfer") / "audit.json")
     same_data = scale.same_data and not workspace.quick

@@ -30,7 +30,7 @@ from fleet.audit.whitebox.nearness import Nearness
 from fleet.audit.whitebox.run import examine_closely
 from fleet.data import to_unit
 from fleet.encoding.tensor import EncodingTensors, encoding_tensors
-from fleet.execution.jobs import ProgressReporter
+from fleet.execution import ProgressReporter
 from fleet.files import read_json
 from fleet.models import Classifier
 from fleet.paper.experiments import TableExperiment
@@ -141,8 +141,8 @@ def _each(
     """What a function makes of each network, by name."""
     if not jobs:
         return {}
-    with workspace.stage(f"{verb} {profile}", len(jobs)) as on_event:
-        found = run_all(verb, function, jobs, workspace.workers, on_event)
+    with workspace.stage(f"{verb} {profile}", len(jobs)) as executor:
+        found = run_all(verb, function, jobs, executor)
     return {job.device: value for job, value in zip(jobs, found, strict=True)}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleet.data.mnist import read_mnist
 from fleet.errors import DataError
-from fleet.execution.jobs import OnProgress
+from fleet.execution import LOCAL, Executor
 from fleet.profiles import load_profile
 from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
@@ -18,8 +18,8 @@ from fleet.training.family import execute_plan
 from fleet.training.plan import plan_training
 from fleet.vocabulary import Architecture, Stem
 
-Stage = Callable[[str, int], AbstractContextManager[OnProgress]]
-"""Called with what begins and its number of jobs; gives what takes their progress."""
+Stage = Callable[[str, int], AbstractContextManager[Executor]]
+"""Called with what begins and its number of jobs; gives what runs them."""
 
 PROFILES = Path(__file__).with_name("profiles")
 """Directory of the package's profiles."""
@@ -35,9 +35,12 @@ QUICK_ENCODINGS = 3
 """``quick`` keeps the first so many encodings where encodings are compared."""
 
 
-def silent(_text: str, _jobs: int) -> AbstractContextManager[OnProgress]:
-    """Show no progress."""
-    return nullcontext(lambda _event: None)
+def quietly(executor: Executor) -> Stage:
+    """Run the jobs of every stage in one place, and announce none."""
+    return lambda _text, _jobs: nullcontext(executor)
+
+
+HERE = quietly(LOCAL)
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,7 @@ class Workspace:
         results: Where the small JSON results and the figures go.
         data: Directory of the images of Table 2 and Figure 3, in place of the profile's.
         quick: Everything small, to see that it works; its figures mean nothing.
-        workers: Processes, one thread each; None is one a core.
-        stage: Shows progress.
+        stage: Says where jobs run, and shows their progress.
     """
 
     profiles: Path
@@ -60,8 +62,7 @@ class Workspace:
     results: Path
     data: Path | None = None
     quick: bool = False
-    workers: int | None = None
-    stage: Stage = silent
+    stage: Stage = HERE
 
     def result(self, name: str) -> Path:
         """File of one result."""
@@ -105,8 +106,8 @@ class Workspace:
         spec, run = self.family(profile, own_data=own_data), self.run(profile)
         plan = plan_training(spec, run=run.root)
         if plan.pending:
-            with self.stage(f"train {profile}", len(plan.pending)) as on_progress:
-                result = execute_plan(plan, workers=self.workers, on_progress=on_progress)
+            with self.stage(f"train {profile}", len(plan.pending)) as executor:
+                result = execute_plan(plan, executor)
             for error in result.errors.values():
                 raise error
         return spec, run

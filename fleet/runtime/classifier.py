@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.bundle import Manifest, read_bundle
+from fleet.bundle import Bundle, Manifest, read_bundle
 from fleet.encoding import REJECTED, IntervalEncoding
 from fleet.errors import BackendError
-from fleet.runtime.engine import Engine, EngineName, FloatArray, load_engine
+from fleet.runtime.engine import Engine, EngineName, FloatArray
 from fleet.runtime.images import as_batch
 
 BATCH = 256
@@ -126,6 +126,25 @@ def load_bundle(path: Path | str, *, engine: EngineName = "torch") -> DeviceClas
     """
     bundle = read_bundle(Path(path))
     return DeviceClassifier(bundle.manifest, load_engine(engine, bundle))
+
+
+def load_engine(name: EngineName, bundle: Bundle) -> Engine:
+    """Start an engine on a bundle's weights.
+
+    Raises:
+        BackendError: There is no such engine, or this machine lacks what it needs.
+        BundleError: The weights do not fit the manifest.
+    """
+    if name != "torch":
+        raise BackendError(f"there is no engine {name!r}", hint="the engines are: torch")
+    try:
+        from fleet.runtime.torch_engine import TorchEngine  # noqa: PLC0415
+    except (ImportError, OSError) as error:
+        raise BackendError(
+            f"the torch engine cannot start: {error}",
+            hint="pip install 'interval-fleet[train]'; `fleet doctor` looks further",
+        ) from error
+    return TorchEngine(bundle)
 
 
 def _slots(

@@ -7,9 +7,6 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.bundle import Bundle
-from fleet.errors import BackendError
-
 FloatArray = NDArray[np.float32]
 EngineName = Literal["torch"]
 
@@ -26,22 +23,3 @@ class Engine(Protocol):
         Returns:
             float32: the scalar (B,) for task ``int``, the logits (B, K) otherwise.
         """
-
-
-def load_engine(name: EngineName, bundle: Bundle) -> Engine:
-    """Start an engine on a bundle's weights.
-
-    Raises:
-        BackendError: There is no such engine, or this machine lacks what it needs.
-        BundleError: The weights do not fit the manifest.
-    """
-    if name != "torch":
-        raise BackendError(f"there is no engine {name!r}", hint="the engines are: torch")
-    try:
-        from fleet.runtime.torch_engine import TorchEngine  # noqa: PLC0415
-    except (ImportError, OSError) as error:
-        raise BackendError(
-            f"the torch engine cannot start: {error}",
-            hint="pip install 'interval-fleet[train]'; `fleet doctor` looks further",
-        ) from error
-    return TorchEngine(bundle)

@@ -9,8 +9,7 @@ from typing import Any
 from fleet.assembly import load_images, read_through
 from fleet.data import ImageData
 from fleet.errors import FleetError
-from fleet.execution import Job, JobOutcome, run_jobs
-from fleet.execution.jobs import OnProgress, default_workers
+from fleet.execution import LOCAL, Executor, Job, JobOutcome
 from fleet.files import locked, make_directory, write_json
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
@@ -44,8 +43,7 @@ def train_family(
     parent: Path = Path("runs"),
     run: Path | None = None,
     resume: Resume = "auto",
-    workers: int | None = None,
-    on_progress: OnProgress | None = None,
+    executor: Executor = LOCAL,
 ) -> FamilyResult:
     """Train every device of a profile; see :func:`plan_training` for the first arguments.
 
@@ -54,21 +52,17 @@ def train_family(
         parent: Where runs are kept.
         run: A run directory of your choice.
         resume: ``auto``, ``never`` or ``must``.
-        workers: Processes, one thread each; by default one a core. The weights do not depend on
-            it.
-        on_progress: Called in this process whenever a device reports.
+        executor: Where the devices are trained. The weights do not depend on it.
 
     Raises:
         FleetError: Nothing could be trained at all. A device that fails leaves the others running
             and stands in :attr:`FamilyResult.errors`.
     """
     plan = plan_training(profile, parent=parent, run=run, resume=resume)
-    return execute_plan(plan, workers=workers, on_progress=on_progress)
+    return execute_plan(plan, executor)
 
 
-def execute_plan(
-    plan: TrainingPlan, *, workers: int | None = None, on_progress: OnProgress | None = None
-) -> FamilyResult:
+def execute_plan(plan: TrainingPlan, executor: Executor = LOCAL) -> FamilyResult:
     """Carry out a plan; see :func:`train_family`."""
     images = load_images(plan.spec.data)  # absent or damaged data stops here, before any file
     if plan.resumed:
@@ -85,8 +79,7 @@ def execute_plan(
             Job(device.name, fit_device, (FitJob(plan.run, device, plan.spec.data, digest),))
             for device in plan.pending
         ]
-        count = default_workers(len(jobs)) if workers is None else workers
-        outcomes = run_jobs(jobs, workers=count, on_progress=on_progress) if jobs else {}
+        outcomes = executor.run(jobs)
     return _collect(plan.run, outcomes)
 
 

@@ -16,7 +16,7 @@ import torch
 from fleet.assembly import new_classifier, run_images
 from fleet.data import ImageData
 from fleet.errors import TrainingError
-from fleet.execution.jobs import ProgressReporter
+from fleet.execution import ProgressReporter
 from fleet.files import write_bytes, write_json, write_text
 from fleet.models import Classifier, weights_bytes
 from fleet.models.heads import LinearHead

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,17 @@ def test_modules_import_only_from_rows_below_their_own() -> None:
             if not below:
                 offences.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not offences
+
+
+@pytest.mark.parametrize("package", ["execution", "runtime"])
+def test_modules_of_a_package_import_each_other_in_one_direction(package: str) -> None:
+    graph = {}
+    for path in sorted((ROOT / package).glob("*.py")):
+        name = f"fleet.{package}.{path.stem}"
+        if path.stem != "__init__":
+            graph[name] = imports(path, everywhere=True)
+    inner = {name: found & set(graph) for name, found in graph.items()}
+    list(TopologicalSorter(inner).static_order())  # raises CycleError
 
 
 def test_torch_stays_out_of_the_parts_that_a_device_or_a_help_text_needs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
@@ -29,8 +30,7 @@ from fleet.audit.crosscheck.tools import Assignment, Tool
 from fleet.audit.members import Sample
 from fleet.data import to_unit
 from fleet.encoding import IntervalEncoding
-from fleet.execution import Job, run_jobs
-from fleet.execution.jobs import ProgressReporter, default_workers
+from fleet.execution import Job, Processes, ProgressReporter
 from fleet.models import Classifier, build_classifier
 
 SCORING_BATCH = 500
@@ -121,12 +121,10 @@ def library_images(task: Task, model: Classifier, rows: Tensor, tool: Tool) -> T
 def _jobs(task: Task, work: Callable[[Task, int], np.ndarray | None]) -> Timed:
     names = range(len(task.models))
     jobs = [Job(f"device {row}", _clocked, (work, task, row)) for row in names]
-    workers, start = default_workers(len(jobs)), time.perf_counter()
-    outcomes = list(run_jobs(jobs, workers=workers).values())
+    workers, start = min(len(jobs), len(os.sched_getaffinity(0))), time.perf_counter()
+    values = Processes(workers).values(jobs)
     seconds = time.perf_counter() - start
-    for outcome in outcomes:
-        assert outcome.error is None, outcome.error
-    clocks, rows = zip(*(outcome.value for outcome in outcomes), strict=True)
+    clocks, rows = zip(*values, strict=True)
     return Timed(seconds, sum(clocks) / workers, None if rows[0] is None else np.stack(rows))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,7 @@ from fleet.audit.run import (
     take_sample,
 )
 from fleet.data import ImageData
-from fleet.execution import Job, Progress, run_jobs
-from fleet.execution.jobs import ProgressReporter, default_workers
+from fleet.execution import LOCAL, Executor, Job, ProgressReporter
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
@@ -55,9 +54,8 @@ def audit_run_coalition(
     settings: CoalitionSettings,
     *,
     images: int,
-    workers: int | None = None,
+    executor: Executor = LOCAL,
     split: SplitName = "test",
-    on_event: Callable[[Progress], None] | None = None,
 ) -> CoalitionAudit:
     """Audit a run: let attackers own 1 to N - 1 of its devices.
 
@@ -69,9 +67,8 @@ def audit_run_coalition(
         run: A finished training.
         settings: How thoroughly.
         images: Images to audit; all of the split if it has fewer.
-        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
+        executor: Where the jobs run.
         split: Which images.
-        on_event: Called with the progress of each job.
 
     Raises:
         AuditError: Fewer than one image is asked for, or the devices cannot be audited.
@@ -83,14 +80,14 @@ def audit_run_coalition(
     provenance = describe_run(run, family)
     with audited_alone(run):
         look = partial(scout_device, settings=settings)
-        scouts: list[Scouted] = run_all("scout", look, jobs, workers, on_event)
+        scouts: list[Scouted] = run_all("scout", look, jobs, executor)
         digests = {found.device.name: found.digest for found in scouts}
         try_out = partial(reach_of_device, digests=digests, settings=settings)
         owned = [job for job in jobs if job.device in {device.name for device in family.devices}]
-        reaches = run_all("reach of", try_out, owned, workers, on_event)
+        reaches = run_all("reach of", try_out, owned, executor)
         greedy = choose_greedy([job.device for job in owned], reaches)
         coalitions = plan(scouts, greedy, settings)
-        tried = _try_all(jobs[0], coalitions, digests, settings, workers=workers, on_event=on_event)
+        tried = _try_all(jobs[0], coalitions, digests, settings, executor)
     sample = take_sample(load_images(family.data), jobs[0])
     return assemble(
         gather(scouts, tried, greedy, settings),
@@ -220,24 +217,18 @@ def _try_all(
     coalitions: Sequence[Coalition],
     digests: dict[str, str],
     settings: CoalitionSettings,
-    *,
-    workers: int | None,
-    on_event: Callable[[Progress], None] | None,
+    executor: Executor,
 ) -> list[Tried]:
     function = partial(try_devices, settings=settings)
     work = [
         Job(f"{number:03d} {coalition.name}", function, (job, coalition, digests))
         for number, coalition in enumerate(coalitions, start=1)
     ]
-    count = default_workers(len(work)) if workers is None else workers
-    outcomes = run_jobs(work, workers=count, on_progress=on_event).values()
-    tried = []
-    for coalition, outcome in zip(coalitions, outcomes, strict=True):
-        if outcome.error is not None:
-            raise outcome.error
-        found: Fallen = outcome.value
-        tried.append(Tried(coalition, found.outcomes, found.nonfinite))
-    return tried
+    fallen: list[Fallen] = executor.values(work)
+    return [
+        Tried(coalition, found.outcomes, found.nonfinite)
+        for coalition, found in zip(coalitions, fallen, strict=True)
+    ]
 
 
 def _attack_key(settings: CoalitionSettings, attacks: Sequence[JointName]) -> dict[str, Any]:

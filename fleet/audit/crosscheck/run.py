@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleet.assembly import run_images
@@ -12,8 +12,7 @@ from fleet.audit.crosscheck.tools import TOOLS, Tool
 from fleet.audit.members import TransferSettings, check_members, load_member
 from fleet.audit.run import AuditJob, SplitName, take_sample
 from fleet.errors import AuditError
-from fleet.execution import Job, Progress, run_jobs
-from fleet.execution.jobs import ProgressReporter, default_workers
+from fleet.execution import LOCAL, Executor, Job, ProgressReporter
 from fleet.profiles.resolved import read_family
 from fleet.rundir import RunDirectory
 
@@ -40,9 +39,8 @@ def crosscheck_run(
     *,
     images: int,
     tools: Sequence[Tool] = TOOLS,
-    workers: int | None = None,
+    executor: Executor = LOCAL,
     split: SplitName = "test",
-    on_event: Callable[[Progress], None] | None = None,
 ) -> Crosscheck:
     """Cross-check every device of a run on a seeded sample of its images.
 
@@ -52,9 +50,8 @@ def crosscheck_run(
         effort: Of the libraries.
         images: Images to attack; all of the split if it has fewer.
         tools: Which libraries.
-        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
+        executor: Where the jobs ``cross-check NAME`` run.
         split: Which images.
-        on_event: Called with the progress of each job, ``cross-check NAME``.
 
     Raises:
         AuditError: Fewer than one image is asked for, or a device cannot be audited.
@@ -72,14 +69,10 @@ def crosscheck_run(
         Job(f"cross-check {audit.device}", check_device, (CrosscheckJob(audit, effort, present),))
         for audit in audits
     ]
-    count = default_workers(len(work)) if workers is None else workers
-    outcomes = list(run_jobs(work, workers=count, on_progress=on_event).values())
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
+    found = executor.values(work)
     sample = take_sample(run_images(run, family.data), audits[0])
     return collect(
-        [outcome.value for outcome in outcomes],
+        found,
         settings,
         effort,
         tools,

@@ -18,7 +18,6 @@ from fleet.audit.query.sets import stored_sets
 from fleet.audit.query.settings import QuerySettings
 from fleet.audit.run import (
     AuditJob,
-    OnEvent,
     SplitName,
     audited_alone,
     describe_run,
@@ -30,7 +29,7 @@ from fleet.audit.run import (
 from fleet.audit.sets import AdversarialSets, require_sets
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
-from fleet.execution.jobs import ProgressReporter
+from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.models import Classifier, build_classifier
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
@@ -48,9 +47,8 @@ def audit_run_query(
     *,
     images: int,
     victims: tuple[str, ...] = (),
-    workers: int | None = None,
+    executor: Executor = LOCAL,
     split: SplitName = "test",
-    on_event: OnEvent | None = None,
 ) -> QueryAudit:
     """Ask the devices of a run, and its controls, about a seeded sample of its images.
 
@@ -62,9 +60,8 @@ def audit_run_query(
         settings: How thoroughly to ask.
         images: Images to ask about; all of the split if it has fewer.
         victims: Names of the devices to ask; all if empty.
-        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
+        executor: Where the jobs ``attack NAME`` and ``ask NAME`` run.
         split: Which images.
-        on_event: Called with the progress of each job, ``attack NAME`` and ``ask NAME``.
 
     Raises:
         AuditError: No images are asked for, there is no such victim, or a device cannot be audited.
@@ -80,10 +77,10 @@ def audit_run_query(
         )
     provenance = describe_run(run, family)
     with audited_alone(run):
-        digests = run_all("attack", attack_device, jobs, workers, on_event)
+        digests = run_all("attack", attack_device, jobs, executor)
         ask = partial(ask_device, settings=settings, made=dict(zip(known, digests, strict=True)))
         asked = [job for job in jobs if not victims or job.device in victims]
-        found = run_all("ask", ask, asked, workers, on_event)
+        found = run_all("ask", ask, asked, executor)
     sample = take_sample(load_images(family.data), jobs[0])
     return assemble(
         found,

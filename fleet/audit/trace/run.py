@@ -18,7 +18,6 @@ from fleet.audit.query.sets import stored_sets
 from fleet.audit.rows import attack_surrogate
 from fleet.audit.run import (
     AuditJob,
-    OnEvent,
     SplitName,
     audited_alone,
     describe_run,
@@ -35,7 +34,7 @@ from fleet.audit.trace.settings import TraceSettings
 from fleet.audit.trace.unknown import trace
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
-from fleet.execution.jobs import ProgressReporter
+from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.models import weights_digest
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
@@ -86,9 +85,8 @@ def audit_run_trace(
     *,
     images: int,
     calibration_images: int,
-    workers: int | None = None,
+    executor: Executor = LOCAL,
     split: SplitName = "test",
-    on_event: OnEvent | None = None,
 ) -> TraceAudit:
     """Trace images made on the devices of a run, on its controls, and on networks of nobody's.
 
@@ -101,9 +99,8 @@ def audit_run_trace(
         settings: How.
         images: Originals to trace; all of the split if it has fewer.
         calibration_images: Validation originals on which means and thresholds are chosen.
-        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
+        executor: Where the jobs ``trace NAME`` run.
         split: Of the originals to trace; for ``validation`` they follow those of the calibration.
-        on_event: Called with the progress of each job, ``trace NAME``.
 
     Raises:
         AuditError: There are too few images or devices, or a device cannot be audited.
@@ -115,7 +112,7 @@ def audit_run_trace(
     provenance = describe_run(run, family)
     jobs += [AuditJob(run, name, settings.attack(), images, split, "trace") for name in _OWN]
     with audited_alone(run):
-        found = run_all("trace", partial(trace_source, plan=plan), jobs, workers, on_event)
+        found = run_all("trace", partial(trace_source, plan=plan), jobs, executor)
     sample, other = _samples(family, jobs[0], plan)
     return assemble(
         found,

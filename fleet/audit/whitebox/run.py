@@ -8,7 +8,6 @@ from fleet.audit.kept import remember
 from fleet.audit.members import TransferSettings
 from fleet.audit.run import (
     AuditJob,
-    OnEvent,
     SplitName,
     audited_alone,
     describe_run,
@@ -21,7 +20,7 @@ from fleet.audit.run import (
 from fleet.audit.whitebox.audit import assemble_whitebox
 from fleet.audit.whitebox.nearness import Nearness, attack_key, measure_nearness
 from fleet.audit.whitebox.result import WhiteboxAudit
-from fleet.execution.jobs import ProgressReporter
+from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.rundir import RunDirectory
 
 
@@ -30,9 +29,8 @@ def audit_run_whitebox(
     settings: TransferSettings,
     *,
     images: int,
-    workers: int | None = None,
+    executor: Executor = LOCAL,
     split: SplitName = "test",
-    on_event: OnEvent | None = None,
 ) -> WhiteboxAudit:
     """Audit every device of a run, and its controls, with its own weights known.
 
@@ -43,9 +41,8 @@ def audit_run_whitebox(
         run: A finished training.
         settings: How thoroughly to attack.
         images: Images to audit; all of the split if it has fewer.
-        workers: Processes, one thread each, by default one a core; 0 or 1 works in this process.
+        executor: Where the jobs ``attack NAME`` run.
         split: Which images.
-        on_event: Called with the progress of each job, ``attack NAME``.
 
     Raises:
         AuditError: Fewer than one image is asked for, or a device cannot be audited.
@@ -55,7 +52,7 @@ def audit_run_whitebox(
     family, jobs = plan_jobs(run, settings, images, split, "whitebox")
     provenance = describe_run(run, family)
     with audited_alone(run):
-        found = run_all("attack", examine_closely, jobs, workers, on_event)
+        found = run_all("attack", examine_closely, jobs, executor)
     sample = take_sample(load_images(family.data), jobs[0])
     return assemble_whitebox(
         [examined for examined, _ in found],

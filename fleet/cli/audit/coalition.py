@@ -33,6 +33,7 @@ from fleet.cli.options import (
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
+from fleet.execution import Processes
 
 if TYPE_CHECKING:
     from fleet.audit.coalition.result import CoalitionAudit
@@ -143,9 +144,8 @@ def coalition(
             found,
             settings,
             images=images,
-            workers=jobs,
+            executor=Processes(jobs, on_event=progress.update),
             split=split.value,
-            on_event=progress.update,
         )
     _report(found, audit, output)
     judge(audit, max_share, fail_on, output)

@@ -31,6 +31,7 @@ from fleet.cli.options import (
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
+from fleet.execution import Processes
 
 if TYPE_CHECKING:
     from fleet.audit.crosscheck.result import Crosscheck
@@ -113,9 +114,8 @@ def crosscheck(
             effort,
             images=images,
             tools=chosen,
-            workers=jobs,
+            executor=Processes(jobs, on_event=progress.update),
             split=split.value,
-            on_event=progress.update,
         )
     path = found.audit("crosscheck") / "audit.json"
     check.save(path)

@@ -33,6 +33,7 @@ from fleet.cli.options import (
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
+from fleet.execution import Processes
 
 if TYPE_CHECKING:
     from fleet.audit.query.result import QueryAudit
@@ -130,9 +131,8 @@ def query(
             settings,
             images=images,
             victims=tuple(victim or ()),
-            workers=jobs,
+            executor=Processes(jobs, on_event=progress.update),
             split=split.value,
-            on_event=progress.update,
         )
     _report(found, audit, output)
     judge(audit, max_asr, fail_on, output)

@@ -30,6 +30,7 @@ from fleet.cli.options import (
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
+from fleet.execution import Processes
 
 if TYPE_CHECKING:
     from fleet.audit.trace.result import TraceAudit
@@ -125,9 +126,8 @@ def trace(
             settings,
             images=images,
             calibration_images=calibration,
-            workers=jobs,
+            executor=Processes(jobs, on_event=progress.update),
             split=split.value,
-            on_event=progress.update,
         )
     _report(found, audit, output)
 

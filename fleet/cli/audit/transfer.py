@@ -35,6 +35,7 @@ from fleet.cli.options import (
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
+from fleet.execution import Processes
 
 if TYPE_CHECKING:
     from fleet.audit.members import TransferSettings
@@ -127,10 +128,9 @@ def _run(
             run,
             settings,
             images=images,
-            workers=jobs,
+            executor=Processes(jobs, on_event=progress.update),
             split=split.value,
             sets_from=source,
-            on_event=progress.update,
         )
 
 

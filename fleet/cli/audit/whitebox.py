@@ -33,6 +33,7 @@ from fleet.cli.options import (
 )
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
+from fleet.execution import Processes
 
 if TYPE_CHECKING:
     from fleet.audit.whitebox.result import WhiteboxAudit
@@ -96,9 +97,8 @@ def whitebox(
             found,
             settings,
             images=images,
-            workers=jobs,
+            executor=Processes(jobs, on_event=progress.update),
             split=split.value,
-            on_event=progress.update,
         )
     _report(found, audit, output)
     judge(audit, max_asr, fail_on, output)

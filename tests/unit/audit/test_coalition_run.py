@@ -18,6 +18,7 @@ from fleet.audit.members import TransferSettings
 from fleet.audit.run import AuditJob, SplitName, take_sample
 from fleet.cli.app import app
 from fleet.errors import AuditError
+from fleet.execution import Serial
 from fleet.profiles import load_profile
 from fleet.profiles.resolved import read_family
 from fleet.rundir import RunDirectory
@@ -52,13 +53,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> RunDirect
     place = tmp_path_factory.mktemp("colluded")
     profile = place / "tiny.yaml"
     profile.write_text(PROFILE.format(root=mnist_root))
-    trained = train_family(load_profile(profile), parent=place, workers=0)
+    trained = train_family(load_profile(profile), parent=place, executor=Serial())
     assert not trained.errors
     return trained.run
 
 
 def audit(run: RunDirectory, settings: CoalitionSettings = SETTINGS) -> CoalitionAudit:
-    return audit_run_coalition(run, settings, images=IMAGES, workers=0)
+    return audit_run_coalition(run, settings, images=IMAGES, executor=Serial())
 
 
 @pytest.fixture(scope="module")

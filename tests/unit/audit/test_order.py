@@ -27,6 +27,7 @@ from fleet.audit.trace.settings import TraceSettings
 from fleet.audit.whitebox import nearness
 from fleet.audit.whitebox.run import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
+from fleet.execution import Serial
 from fleet.profiles import load_profile
 from fleet.rundir import RunDirectory
 from fleet.training.family import train_family
@@ -52,21 +53,21 @@ ONE = replace(EFFORT, eps=(0.2,))
 ASKING = QuerySettings((0.2,), queries=4, methods=("noise", "transfer+queries"), steps=2)
 
 AUDITS: dict[str, Callable[[RunDirectory], Any]] = {
-    "whitebox": partial(audit_run_whitebox, settings=ONE, images=6, workers=0),
-    "transfer": partial(audit_run_transfer, settings=EFFORT, images=20, workers=0),
+    "whitebox": partial(audit_run_whitebox, settings=ONE, images=6, executor=Serial()),
+    "transfer": partial(audit_run_transfer, settings=EFFORT, images=20, executor=Serial()),
     "coalition": partial(
         audit_run_coalition,
         settings=CoalitionSettings(replace(ONE, restarts=1), held_out=20, bootstrap=20),
         images=12,
-        workers=0,
+        executor=Serial(),
     ),
-    "query": partial(audit_run_query, settings=ASKING, images=10, workers=0),
+    "query": partial(audit_run_query, settings=ASKING, images=10, executor=Serial()),
     "trace": partial(
         audit_run_trace,
         settings=TraceSettings((0.2,), evidence=(1, 2), steps=2),
         images=12,
         calibration_images=10,
-        workers=0,
+        executor=Serial(),
     ),
 }
 
@@ -76,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> RunDirect
     place = tmp_path_factory.mktemp("ordered")
     profile = place / "tiny.yaml"
     profile.write_text(PROFILE.format(root=mnist_root))
-    trained = train_family(load_profile(profile), parent=place, workers=0)
+    trained = train_family(load_profile(profile), parent=place, executor=Serial())
     assert not trained.errors
     return trained.run
 
@@ -141,4 +142,4 @@ def test_sets_that_another_audit_replaced_are_not_tried(
 
     monkeypatch.setattr(transfer_run, "run_all", meanwhile)
     with pytest.raises(AuditError, match="stored images of door are not those that this audit"):
-        audit_run_transfer(copy, ONE, images=20, workers=0)
+        audit_run_transfer(copy, ONE, images=20, executor=Serial())

@@ -31,7 +31,7 @@ from fleet.audit.trace.run import audit_run_trace, trace_files
 from fleet.audit.trace.settings import TraceSettings
 from fleet.cli.app import app
 from fleet.errors import AuditError
-from fleet.execution import Progress
+from fleet.execution import Progress, Serial
 from fleet.profiles import load_profile
 from fleet.profiles.resolved import read_family
 from fleet.rundir import RunDirectory
@@ -65,7 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> RunDirect
     place = tmp_path_factory.mktemp("asked")
     profile = place / "tiny.yaml"
     profile.write_text(PROFILE.format(root=mnist_root))
-    trained = train_family(load_profile(profile), parent=place, workers=0)
+    trained = train_family(load_profile(profile), parent=place, executor=Serial())
     assert not trained.errors
     return trained.run
 
@@ -79,11 +79,11 @@ def _small_own_networks() -> Iterator[None]:
 
 
 def ask(run: RunDirectory, settings: QuerySettings = ASKING, **values: object) -> QueryAudit:
-    return audit_run_query(run, settings, images=IMAGES, workers=0, **values)  # type: ignore[arg-type]
+    return audit_run_query(run, settings, images=IMAGES, executor=Serial(), **values)  # type: ignore[arg-type]
 
 
 def trace(run: RunDirectory, settings: TraceSettings = TRACING, **values: object) -> TraceAudit:
-    given: dict[str, object] = {"images": IMAGES, "calibration_images": 10, "workers": 0}
+    given: dict[str, object] = {"images": IMAGES, "calibration_images": 10, "executor": Serial()}
     return audit_run_trace(run, settings, **{**given, **values})  # type: ignore[arg-type]
 
 
@@ -180,7 +180,7 @@ def test_a_trace_of_a_run_judges_networks_of_nobodys(run: RunDirectory, traced: 
 def test_a_trace_resumes(run: RunDirectory, traced: TraceAudit) -> None:
     before = written(run, "trace")
     events: list[Progress] = []
-    again = trace(run, on_event=events.append)
+    again = trace(run, executor=Serial(on_event=events.append))
     assert replace(again, created=traced.created) == traced
     assert written(run, "trace") == before
     assert [e.done / e.total for e in events if e.job == "trace door"][-1] == 1.0

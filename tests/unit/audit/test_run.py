@@ -21,7 +21,7 @@ from fleet.audit.scoring import score_sets
 from fleet.audit.transfer import audit_transfer
 from fleet.audit.whitebox.run import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
-from fleet.execution import Progress
+from fleet.execution import Processes, Progress, Serial
 from fleet.profiles import load_profile
 from fleet.profiles.resolved import read_family
 from fleet.rundir import RunDirectory
@@ -55,14 +55,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> RunDirect
     place = tmp_path_factory.mktemp("audited")
     profile = place / "tiny.yaml"
     profile.write_text(PROFILE.format(root=mnist_root))
-    trained = train_family(load_profile(profile), parent=place, workers=0)
+    trained = train_family(load_profile(profile), parent=place, executor=Serial())
     assert not trained.errors
     return trained.run
 
 
 def audit(run: RunDirectory, workers: int = 0, **values: object) -> TransferAudit:
     settings = replace(SETTINGS, **values)
-    return audit_run_transfer(run, settings, images=IMAGES, workers=workers)
+    return audit_run_transfer(run, settings, images=IMAGES, executor=Processes(workers))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,9 @@ def test_what_is_finished_is_used_again_and_what_is_damaged_is_made_again(
     (directory / "trials" / "door" / "twin.json").unlink()
     before = (directory / "sets" / "door.safetensors").stat().st_mtime_ns
     events: list[Progress] = []
-    again = audit_run_transfer(run, SETTINGS, images=IMAGES, workers=0, on_event=events.append)
+    again = audit_run_transfer(
+        run, SETTINGS, images=IMAGES, executor=Serial(on_event=events.append)
+    )
     assert comparable(again) == comparable(first)
     # The images come out the same, so what was found on them is kept.
     assert calls == {"attack_surrogate": 1, "examine": 1, "replay": 1}
@@ -155,7 +157,7 @@ def test_results_do_not_depend_on_the_number_of_processes(
         copy = RunDirectory(tmp_path / str(workers) / run.name)
         shutil.copytree(run.root, copy.root, ignore=shutil.ignore_patterns("audits"))
         settings = replace(SETTINGS, eps=(0.2,), steps=1)
-        found.append(audit_run_transfer(copy, settings, images=6, workers=workers))
+        found.append(audit_run_transfer(copy, settings, images=6, executor=Processes(workers)))
     assert comparable(found[0]) == comparable(found[1])
 
 
@@ -184,11 +186,11 @@ def test_another_device_costs_one_row_and_one_column(
     """A longer profile trains the same weights anew; their images and trials are taken over."""
     profile = tmp_path / "tiny.yaml"
     profile.write_text(PROFILE.format(root=mnist_root) + GATE)
-    longer = train_family(load_profile(profile), parent=tmp_path, workers=0).run
+    longer = train_family(load_profile(profile), parent=tmp_path, executor=Serial()).run
     fresh = RunDirectory(tmp_path / "fresh")
     shutil.copytree(longer.root, fresh.root)
     calls = spy(monkeypatch)
-    extended = audit_run_transfer(longer, SETTINGS, images=IMAGES, workers=0, sets_from=run)
+    extended = audit_run_transfer(longer, SETTINGS, images=IMAGES, executor=Serial(), sets_from=run)
     assert calls == {"attack_surrogate": 1, "examine": 1, "replay": 2 * len(NAMES)}
     calls.clear()
     whole = audit(fresh)
@@ -203,7 +205,7 @@ def test_a_run_without_an_audit_has_nothing_to_take_over(
 ) -> None:
     with pytest.raises(AuditError, match="holds no adversarial images"):
         audit_run_transfer(
-            run, SETTINGS, images=IMAGES, workers=0, sets_from=RunDirectory(tmp_path)
+            run, SETTINGS, images=IMAGES, executor=Serial(), sets_from=RunDirectory(tmp_path)
         )
 
 
@@ -226,7 +228,7 @@ def test_the_whitebox_audit_of_a_run_is_that_of_its_models_and_resumes(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(SETTINGS, eps=(0.2,))
-    found = audit_run_whitebox(run, settings, images=4, workers=0)
+    found = audit_run_whitebox(run, settings, images=4, executor=Serial())
     assert [device.name for device in found.devices] == list(NAMES)
     assert found.settings["split"] == "test"
     assert found.provenance["profile_sha256"] == read_family(run).digest()
@@ -234,7 +236,7 @@ def test_the_whitebox_audit_of_a_run_is_that_of_its_models_and_resumes(
     before = {path.name: path.stat().st_mtime_ns for path in nearness.iterdir()}
     calls = spy(monkeypatch)
     (run.audit("whitebox") / "sets" / "door.json").unlink()
-    again = audit_run_whitebox(run, settings, images=4, workers=0)
+    again = audit_run_whitebox(run, settings, images=4, executor=Serial())
     assert calls == {"attack_surrogate": 1}
     assert replace(again, created=found.created) == found
     assert {path.name: path.stat().st_mtime_ns for path in nearness.iterdir()} == before
@@ -262,7 +264,7 @@ def test_an_empty_split_and_no_images_are_refused(run: RunDirectory) -> None:
     with pytest.raises(AuditError, match="validation split has no images"):
         take_sample(empty, AuditJob(run, "door", SETTINGS, 5, "validation"))
     with pytest.raises(AuditError, match="0 images to audit"):
-        audit_run_transfer(run, SETTINGS, images=0, workers=0)
+        audit_run_transfer(run, SETTINGS, images=0, executor=Serial())
 
 
 def test_a_device_that_is_not_trained_stops_the_audit(

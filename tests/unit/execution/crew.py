@@ -7,13 +7,17 @@ import time
 from pathlib import Path
 
 from fleet.errors import DataError
-from fleet.execution.jobs import ProgressReporter
+from fleet.execution import ProgressReporter
 
 
 def square(value: int, *, progress: ProgressReporter) -> int:
     progress(1, 2, "half")
     progress(2, 2, "done")
     return value * value
+
+
+def whoami(*, progress: ProgressReporter) -> int:
+    return os.getpid()
 
 
 def threads(*, progress: ProgressReporter) -> int:

@@ -13,8 +13,7 @@ from types import ModuleType
 import pytest
 
 from fleet.errors import BackendError, DataError
-from fleet.execution import Job, JobOutcome, Progress, run_jobs
-from fleet.execution.jobs import default_workers
+from fleet.execution import Executor, Job, JobOutcome, OnEvent, Processes, Progress, Serial
 
 HERE = Path(__file__).parent
 
@@ -38,7 +37,7 @@ def crew() -> Iterator[ModuleType]:
 Done = tuple[dict[str, JobOutcome], list[Progress]]
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2])
+@pytest.fixture(scope="module", params=["serial", 1, 2])
 def done(crew: ModuleType, request: pytest.FixtureRequest) -> Done:
     """What good and bad jobs came to: one call for each number of workers, seconds to hire."""
     jobs = [
@@ -52,7 +51,7 @@ def done(crew: ModuleType, request: pytest.FixtureRequest) -> Done:
         Job("j2", crew.square, (2,)),
     ]
     seen: list[Progress] = []
-    outcomes = run_jobs(jobs, workers=request.param, threads=1, on_progress=seen.append)
+    outcomes = _executor(request.param, seen.append).run(jobs)
     assert list(outcomes) == [job.name for job in jobs]
     return outcomes, seen
 
@@ -89,7 +88,7 @@ def test_what_cannot_be_sent_between_processes_costs_only_its_own_job(crew: Modu
         Job("unsendable", lambda **_: None, ()),
         *(Job(f"fine {value}", crew.square, (value,)) for value in (2, 3)),
     ]
-    outcomes = run_jobs(jobs, workers=2)
+    outcomes = Processes(2).run(jobs)
     assert [outcomes[f"fine {value}"].value for value in (2, 3)] == [4, 9]
     for name in ("kept", "locked", "unreadable", "unsendable"):
         error = outcomes[name].error
@@ -107,7 +106,7 @@ def test_a_killed_worker_costs_only_its_own_job(crew: ModuleType) -> None:
         Job("left", crew.leave, ()),
         Job("last", crew.square, (3,)),
     ]
-    outcomes = run_jobs(jobs, workers=2)
+    outcomes = Processes(2).run(jobs)
     assert "was killed" in str(outcomes["killed"].error)
     assert "exit code 7" in str(outcomes["left"].error)
     assert outcomes["last"].value == 9
@@ -116,11 +115,11 @@ def test_a_killed_worker_costs_only_its_own_job(crew: ModuleType) -> None:
 def test_workers_do_not_outlive_a_killed_parent(crew: ModuleType, tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, crew\n"
-        "from fleet.execution import Job, run_jobs\n"
+        "from fleet.execution import Job, Processes\n"
         "if __name__ == '__main__':\n"
         "    out = pathlib.Path(sys.argv[1])\n"
         "    jobs = [Job(n, crew.tick_for_ever, (out / n,)) for n in 'ab']\n"
-        "    run_jobs(jobs, workers=2)\n"
+        "    Processes(2).run(jobs)\n"
     )
     script = tmp_path / "parent.py"
     script.write_text(code)
@@ -135,12 +134,26 @@ def test_workers_do_not_outlive_a_killed_parent(crew: ModuleType, tmp_path: Path
 
 def test_job_names_must_differ(crew: ModuleType) -> None:
     with pytest.raises(ValueError, match="repeat"):
-        run_jobs([Job("a", crew.square, (1,)), Job("a", crew.square, (2,))], workers=1)
+        Serial().run([Job("a", crew.square, (1,)), Job("a", crew.square, (2,))])
 
 
-def test_default_workers_follow_jobs_and_cores() -> None:
-    assert default_workers(1) == 1
-    assert 1 <= default_workers(1000) <= len(os.sched_getaffinity(0))
+def test_a_single_job_hires_nobody(crew: ModuleType) -> None:
+    assert Processes().values([Job("a", crew.whoami, ())]) == [os.getpid()]
+
+
+def test_values_are_what_the_jobs_returned_or_the_first_error(crew: ModuleType) -> None:
+    jobs = [Job(f"{value}", crew.square, (value,)) for value in (2, 3)]
+    assert Serial().values(jobs) == [4, 9]
+    assert Serial().values([]) == []
+    wrong = [jobs[0], Job("bad", crew.complain, ()), Job("worse", crew.stumble, ())]
+    with pytest.raises(DataError):
+        Serial().values(wrong)
+
+
+def _executor(workers: int | str, on_event: OnEvent) -> Executor:
+    if workers == "serial":
+        return Serial(on_event=on_event)
+    return Processes(int(workers), on_event=on_event)
 
 
 def _wait(condition: object, seconds: float = 60) -> None:

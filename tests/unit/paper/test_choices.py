@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from fleet.audit.members import Member, Sample, TransferSettings
 from fleet.audit.result import Outcome
 from fleet.encoding import IntervalEncoding
+from fleet.execution import Serial
 from fleet.models import Classifier
 from fleet.paper.choices import choices, reproduce_choices, try_all
 from fleet.paper.choices_result import Choices
-from fleet.paper.workspace import Workspace
+from fleet.paper.workspace import Workspace, quietly
 
 EPS = 8 / 255
 SETTINGS = TransferSettings((EPS,), steps=10, restarts=1, batch_size=20)
@@ -92,7 +93,9 @@ def test_each_backbone_is_tried_on_its_first_interval_network_and_once(
     tmp_path: Path, mnist_root: Path
 ) -> None:
     (tmp_path / "table1-nn.yaml").write_text(PROFILE.format(root=mnist_root))
-    place = Workspace(tmp_path, tmp_path / "runs", tmp_path / "results", quick=True, workers=0)
+    place = Workspace(
+        tmp_path, tmp_path / "runs", tmp_path / "results", quick=True, stage=quietly(Serial())
+    )
     made = reproduce_choices(place)
     (network,) = made.networks
     assert (network.backbone, network.seed) == ("nn", 0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import CheckpointError
+from fleet.execution import Serial
 from fleet.paper import convergence
 from fleet.paper.convergence import (
     first_reached,
@@ -14,7 +15,7 @@ from fleet.paper.convergence import (
     reproduce_convergence,
 )
 from fleet.paper.convergence_result import Convergence, Curve, Speed, Variant
-from fleet.paper.workspace import Workspace
+from fleet.paper.workspace import Workspace, quietly
 from fleet.profiles import load_profile
 
 PROFILE = """\
@@ -55,7 +56,7 @@ def test_real_trainings_give_curves_of_tenths_and_whole_epochs(
     tmp_path: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "convergence.yaml").write_text(PROFILE.format(root=mnist_root))
-    place = Workspace(tmp_path, tmp_path / "runs", tmp_path / "results", workers=0)
+    place = Workspace(tmp_path, tmp_path / "runs", tmp_path / "results", stage=quietly(Serial()))
     monkeypatch.setattr(convergence, "GOAL", 0.0)
     found = reproduce_convergence(place)
     assert [(s.variant, len(s.curves)) for s in found.speeds] == [

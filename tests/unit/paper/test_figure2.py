@@ -8,9 +8,11 @@ import pytest
 
 from fleet.audit.members import load_member
 from fleet.errors import AuditError
+from fleet.execution import Serial
 from fleet.paper import figure2
 from fleet.paper.figure2 import KIND, reproduce_figure2
 from fleet.paper.figure2_result import MEASURES, Figure2, summarise
+from fleet.paper.workspace import quietly
 from fleet.profiles import load_profile
 from fleet.profiles.resolved import read_family
 from fleet.rundir import RunDirectory
@@ -31,7 +33,7 @@ devices:
   - {{name: int-0, encoding: {{alpha: 4, beta: 16}}}}
   - {{name: tra-1, task: tra, training: {{seed: 1}}}}
 """
-WANTED = {"picture": "nn", "images": 120, "probe_images": 150, "workers": 0}
+WANTED = {"picture": "nn", "images": 120, "probe_images": 150, "stage": quietly(Serial())}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> RunDi
     place = tmp_path_factory.mktemp("figure2")
     profile = place / "tiny.yaml"
     profile.write_text(PROFILE.format(root=mnist_root))
-    trained = train_family(load_profile(profile), run=place / "run", workers=0)
+    trained = train_family(load_profile(profile), run=place / "run", executor=Serial())
     assert not trained.errors
     return trained.run
 

@@ -8,12 +8,13 @@ import torch
 
 from fleet.encoding import IntervalEncoding
 from fleet.encoding.tensor import encoding_tensors
+from fleet.execution import Serial
 from fleet.models import build_classifier
 from fleet.paper.experiments import TABLE1, TABLE2
 from fleet.paper.published import TABLES
 from fleet.paper.table import nearest_class, reproduce_table
 from fleet.paper.table_result import Table
-from fleet.paper.workspace import QUICK_TEST, Workspace
+from fleet.paper.workspace import QUICK_TEST, Workspace, quietly
 
 PROFILE = """\
 version: 1
@@ -39,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> Workspa
     for _, profile in SHORT.profiles:
         text = PROFILE.format(name=profile, root=mnist_root)
         (home / f"{profile}.yaml").write_text(text)
-    return Workspace(home, home / "runs", home / "results", quick=True, workers=0)
+    return Workspace(home, home / "runs", home / "results", quick=True, stage=quietly(Serial()))
 
 
 @pytest.fixture(scope="module")

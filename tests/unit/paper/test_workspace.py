@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import CheckpointError, DataError, FleetError
-from fleet.paper.workspace import PROFILES, QUICK_TRAINING, Workspace
+from fleet.execution import Serial
+from fleet.paper.workspace import PROFILES, QUICK_TRAINING, Workspace, quietly
 from fleet.profiles.problems import ProfileFileError
 
 
@@ -110,7 +111,7 @@ devices:
 def write(place: Path, mnist_root: Path, rate: float = 3e-3) -> Workspace:
     place.mkdir(exist_ok=True)
     (place / "tiny.yaml").write_text(PROFILE.format(root=mnist_root, rate=rate))
-    return workspace(place, profiles=place, workers=0)
+    return workspace(place, profiles=place, stage=quietly(Serial()))
 
 
 def test_what_is_trained_is_not_trained_again(tmp_path: Path, mnist_root: Path) -> None:

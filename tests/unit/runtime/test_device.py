@@ -17,7 +17,8 @@ from fleet.encoding import IntervalEncoding
 from fleet.errors import BackendError, BundleError, DataError
 from fleet.models import Classifier, build_classifier, weights_bytes
 from fleet.runtime import DeviceClassifier, Prediction, load_bundle
-from fleet.runtime.engine import FloatArray, load_engine
+from fleet.runtime.classifier import load_engine
+from fleet.runtime.engine import FloatArray
 from unit.bundle import bundle_samples as samples
 
 torch.set_num_threads(1)

@@ -16,7 +16,7 @@ import torch
 
 from fleet.assembly import load_trained
 from fleet.errors import CheckpointError, DataError, TrainingError
-from fleet.execution import Progress
+from fleet.execution import Progress, Serial
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.rundir import RunDirectory
@@ -37,7 +37,7 @@ from fleet.training.family import train_family
 fit.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every step, so that a kill meets one
 if __name__ == "__main__":
     spec = FamilySpec.from_dict(json.loads(Path(sys.argv[1]).read_text()))
-    train_family(spec, run=Path(sys.argv[2]), workers=int(sys.argv[3]))
+    train_family(spec, run=Path(sys.argv[2]), executor=Processes(int(sys.argv[3])))
 """
 
 
@@ -46,7 +46,7 @@ def digest(path: Path) -> str:
 
 
 def train(spec: FamilySpec, run: Path) -> FamilyResult:
-    return train_family(spec, run=run, workers=1)
+    return train_family(spec, run=run, executor=Serial())
 
 
 def metrics(run: RunDirectory, name: str) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits_and_the_same_curve(
     unbroken = train(spec, tmp_path / "unbroken").run
     for step in (5, 8, 15):  # of 16: inside an epoch, at the end of one, and with a curve begun
         with pytest.raises(KeyboardInterrupt):
-            train_family(spec, run=tmp_path / "run", workers=1, on_progress=stop_at(step))
+            train_family(spec, run=tmp_path / "run", executor=Serial(on_event=stop_at(step)))
     finished = train(spec, tmp_path / "run").run
     assert digest(finished.model("a")) == digest(unbroken.model("a"))
     assert metrics(finished, "a") == metrics(unbroken, "a")

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fleet.execution import Progress
+from fleet.execution import Progress, Serial
 from fleet.profiles.spec import FamilySpec
 from fleet.rundir import RunDirectory
 from fleet.training import fit
@@ -73,7 +73,7 @@ def toy(family: Family, monkeypatch: pytest.MonkeyPatch) -> FamilySpec:
 
 
 def train(spec: FamilySpec, root: Path, report: Callable[[Progress], None] | None = None) -> Any:
-    return train_family(spec, run=root, workers=1, on_progress=report)
+    return train_family(spec, run=root, executor=Serial(on_event=report))
 
 
 def lines(run: RunDirectory) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from fleet.bundle import package_run
 from fleet.data import to_unit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError
-from fleet.execution import Progress
+from fleet.execution import Progress, Serial
 from fleet.models import load_weights
 from fleet.profiles import load_profile
 from fleet.profiles.spec import FamilySpec
@@ -63,7 +63,7 @@ def trained(
     """The finished run, and what the interval network gave just before it was finished."""
     root = tmp_path_factory.mktemp("slow") / "run"
     with pytest.raises(KeyboardInterrupt):
-        train_family(spec, run=root, workers=1, on_progress=stop)
+        train_family(spec, run=root, executor=Serial(on_event=stop))
     state = load((root / "devices" / "int" / "checkpoint.safetensors").read_bytes())
     classifier = new_classifier(spec.device("int"), spec.data, (0.0,), (1.0,))
     prefix = "model."
@@ -72,7 +72,7 @@ def trained(
     )
     with torch.inference_mode():
         outputs = classifier.eval()(images)
-    result = train_family(spec, run=root, workers=1)
+    result = train_family(spec, run=root, executor=Serial())
     assert result.errors == {}
     return result.run, outputs
 

@@ -32,6 +32,7 @@ from pathlib import Path
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.training import fit
+from fleet.execution import Processes
 from fleet.training.family import train_family
 
 fit.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every step, so that a kill meets one

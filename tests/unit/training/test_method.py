@@ -73,7 +73,7 @@ def toy(family: Family, monkeypatch: pytest.MonkeyPatch) -> FamilySpec:
 
 
 def train(spec: FamilySpec, root: Path, report: Callable[[Progress], None] | None = None) -> Any:
-    return train_family(spec, run=root, executor=Serial(on_event=report))
+    return train_family(spec, run=root, executor=Serial(on_event=report) if report else Serial())
 
 
 def lines(run: RunDirectory) -> list[dict[str, Any]]:

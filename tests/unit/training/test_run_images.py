@@ -21,7 +21,7 @@ from fleet.bundle import package_run
 from fleet.data import load_data
 from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError, DataError
-from fleet.execution import Progress
+from fleet.execution import Progress, Serial
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
 from fleet.rundata import move_images
@@ -56,11 +56,11 @@ def family(root: Path, *names: str) -> FamilySpec:
 
 
 def train(spec: FamilySpec, run: Path, **more: Any) -> FamilyResult:
-    return train_family(spec, run=run, workers=1, **more)
+    return train_family(spec, run=run, executor=Serial(), **more)
 
 
 def audit(run: RunDirectory) -> None:
-    audit_run_transfer(run, SETTINGS, images=4, workers=1)
+    audit_run_transfer(run, SETTINGS, images=4, executor=Serial())
 
 
 def package(run: RunDirectory) -> None:

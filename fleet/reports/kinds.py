@@ -71,14 +71,26 @@ def read_audit(path: Path) -> Audit:
 
 
 def _kind_written_in(path: Path) -> str:
-    """Kind that the file's schema names; a file without one is left to the loader's error."""
+    """Kind that the file's schema names; a file without one is left to the loader's error.
+
+    Raises:
+        AuditError: The schema is that of something else.
+    """
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "transfer"
-    schema = str(data.get("schema")) if isinstance(data, dict) else ""
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(schema, str):
+        return "transfer"
     named = schema.removeprefix("fleet.audit.").partition("/")[0]
-    return named if named in KINDS else "transfer"
+    if named not in KINDS:
+        raise AuditError(
+            f"{path} is no audit that is drawn: its schema is {schema!r}",
+            hint=f"reports draw {', '.join(KINDS)}; `fleet audit crosscheck` and `fleet reproduce` "
+            "print their own results",
+        )
+    return named
 
 
 def read_audits(directory: Path) -> AuditReport:

@@ -50,7 +50,10 @@ def test_nothing_to_read_is_an_error_that_says_why(tmp_path):
     [
         ("{", "cannot read"),
         ("[]", "not an audit"),
-        ('{"schema": "fleet.audit.nonsense/1"}', "'fleet.audit.nonsense/1'"),
+        ('{"schema": "fleet.audit.nonsense/1"}', "its schema is 'fleet.audit.nonsense/1'"),
+        ('{"schema": "fleet.audit.crosscheck/1"}', "no audit that is drawn"),
+        ('{"schema": "fleet.reproduction.table/1"}', "no audit that is drawn"),
+        ('{"schema": 3}', "audit schema is 3"),
         ('{"schema": "fleet.audit.whitebox/0"}', "'fleet.audit.whitebox/1'"),
     ],
 )

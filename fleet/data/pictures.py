@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fleet.errors import DataError
 from fleet.vocabulary import Fit
@@ -20,8 +20,22 @@ Picture = NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture of each EXIF orientation upright."""
+
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded (decompression bombs)."""
+
+BACKGROUND = 255
+"""Grey level behind a transparent picture: white, as on paper and in browsers."""
 
 THREADS = 4
 """Threads that read files. Pillow and hashlib work outside Python's global lock."""
@@ -51,8 +65,8 @@ class Frame:
 def read_picture(path: Path, frame: Frame) -> Picture:
     """Read a picture file.
 
-    The file's content decides its format, not its name. Transparency is dropped, 16 bits are cut
-    to 8, and an EXIF orientation is not applied, as in torchvision.
+    The file's content decides its format, not its name. An EXIF orientation is applied, what is
+    transparent shows the white of :data:`BACKGROUND` behind it, and 16 bits are cut to 8.
 
     Args:
         path: JPEG, PNG, BMP or WebP.
@@ -67,7 +81,7 @@ def read_picture(path: Path, frame: Frame) -> Picture:
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height <= MAX_PIXELS:
-                return fit_picture(image, frame)
+                return fit_picture(_upright(image), frame)
             size = f"{image.width} x {image.height}"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         size = str(error)
@@ -97,11 +111,29 @@ def fit_picture(image: Image.Image, frame: Frame) -> Picture:
     return np.ascontiguousarray(planes.transpose(2, 0, 1))
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF orientation asks; unreadable EXIF data ask for nothing."""
+    image.load()
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # as many types as there are kinds of damage; the pixels are whole
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
 def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip instead of scale
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    elif "transparency" in image.info:  # a palette with transparency makes convert() warn
+        levels = np.asarray(image)
+        grey = (levels.astype(np.uint32) >> 8).astype(np.uint8)
+        clear = image.info.get("transparency")
+        image = Image.fromarray(
+            grey if clear is None else np.where(levels == clear, np.uint8(BACKGROUND), grey)
+        )
+    elif "transparency" in image.info or image.mode in {"LA", "PA", "La", "RGBa"}:
         image = image.convert("RGBA")
+    if image.mode == "RGBA":
+        white = Image.new("RGBA", image.size, (BACKGROUND,) * 3)
+        image = Image.alpha_composite(white, image)
     return image if image.mode == mode else image.convert(mode)
 
 

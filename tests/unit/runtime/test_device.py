@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from fleet.bundle import Bundle, Manifest, write_bundle
 from fleet.cli.bundle import package, predict
+from fleet.data import load_data
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BackendError, BundleError, DataError
 from fleet.models import Classifier, build_classifier, weights_bytes
@@ -186,6 +187,27 @@ def test_files_of_any_size_and_mode_are_read(
     assert len(found) == 2
     assert device.predict_files([exact]) == device.predict(images[:1])
     assert device.predict_files([]) == []
+
+
+def test_a_device_sees_a_file_as_its_training_did(
+    device: DeviceClassifier, tmp_path: Path, images: Any
+) -> None:
+    """One that is turned and partly transparent: the folder's reader and the device agree."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    alpha = np.tri(28, dtype=np.uint8) * 200
+    for part in ("train", "test"):
+        (tmp_path / part / "a").mkdir(parents=True)
+        for i in range(2):
+            image = Image.fromarray(np.dstack([images[i, 0], alpha]), "LA")
+            image.save(tmp_path / part / "a" / f"{i}.png", exif=exif)
+    data = load_data(
+        "folder", tmp_path, channels=1, image_size=28, num_classes=1, validation=0, split_seed=1
+    )
+    seen = data.test.images(torch.arange(2))
+    assert seen[:, 0, 27, 0].tolist() != images[:2, 0, 27, 0].tolist()
+    files = [tmp_path / "test" / "a" / f"{i}.png" for i in range(2)]
+    assert device.predict_files(files) == device.predict(seen)
 
 
 def test_an_unreadable_file_is_named(device: DeviceClassifier, tmp_path: Path) -> None:

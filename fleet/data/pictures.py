@@ -115,7 +115,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """Turn a picture as its EXIF orientation asks; unreadable EXIF data ask for nothing."""
     image.load()
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # as many types as there are kinds of damage; the pixels are whole
         return image
     return image if turn is None else image.transpose(turn)

@@ -56,7 +56,7 @@ def family(root: Path, *names: str) -> FamilySpec:
 
 
 def train(spec: FamilySpec, run: Path, **more: Any) -> FamilyResult:
-    return train_family(spec, run=run, executor=Serial(), **more)
+    return train_family(spec, run=run, **{"executor": Serial(), **more})
 
 
 def audit(run: RunDirectory) -> None:
@@ -271,7 +271,7 @@ def test_a_damaged_picture_is_met_before_the_first_step(
     damage(streamed / part / "dog/03.png")
     steps: list[Progress] = []
     with pytest.raises(DataError, match=r"03\.png"):
-        train(family(streamed), tmp_path / "run", on_progress=steps.append)
+        train(family(streamed), tmp_path / "run", executor=Serial(on_event=steps.append))
     assert not steps
     assert not (tmp_path / "run").exists()
 
@@ -289,7 +289,7 @@ def test_a_test_image_that_is_damaged_meanwhile_costs_no_training(
         if progress.done == progress.total:
             damage(picture)
 
-    outcome = train(spec, tmp_path / "run", on_progress=report)
+    outcome = train(spec, tmp_path / "run", executor=Serial(on_event=report))
     assert isinstance(outcome.errors["a"], DataError)
     assert outcome.run.model("a").read_bytes() == unbroken.model("a").read_bytes()
     if mend == "restored":
@@ -297,7 +297,7 @@ def test_a_test_image_that_is_damaged_meanwhile_costs_no_training(
     else:
         picture.unlink()
     steps: list[Progress] = []
-    result = train(spec, tmp_path / "run", on_progress=steps.append).results["a"]
+    result = train(spec, tmp_path / "run", executor=Serial(on_event=steps.append)).results["a"]
     assert not steps, "the weights are there; nothing is trained again"
     assert result["test"]["n"] == (12 if mend == "restored" else 11)
     assert run_images(outcome.run).provenance["test"] == result["test"]["n"]

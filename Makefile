@@ -62,4 +62,5 @@ bench: install $(PEERS)/.installed
 	$(BIN) -m docs.render
 
 docs: install
+	$(FLEET) profiles schema --out profiles/devices.schema.json
 	$(BIN) -m docs.render

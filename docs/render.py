@@ -6,7 +6,7 @@
 A template reads its figures with ``results("benchmarks/training.json")``. Where such a file is
 absent the document is left out, and a message says so; with ``--check``, a document without its
 results is as wrong as one with old figures. ``maybe("...")`` is None for an absent file, for a
-document that can do without.
+document that can do without. ``field_tables()`` gives the tables of the profile language.
 
 Exit codes: 0 done; 1 a document is not current; 2 a template or a result cannot be read.
 """
@@ -24,6 +24,7 @@ from jinja2 import Environment, StrictUndefined, TemplateError
 
 from fleet.errors import FleetError
 from fleet.files import write_text
+from fleet.profiles import field_tables
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -85,7 +86,8 @@ def render(template: Path, project: Path) -> Document:
     path = project / "docs" / template.name.removesuffix(".jinja")
     source = template.read_text(encoding="utf-8")
     try:
-        body = environment.from_string(source).render(results=results, maybe=maybe)
+        names = {"results": results, "maybe": maybe, "field_tables": field_tables}
+        body = environment.from_string(source).render(**names)
     except AbsentError as error:
         return Document(path, None, error.path)
     except (TemplateError, TypeError, ValueError) as error:

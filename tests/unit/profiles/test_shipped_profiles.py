@@ -128,12 +128,12 @@ def test_figure_3_has_two_networks_of_each_encoding_and_a_family_of_seeds(name: 
 
 def test_schema_file_is_current() -> None:
     text = (PROJECT / "profiles/devices.schema.json").read_text(encoding="utf-8")
-    assert text == canonical_json(json_schema()), "run `fleet profiles schema --out ...`"
+    assert text == canonical_json(json_schema()), "run `make docs`"
 
 
 def test_documented_tables_are_current() -> None:
     text = (PROJECT / "docs/profiles.md").read_text(encoding="utf-8")
-    assert text.endswith(field_tables()), "paste `fleet profiles schema --format markdown`"
+    assert text.endswith(field_tables()), "run `make docs`"
 
 
 def test_documented_example_is_valid(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from fleet.audit.run import (
 )
 from fleet.audit.sets import AdversarialSets, require_sets
 from fleet.encoding import IntervalEncoding
-from fleet.errors import AuditError
+from fleet.errors import AuditError, warn
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.models import Classifier, build_classifier
 from fleet.profiles.resolved import read_family
@@ -52,7 +52,8 @@ def audit_run_query(
 ) -> QueryAudit:
     """Ask the devices of a run, and its controls, about a seeded sample of its images.
 
-    What is found about a victim is kept under ``audits/query``, and used again where everything
+    Budgets of the extraction are fitted to the training images, which is said by a warning. What is
+    found about a victim is kept under ``audits/query``, and used again where everything
     that determines it is unchanged.
 
     Args:
@@ -76,6 +77,10 @@ def audit_run_query(
             f"no device {', '.join(unknown)} in {run.root}", hint=f"there are {', '.join(known)}"
         )
     provenance = describe_run(run, family)
+    own = min(OWN_IMAGES, len(load_images(family.data).train))
+    settings, changed = settings.fitted(own, family.data.num_classes)
+    if changed:
+        warn(changed)
     with audited_alone(run):
         digests = run_all("attack", attack_device, jobs, executor)
         ask = partial(ask_device, settings=settings, made=dict(zip(known, digests, strict=True)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from fleet.attacks import radius
@@ -23,7 +23,8 @@ class QuerySettings:
         queries: Queries on each image; extraction has its own budgets.
         methods: Which attackers.
         extraction: Queries in total on the attacker's own images, ascending, one surrogate each.
-        held_out: Own images, beyond those asked about, on which fidelity is measured.
+        held_out: Own images, beyond those asked about, on which fidelity is measured. The audit of
+            a run fits both to its data (:meth:`fitted`).
         steps: Steps of the white-box attacks on surrogates, owned devices, and for comparison on
             the victim itself.
         batch_size: Images at once; changes the time and the memory, not the result.
@@ -69,6 +70,39 @@ class QuerySettings:
     def budgets(self) -> tuple[int, ...]:
         """Budgets of the curves: 1, 3, 10, 30 and so on, and the whole."""
         return (*(step for step in LADDER if step < self.queries), self.queries)
+
+    def fitted(self, own_images: int, classes: int) -> tuple[QuerySettings, str]:
+        """Fit the extraction to the images that an attacker has: a question a class at least.
+
+        Args:
+            own_images: Own images, for the questions and for measuring fidelity.
+            classes: Classes among them.
+
+        Returns:
+            Settings that these images allow, and what was changed, in words; empty if nothing was.
+
+        Raises:
+            AuditError: Only extraction is asked for, and there is not an image more than classes.
+        """
+        if "extraction" not in self.methods:
+            return self, ""
+        few = f"{own_images} training images of {classes} classes"
+        if own_images <= classes:
+            others = tuple(method for method in self.methods if method != "extraction")
+            if not others:
+                raise AuditError(f"{few} are too few for extraction", hint="ask in another way")
+            return replace(self, methods=others), f"no extraction: {few} are too few"
+        most = max(classes, self.extraction[-1])
+        held_out = max(own_images // 2, own_images - most)
+        held_out = min(self.held_out, held_out, own_images - classes)
+        budgets = {min(max(budget, classes), own_images - held_out) for budget in self.extraction}
+        fitted = replace(self, extraction=tuple(sorted(budgets)), held_out=held_out)
+        if fitted == self:
+            return self, ""
+        asked = ", ".join(map(str, fitted.extraction))
+        return fitted, (
+            f"extraction is fitted to {few}: {asked} queries, and fidelity on {held_out} images"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -257,3 +257,42 @@ def test_noise_ahead_of_an_attack_and_labels_ahead_of_scores_warn() -> None:
     assert checks["Q4"].verdict == "warn"
     assert verdicts(curve("square", 1, 20))["Q1"].verdict == "pass"
     assert "Q3" not in verdicts(curve("square", 1, 20)), "nothing to compare"
+
+
+@pytest.mark.parametrize(
+    ("own", "classes", "asked", "budgets", "held_out"),
+    [
+        (60_000, 10, (100, 300), (100, 300), 500),  # nothing to fit
+        (800, 10, (100, 300), (100, 300), 500),
+        (640, 10, (100, 300), (100, 300), 340),  # fidelity first,
+        (500, 10, (100, 300), (100, 250), 250),  # down to half of the images
+        (539, 10, (20,), (20,), 500),
+        (40, 10, (20,), (20,), 20),
+        (40, 10, (100, 300), (20,), 20),  # two budgets become one
+        (15, 10, (20,), (10,), 5),  # a question a class
+        (60_000, 200, (100, 300), (200, 300), 500),
+        (11, 10, (100, 300), (10,), 1),
+    ],
+)
+def test_extraction_is_fitted_to_the_images(
+    own: int, classes: int, asked: tuple[int, ...], budgets: tuple[int, ...], held_out: int
+) -> None:
+    settings = QuerySettings((0.1,), extraction=asked)
+    fitted, changed = settings.fitted(own, classes)
+    assert (fitted.extraction, fitted.held_out) == (budgets, held_out)
+    assert fitted.extraction[-1] + fitted.held_out <= own
+    assert bool(changed) == ((asked, 500) != (budgets, held_out))
+    assert replace(fitted, extraction=asked, held_out=500) == settings
+    if changed:
+        assert f"{own} training images" in changed
+        assert f"on {held_out} images" in changed
+
+
+def test_too_few_images_leave_extraction_out_or_are_refused() -> None:
+    fitted, changed = QuerySettings((0.1,)).fitted(10, 10)
+    assert "extraction" not in fitted.methods
+    assert len(fitted.methods) == 4
+    assert changed == "no extraction: 10 training images of 10 classes are too few"
+    assert QuerySettings((0.1,), methods=("noise",)).fitted(3, 10)[1] == ""
+    with pytest.raises(AuditError, match="too few for extraction"):
+        QuerySettings((0.1,), methods=("extraction",)).fitted(10, 10)

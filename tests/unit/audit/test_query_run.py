@@ -30,7 +30,7 @@ from fleet.audit.trace.result import TraceAudit
 from fleet.audit.trace.run import audit_run_trace, trace_files
 from fleet.audit.trace.settings import TraceSettings
 from fleet.cli.app import app
-from fleet.errors import AuditError
+from fleet.errors import AuditError, FleetWarning
 from fleet.execution import Progress, Serial
 from fleet.profiles import load_profile
 from fleet.profiles.resolved import read_family
@@ -165,6 +165,15 @@ def test_extraction_of_a_run_uses_its_architecture_and_training_images(run: RunD
     result = ask(run, settings, victims=("door",))
     assert result.fidelity[0].n == 50
     assert result.curve("door", 0.2, "extraction").last.queries == 20
+
+
+def test_budgets_fit_the_data_of_a_run_and_this_is_said(run: RunDirectory) -> None:
+    """640 training images; --extraction 20 once demanded 520 of them, the defaults 800."""
+    settings = replace(ASKING, methods=("extraction",), extraction=(20, 600))
+    with pytest.warns(FleetWarning, match="fitted to 640 training images of 10 classes: 20, 320"):
+        result = ask(run, settings, victims=("gate",))
+    assert [(found.queries, found.n) for found in result.fidelity] == [(20, 320), (320, 320)]
+    assert (result.settings["extraction"], result.settings["held_out"]) == ([20, 320], 320)
 
 
 def test_a_trace_of_a_run_judges_networks_of_nobodys(run: RunDirectory, traced: TraceAudit) -> None:

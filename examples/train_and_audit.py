@@ -16,7 +16,7 @@ from pathlib import Path
 import fleet
 from fleet.profiles import FamilySpec
 from fleet.reports import render_run_reports
-from fleet.reports.findings import summary_lines
+from fleet.reports.views import summary_lines
 
 PROFILE = Path(__file__).resolve().parents[1] / "profiles" / "devices.yaml"
 

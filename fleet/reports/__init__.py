@@ -4,11 +4,10 @@ Each report is a function of the audits' ``audit.json`` alone and gives the same
 audits. Figures whose reliability checks failed are marked in all of them.
 """
 
-from fleet.reports.csv_table import render_csv
-from fleet.reports.heatmap import heatmap_png, heatmap_svg
+from fleet.reports.figures import heatmap_png, heatmap_svg
 from fleet.reports.html import render_html
 from fleet.reports.kinds import AuditReport, read_audit, read_audits
-from fleet.reports.write import render_run_reports, write_reports
+from fleet.reports.write import render_csv, render_run_reports, write_reports
 
 __all__ = [
     "AuditReport",

@@ -1,15 +1,169 @@
-"""The report of a coalition audit."""
+"""The report of a coalition audit: what several captured devices give against the rest."""
 
 from __future__ import annotations
 
-from fleet.audit.coalition.result import CoalitionAudit
-from fleet.reports.coalition_terminal import coalition_view, summary_lines
-from fleet.reports.csv_audits import coalition_csv
-from fleet.reports.flags import flag
+from collections.abc import Iterable
+
+from rich.console import RenderableType
+
+from fleet.audit.coalition.result import CoalitionAudit, CurvePoint, DeviceRisk, InputShare
+from fleet.reports.flags import failed_checks, flag
 from fleet.reports.ladder import Extreme, Rung, absent, mean_interval, noise_rung
-from fleet.reports.page_coalition import coalition_page
-from fleet.reports.report import Figure, Report
-from fleet.reports.wording import visible
+from fleet.reports.report import Block, Figure, Report
+from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, WORD, Column, Table
+from fleet.reports.wording import format_eps, format_rate, visible
+
+
+def curve(audit: CoalitionAudit) -> Table[CurvePoint]:
+    """The collusion curve of every attack; the point of size 0 is the controls."""
+    return Table(
+        f"Collusion curve, attack {audit.headline}. 95 %: bootstrap over images. Leaving one "
+        "victim out: the widest interval without any one victim.",
+        audit.curve,
+        (
+            Column(lambda p: p.size, COUNT, "devices owned", "owned"),
+            Column(lambda p: p.attack, WORD, csv="attack"),
+            Column(lambda p: p.eps, EPS, "eps", csv="eps"),
+            Column(lambda p: p.choice, WORD, "choice", csv="choice"),
+            Column(lambda p: p.size, COUNT, csv="owned"),
+            Column(lambda _: len(audit.fleet), COUNT, csv="fleet"),
+            Column(lambda p: p.coalitions, COUNT, csv="coalitions"),
+            Column(lambda p: f"{'all ' * p.exhaustive}{p.coalitions}", COUNT, "coalitions"),
+            Column(_chosen, WORD, terminal="coalitions"),
+            Column(lambda p: int(p.exhaustive), COUNT, csv="exhaustive"),
+            Column(lambda p: p.share, RATE, "evade of the others", "others", "others_evade"),
+            Column(lambda p: (p.low, p.high), INTERVAL, "95 %", "95 %", "others_evade"),
+            Column(
+                lambda p: (p.lowest, p.highest),
+                INTERVAL,
+                "leaving one victim out",
+                csv="leave_one_out",
+            ),
+            Column(lambda p: p.flip_share, RATE, "flip of the others", "flip", "others_flip"),
+            Column(
+                lambda p: p.owned_share, RATE, "evade of the owned", "owned fall", "owned_evade"
+            ),
+            Column(
+                lambda p: p.whole_share, RATE, "evade of the whole fleet", "fleet", "fleet_evade"
+            ),
+            Column(lambda _: failed_checks(audit), WORD, csv="failed_checks"),
+        ),
+    )
+
+
+def _chosen(point: CurvePoint) -> str:
+    if point.exhaustive and point.size:
+        return f"all {point.coalitions}"
+    return "greedy" if point.choice == "greedy" else f"{point.coalitions} {point.choice}"
+
+
+def risks(audit: CoalitionAudit) -> Table[DeviceRisk]:
+    """Each device: what losing it costs the others, and how easily it falls; the worst in bold."""
+    headline = audit.headline
+    return Table(
+        "Blast radius: mean evade rate of all others when this device alone is captured. "
+        "Exposure: its own evade rate under coalitions that do not own it.",
+        [risk for eps in audit.eps for risk in audit.risks_of(headline, eps)],
+        (
+            Column(lambda r: r.device, NAME, "device", "device"),
+            Column(lambda r: r.eps, EPS, "eps"),
+            Column(
+                lambda r: r.blast_radius,
+                RATE,
+                "blast radius",
+                "blast radius",
+                bold=lambda r: r == audit.strongest(headline, r.eps),
+            ),
+            Column(lambda r: (r.blast_low, r.blast_high), INTERVAL, "95 %", "95 %"),
+            Column(
+                lambda r: r.exposure,
+                RATE,
+                "exposure",
+                "exposure",
+                bold=lambda r: r == audit.weakest(headline, r.eps),
+            ),
+            Column(lambda r: (r.exposure_low, r.exposure_high), INTERVAL, "95 %", "95 %"),
+            Column(
+                lambda r: audit.noise_floor(r.device, r.eps).outcome.rate("evade"),
+                RATE,
+                terminal="noise floor",
+            ),
+        ),
+    )
+
+
+def inputs(audit: CoalitionAudit) -> Table[InputShare]:
+    """How many devices one image fools, under the headline attack."""
+    return Table(
+        "S(x): share of devices fooled by one image, over images that all devices decode correctly",
+        [row for row in audit.inputs if row.attack == audit.headline],
+        (
+            Column(lambda row: row.size, COUNT, "devices owned"),
+            Column(lambda row: row.eps, EPS, "eps"),
+            Column(lambda row: row.choice, WORD, "choice"),
+            Column(
+                lambda row: "devices not owned" if row.of == "others" else "whole fleet",
+                WORD,
+                "counted",
+            ),
+            Column(lambda row: row.images, COUNT, "images"),
+            Column(lambda row: row.mean, RATE, "mean"),
+            Column(lambda row: row.p95, RATE, "95th percentile"),
+            Column(lambda row: row.at_least_half, RATE, "P(half or more)"),
+            Column(lambda row: row.all, RATE, "P(all)"),
+        ),
+    )
+
+
+def terminal(audit: CoalitionAudit) -> Iterable[RenderableType]:
+    """Of the headline attack: the curve and the devices at each eps."""
+    points, devices = curve(audit), risks(audit)
+    for eps in audit.eps:
+        words = f"eps {format_eps(eps)}"
+        chosen = [p for p in points.rows if (p.attack, p.eps) == (audit.headline, eps)]
+        yield points.of(chosen, f"{audit.headline} attack, {words}: who falls").terminal()
+        yield devices.of([r for r in devices.rows if r.eps == eps], f"devices, {words}").terminal()
+
+
+def page(audit: CoalitionAudit) -> Iterable[Block]:
+    """Curve, sentences, devices; the images folded away."""
+    yield (
+        "prose",
+        "Share of the devices that the attacker does not own that fall to one image. Random: "
+        "devices as they come; greedy: the next device that gains most on held-out images; "
+        "control: no device of the fleet.",
+    )
+    yield "banner", flag(audit)
+    yield ("figures",)
+    headline = [point for point in audit.curve if point.attack == audit.headline]
+    yield "described", curve(audit).of(headline)
+    yield "lines", lines(audit)
+    yield "described", risks(audit)
+    yield "details", "Devices that one image fools", [("described", inputs(audit))]
+
+
+def lines(audit: CoalitionAudit) -> list[str]:
+    """What an operator should remember, one sentence for each eps."""
+    return [_sentence(audit, eps) for eps in audit.eps]
+
+
+def _sentence(audit: CoalitionAudit, eps: float) -> str:
+    attack, count = audit.headline, len(audit.fleet)
+    halves = {h.choice: h.size for h in audit.half if (h.attack, h.eps) == (attack, eps)}
+    reached = [f"{size} owned ({choice})" for choice, size in halves.items() if size is not None]
+    half = (
+        f"half of the rest falls with {' or '.join(reached)}"
+        if reached
+        else "no audited coalition brings down half of the rest"
+    )
+    worth = next(e for e in audit.effective if (e.attack, e.eps) == (attack, eps)).size
+    strongest, weakest = audit.strongest(attack, eps), audit.weakest(attack, eps)
+    return (
+        f"eps {format_eps(eps)}: {half}; worst to lose: {visible(strongest.device)} "
+        f"({format_rate(strongest.blast_radius)} of the others); falls most: "
+        f"{visible(weakest.device)} ({format_rate(weakest.exposure)})"
+        + ("" if worth is None else f"; {count} devices are worth {worth:.1f}")
+    )
 
 
 def rungs(audit: CoalitionAudit, eps: float) -> list[Rung]:
@@ -49,17 +203,17 @@ def _of_size(level: str, audit: CoalitionAudit, eps: float, size: int) -> Rung |
 
 
 REPORT = Report(
-    view=coalition_view,
-    summary=summary_lines,
-    page=coalition_page,
-    template="coalition.html.jinja",
-    tables={"coalition.csv": coalition_csv},
+    heading="Coalition: an attacker who owns several devices",
+    terminal=terminal,
+    lines=lines,
+    page=page,
+    tables={"coalition.csv": curve},
     figures=(
         Figure(
             "coalition",
             "fleet.reports.coalition_figure:draw",
             "Line charts, one for each eps: mean evade rate of the devices that the attacker does "
-            "not own against the number that he owns, for random and for greedy coalitions. "
+            "not own against the number that they own, for random and for greedy coalitions. "
             "The same figures stand in the coalition table.",
         ),
     ),

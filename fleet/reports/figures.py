@@ -7,7 +7,9 @@ from importlib import import_module
 from typing import Any
 
 from fleet.audit.kind import load
+from fleet.audit.result import TransferAudit
 from fleet.errors import BackendError
+from fleet.reports.findings import Success
 from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import ladder
 from fleet.reports.report import Figure, report_of
@@ -78,6 +80,33 @@ def encoded(draw: str, arguments: tuple[Any, ...], *forms: str) -> list[bytes]:
     with drawing.drawing():
         figure = function(*arguments)
         return [bytes(drawing.encode(figure, form)) for form in forms]
+
+
+def heatmap_png(audit: TransferAudit, success: Success = "evade") -> bytes:
+    """Draw every protocol (columns) at every eps (rows) on one scale from 0 to 1.
+
+    Surrogates are the rows of a panel, victims its columns, lighter means a higher rate, and the
+    white-box diagonal is outlined. Beside each name stands the device's encoding: alpha, beta and
+    a strip with the class at each slot. Controls stand last, behind a line. Below each matrix
+    stand the noise floor and the clean accuracy. A protocol whose reliability checks failed says
+    so above its panel. Beyond 20 networks the cells hold no numbers.
+
+    Args:
+        audit: The audit.
+        success: What counts as success.
+
+    Returns:
+        A PNG file; the same audit gives the same bytes on the same matplotlib.
+
+    Raises:
+        BackendError: matplotlib is not installed.
+    """
+    return encoded("fleet.reports.transfer_figure:draw", (audit, success), "png")[0]
+
+
+def heatmap_svg(audit: TransferAudit, success: Success = "evade") -> bytes:
+    """:func:`heatmap_png` as an SVG file whose text stays text."""
+    return encoded("fleet.reports.transfer_figure:draw", (audit, success), "svg")[0]
 
 
 def _drawn(figure: Figure, kind: str | None, arguments: tuple[Any, ...]) -> DrawnFigure:

@@ -12,31 +12,9 @@ from typing import Literal
 
 from fleet.audit.result import AuditedDevice, Cell, Matrix, Protocol, TransferAudit
 from fleet.audit.statistics import mean_rate
-from fleet.reports.flags import PROTOCOLS, Flag, checks_with, flag, verdict
-from fleet.reports.wording import format_eps, format_interval, format_range, format_rate, visible
+from fleet.reports.flags import PROTOCOLS
 
-__all__ = [
-    "PROTOCOLS",
-    "Finding",
-    "Flag",
-    "Kind",
-    "checks_with",
-    "controls",
-    "find",
-    "findings",
-    "flag",
-    "fleet_cells",
-    "lift",
-    "nobody_cells",
-    "protocols",
-    "rows",
-    "summary_lines",
-    "verdict",
-    "worst_first",
-    "worst_pairs",
-]
-
-Kind = Literal["flip", "reject", "evade"]
+Success = Literal["flip", "reject", "evade"]
 
 
 @dataclass(frozen=True)
@@ -101,42 +79,42 @@ def nobody_cells(audit: TransferAudit, matrix: Matrix) -> list[Cell]:
     return [c for c in matrix.cells if c.surrogate in outside and c.victim not in outside]
 
 
-def lift(audit: TransferAudit, cell: Cell, eps: float, kind: Kind = "evade") -> float | None:
+def lift(audit: TransferAudit, cell: Cell, eps: float, success: Success = "evade") -> float | None:
     """Rate of a cell less the noise floor of its victim; None where either is undefined."""
-    rate = cell.outcome.rate(kind)
-    noise = _noise(audit, cell, eps, kind)
+    rate = cell.outcome.rate(success)
+    noise = _noise(audit, cell, eps, success)
     return None if rate is None or noise is None else rate - noise
 
 
 def worst_pairs(
-    audit: TransferAudit, matrix: Matrix, kind: Kind = "evade", top: int = 10
+    audit: TransferAudit, matrix: Matrix, success: Success = "evade", top: int = 10
 ) -> list[Cell]:
     """The ``top`` cells between devices of the highest rate; equals stay in matrix order."""
-    return worst_first(fleet_cells(audit, matrix), kind)[:top]
+    return worst_first(fleet_cells(audit, matrix), success)[:top]
 
 
-def worst_first(cells: Iterable[Cell], kind: Kind = "evade") -> list[Cell]:
+def worst_first(cells: Iterable[Cell], success: Success = "evade") -> list[Cell]:
     """Cells by rate, highest first; those without a rate are left out."""
-    rated = [(cell.outcome.rate(kind), cell) for cell in cells]
+    rated = [(cell.outcome.rate(success), cell) for cell in cells]
     known = [(rate, cell) for rate, cell in rated if rate is not None]
     return [cell for _, cell in sorted(known, key=lambda pair: -pair[0])]
 
 
-def find(audit: TransferAudit, matrix: Matrix, kind: Kind = "evade") -> Finding:
+def find(audit: TransferAudit, matrix: Matrix, success: Success = "evade") -> Finding:
     """Boil a matrix down to a :class:`Finding`."""
     outside = {device.name for device in controls(audit)}
     diagonal = [cell for cell in matrix.cells if cell.surrogate == cell.victim]
-    worst = next(iter(worst_pairs(audit, matrix, kind, top=1)), None)
+    worst = next(iter(worst_pairs(audit, matrix, success, top=1)), None)
     return Finding(
         protocol=matrix.protocol,
         attack=matrix.attack,
         eps=matrix.eps,
         worst=worst,
-        mean=mean_rate(cell.outcome.rate(kind) for cell in fleet_cells(audit, matrix)),
-        white_box=_extent((c for c in diagonal if c.victim not in outside), kind),
-        noise=None if worst is None else _noise(audit, worst, matrix.eps, kind),
-        nobody=mean_rate(cell.outcome.rate(kind) for cell in nobody_cells(audit, matrix)),
-        baseline=_extent((c for c in diagonal if c.victim in outside), kind),
+        mean=mean_rate(cell.outcome.rate(success) for cell in fleet_cells(audit, matrix)),
+        white_box=_extent((c for c in diagonal if c.victim not in outside), success),
+        noise=None if worst is None else _noise(audit, worst, matrix.eps, success),
+        nobody=mean_rate(cell.outcome.rate(success) for cell in nobody_cells(audit, matrix)),
+        baseline=_extent((c for c in diagonal if c.victim in outside), success),
     )
 
 
@@ -149,44 +127,10 @@ def findings(audit: TransferAudit) -> list[Finding]:
     ]
 
 
-def summary_lines(audit: TransferAudit) -> list[str]:
-    """The audit in plain lines: each finding, then how far it can be believed."""
-    lines = [_line(audit, finding) for finding in findings(audit)]
-    level, sentence = verdict(audit)
-    return [*lines, sentence if level == "pass" else f"warning: {sentence}"]
+def _noise(audit: TransferAudit, cell: Cell, eps: float, success: Success) -> float | None:
+    return audit.noise_floor(cell.victim, eps).outcome.rate(success)
 
 
-def _line(audit: TransferAudit, finding: Finding) -> str:
-    head = f"{finding.protocol}, eps {format_eps(finding.eps)}: "
-    flagged = flag(audit, finding.protocol)
-    if flagged:
-        head += f"[{flagged.short}] "
-    parts = []
-    if finding.worst is not None:
-        outcome = finding.worst.outcome
-        parts.append(
-            f"worst transfer {format_rate(outcome.rate('evade'))} "
-            f"(95 % {format_interval(outcome.interval('evade'))}, n {outcome.n}) "
-            f"{_pair(finding.worst)}, noise floor {format_rate(finding.noise)}"
-        )
-        parts.append(f"mean transfer {format_rate(finding.mean)}")
-    parts.append(f"white-box {format_range(finding.white_box)}")
-    if finding.baseline is not None:
-        parts.append(
-            f"control: {format_rate(finding.nobody)} onto the fleet, "
-            f"white-box {format_range(finding.baseline)}"
-        )
-    return head + "; ".join(parts)
-
-
-def _pair(cell: Cell) -> str:
-    return f"{visible(cell.surrogate)} → {visible(cell.victim)}"
-
-
-def _noise(audit: TransferAudit, cell: Cell, eps: float, kind: Kind) -> float | None:
-    return audit.noise_floor(cell.victim, eps).outcome.rate(kind)
-
-
-def _extent(cells: Iterable[Cell], kind: Kind) -> tuple[float, float] | None:
-    rates = [rate for cell in cells if (rate := cell.outcome.rate(kind)) is not None]
+def _extent(cells: Iterable[Cell], success: Success) -> tuple[float, float] | None:
+    rates = [rate for cell in cells if (rate := cell.outcome.rate(success)) is not None]
     return (min(rates), max(rates)) if rates else None

@@ -16,6 +16,7 @@ __all__ = [
     "Flag",
     "audited_protocols",
     "checks_with",
+    "failed_checks",
     "flag",
     "verdict",
     "worst_level",
@@ -34,6 +35,12 @@ def flag(audit: Checked, protocol: Protocol | None = None) -> Flag | None:
     """The flag that figures carry (:func:`fleet.audit.checks.flag`), its ids made printable."""
     found = checks.flag(audit, protocol)
     return found and replace(found, ids=tuple(map(visible, found.ids)))
+
+
+def failed_checks(audit: Audit, protocol: Protocol | None = None) -> str:
+    """Ids of the checks that flag figures, separated by blanks; empty if none does."""
+    flagged = flag(audit, protocol)
+    return " ".join(flagged.ids) if flagged else ""
 
 
 def audited_protocols(audit: Audit) -> tuple[Protocol, ...]:

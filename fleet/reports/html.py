@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,20 +12,22 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from fleet.audit.kind import KINDS, Audit, kind_of
-from fleet.audit.result import AuditedDevice, Check, Verdict
+from fleet.audit.result import AuditedDevice
 from fleet.reports import wording
 from fleet.reports.figures import DrawnFigure
-from fleet.reports.flags import checks_with, verdict, worst_level
+from fleet.reports.flags import verdict, worst_level
 from fleet.reports.inline_svg import inline_svg
 from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import ladder
-from fleet.reports.orders import control_mark, order_label
+from fleet.reports.orders import OrderLabel, control_mark, order_label
 from fleet.reports.palette import variables
 from fleet.reports.ramp import ANCHORS, RAMP_STEPS, ink_color, ramp_class, ramp_color
-from fleet.reports.report import report_of
-from fleet.reports.wording import ABSENT, format_count
+from fleet.reports.report import Block, report_of
+from fleet.reports.tables import COUNT, NAME, Column, Form, Table
+from fleet.reports.views import all_checks, checks_table
+from fleet.reports.wording import format_count
 
-_NORMS = {"linf": "Linf", "l2": "L2"}
+_CODE = Form(css="code")
 
 
 def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str:
@@ -52,13 +54,12 @@ def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str
             level=worst_level(level for level, _ in verdicts.values()),
             verdicts=verdicts,
             warnings=_warnings(report),
-            failed=_checks(report, "fail"),
-            raised=_checks(report, "fail", "warn"),
-            passed=_checks(report, "pass"),
+            failed=all_checks(report, "fail"),
+            raised=checks_table(all_checks(report, "fail", "warn"), "Checks that failed or warn"),
+            passed=checks_table(all_checks(report, "pass"), "Checks that passed"),
             rungs=ladder(report.audits.values()),
             figures=[_inlined(figure) for figure in figures],
-            devices=[_device(device) for device in report.devices],
-            weights=[(device.name, device.weights_sha256) for device in report.devices],
+            devices=_devices(report.devices),
             records=_records(report),
             sections=[_section(audit) for audit in report.audits.values()],
             titles={kind.name: kind.title for kind in KINDS.values()},
@@ -78,10 +79,9 @@ def style_sheet() -> str:
     return "\n".join([_resource("report.css"), light, dark, *ramp])
 
 
-def _section(audit: Audit) -> dict[str, Any]:
-    """What the template of an audit's kind shows."""
-    kind, report = kind_of(audit).name, report_of(audit)
-    return {"kind": kind, "template": report.template, "audit": audit, "page": report.page(audit)}
+def _section(audit: Audit) -> tuple[str, str, list[Block]]:
+    report = report_of(audit)
+    return kind_of(audit).name, report.heading, list(report.page(audit))
 
 
 def _inlined(figure: DrawnFigure) -> dict[str, Any]:
@@ -102,29 +102,53 @@ def _warnings(report: AuditReport) -> list[str]:
     return [*unread, *report.contradictions, *several]
 
 
-def _checks(report: AuditReport, *verdicts: Verdict) -> list[tuple[str, Check]]:
-    return [
-        (kind, check)
-        for wanted in verdicts
-        for kind, audit in report.audits.items()
-        for check in checks_with(audit, wanted)
-    ]
+def _devices(devices: Sequence[AuditedDevice]) -> Table[tuple[AuditedDevice, OrderLabel]]:
+    return Table(
+        "Only beta / (alpha + beta), the order (up to reversal) and the weights tell two devices "
+        "apart; s0 and scale do not. A control is shipped to nobody.",
+        [(device, order_label(device)) for device in devices],
+        (
+            Column(lambda row: row[0].name, NAME, "device"),
+            Column(lambda row: row[0].role, COUNT, "role"),
+            Column(lambda row: row[0].task, COUNT, "task"),
+            Column(lambda row: row[0].architecture, COUNT, "network"),
+            Column(lambda row: row[0].head, COUNT, "head"),
+            Column(lambda row: row[1].alpha or None, COUNT, "alpha"),
+            Column(lambda row: row[1].beta or None, COUNT, "beta"),
+            Column(lambda row: row[1].ratio or None, COUNT, "beta / (alpha + beta)"),
+            Column(lambda row: row[1].s0 or None, COUNT, "s0"),
+            Column(lambda row: row[1].along, COUNT, "classes along the line"),
+        ),
+    )
 
 
-def _device(device: AuditedDevice) -> tuple[str, ...]:
-    label = order_label(device)
-    shown = (device.name, device.role, device.task, device.architecture, device.head)
-    if label.classes is None:
-        return (*shown, *[ABSENT] * 4, label.order)
-    classes = " ".join(map(str, label.classes))
-    return (*shown, label.alpha, label.beta, label.ratio, label.s0, classes)
+def _records(report: AuditReport) -> list[tuple[str, list[Table[tuple[str, str]]]]]:
+    """Settings and provenance of each audit, and the digests, each below its summary."""
+    found = []
+    for kind, audit in report.audits.items():
+        title = KINDS[kind].title
+        tables = [
+            _pairs(f"{title}: how the audit was made", _flatten(audit.settings)),
+            _pairs(f"{title}: data, versions and machine", _flatten(audit.provenance)),
+        ]
+        found.append((f"{title} audit", tables))
+    weights = [(device.name, device.weights_sha256) for device in report.devices]
+    words = "SHA-256 of the weights"
+    return [*found, (words, [_pairs(words, weights, "device", "SHA-256", _CODE)])]
 
 
-def _records(report: AuditReport) -> dict[str, tuple[list[tuple[str, str]], ...]]:
-    return {
-        kind: (list(_flatten(audit.settings)), list(_flatten(audit.provenance)))
-        for kind, audit in report.audits.items()
-    }
+def _pairs(
+    title: str,
+    rows: Iterable[tuple[str, str]],
+    name: str = "name",
+    value: str = "value",
+    form: Form = COUNT,
+) -> Table[tuple[str, str]]:
+    return Table(
+        title,
+        list(rows),
+        (Column(lambda row: row[0], COUNT, name), Column(lambda row: row[1], form, value)),
+    )
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -138,7 +162,7 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, value if isinstance(value, str) else json.dumps(value)
 
 
-def _legend() -> list[tuple[str, str]]:
+def _scale() -> list[tuple[str, str]]:
     shares = [step / (len(ANCHORS) - 1) for step in range(len(ANCHORS))]
     return [(f"{share:.1f}", ramp_class(share)) for share in shares]
 
@@ -158,15 +182,13 @@ def _environment() -> Environment:
     environment.filters |= {
         "rate": wording.format_rate,
         "interval": wording.format_interval,
-        "range": wording.format_range,
         "eps": wording.format_eps,
         "mark": control_mark,
         "ramp": ramp_class,
-        "norm": _NORMS.__getitem__,
     }
     environment.globals |= {
         "style": Markup(style_sheet()),  # noqa: S704  our own file
-        "legend": _legend(),
+        "scale": _scale(),
     }
     return environment
 

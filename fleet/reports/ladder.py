@@ -19,7 +19,7 @@ Interval = tuple[float, float]
 
 LEVELS: Mapping[str, tuple[str, str]] = {
     "noise": ("noise floor: random signs, no model", "no noise at this eps"),
-    "T0": ("nobody's device: a network of his own", "no transfer audit"),
+    "T0": ("nobody's device: a network of their own", "no transfer audit"),
     "T0+q": ("no device, but queries", "no query audit"),
     "T1": ("one device", "no transfer audit"),
     "T2": ("several devices", "no coalition audit"),

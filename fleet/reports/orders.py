@@ -33,6 +33,11 @@ class OrderLabel:
     s0: str = ""
 
     @property
+    def along(self) -> str:
+        """The classes along the line, or why there is nothing to show."""
+        return self.order if self.classes is None else " ".join(map(str, self.classes))
+
+    @property
     def brief(self) -> str:
         """One short line, for example ``α 4, β 16``."""
         return f"α {self.alpha}, β {self.beta}" if self.alpha else self.order

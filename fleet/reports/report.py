@@ -1,17 +1,24 @@
-"""What shows the results of one kind of audit, and the figures of it."""
+"""What shows the results of one kind of audit, on a terminal and in the page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from rich.console import RenderableType
 
-from fleet.audit.kind import kind_of, load
+from fleet.audit.kind import Audit, kind_of, load
 from fleet.reports.ladder import Rung
+from fleet.reports.tables import Table
 
-A = TypeVar("A")
+A = TypeVar("A", bound=Audit)
+
+Block = tuple[Any, ...]
+"""A part of the page: the name of a macro of ``macros.html.jinja``, then its arguments.
+
+``("figures",)`` stands for the figures of the section's audit.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,25 +46,25 @@ class Report(Generic[A]):
     """How one kind of audit is shown.
 
     Attributes:
-        view: The whole audit for a terminal.
-        summary: In plain lines: its figures, then how far they can be believed.
-        page: Values for its part of the page.
-        template: Of that part.
-        tables: What writes each CSV file.
+        heading: Of its section of the page.
+        terminal: Its tables for a terminal.
+        lines: Its figures in plain lines.
+        page: The parts of its section.
+        tables: By the name of their CSV file.
         figures: In the order of the page.
         rungs: What the audit says at one eps of attackers on the threat ladder.
     """
 
-    view: Callable[[A], RenderableType]
-    summary: Callable[[A], list[str]]
-    page: Callable[[A], dict[str, Any]]
-    template: str
-    tables: Mapping[str, Callable[[A], str]] = field(default_factory=dict)
+    heading: str
+    terminal: Callable[[A], Iterable[RenderableType]]
+    lines: Callable[[A], list[str]]
+    page: Callable[[A], Iterable[Block]]
+    tables: Mapping[str, Callable[[A], Table[Any]]] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     rungs: Callable[[A, float], list[Rung]] = _no_rungs
 
 
-def report_of(audit: Any) -> Report[Any]:
+def report_of(audit: Audit) -> Report[Any]:
     """The report of an audit's kind."""
     found: Report[Any] = load(kind_of(audit).report)
     return found

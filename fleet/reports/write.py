@@ -30,6 +30,20 @@ def render_run_reports(audits_directory: Path) -> list[Path]:
     return write_reports(read_audits(audits_directory), audits_directory)
 
 
+def render_csv(audit: Audit) -> str:
+    """The audit's main table, one row for each figure.
+
+    Counts are integers; rates and 95 % bounds are shares of [0, 1] to six decimals, and a rate over
+    no examples is empty.
+
+    Returns:
+        Text with a header row; lines end with a single line feed.
+    """
+    first, *_ = report_of(audit).tables.values()
+    text: str = first(audit).csv()
+    return text
+
+
 def write_reports(report: AuditReport | Audit, directory: Path) -> list[Path]:
     """Write ``report.html``, and tables (CSV) and figures (PNG, SVG) of every audit.
 
@@ -64,7 +78,7 @@ def _render(report: AuditReport) -> dict[tuple[str | None, str], bytes]:
     files: dict[tuple[str | None, str], bytes] = {(None, "report.html"): page}
     for kind, audit in report.audits.items():
         for name, render in report_of(audit).tables.items():
-            files[kind, name] = render(audit).encode("utf-8")
+            files[kind, name] = render(audit).csv().encode("utf-8")
     for figure in figures:
         files[figure.kind, f"{figure.name}.png"] = figure.png
         files[figure.kind, f"{figure.name}.svg"] = figure.svg

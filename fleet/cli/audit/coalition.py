@@ -161,13 +161,13 @@ def _listed(family: FamilySpec, settings: CoalitionSettings) -> tuple[Coalition,
 
 def _report(run: RunDirectory, audit: CoalitionAudit, output: Output) -> None:
     from fleet.cli.audit.publish import publish
-    from fleet.reports.coalition_terminal import coalition_view
+    from fleet.reports.views import audit_view
 
     publish(
         audit,
         run,
         "coalition",
-        coalition_view(audit),
+        audit_view(audit),
         output,
         then=("audit", "query", run.root),
     )

@@ -140,13 +140,13 @@ def query(
 
 def _report(run: RunDirectory, audit: QueryAudit, output: Output) -> None:
     from fleet.cli.audit.publish import publish
-    from fleet.reports.query_terminal import query_view
+    from fleet.reports.views import audit_view
 
     publish(
         audit,
         run,
         "query",
-        query_view(audit),
+        audit_view(audit),
         output,
         then=("audit", "trace", run.root),
     )

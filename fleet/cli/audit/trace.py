@@ -134,13 +134,13 @@ def trace(
 
 def _report(run: RunDirectory, audit: TraceAudit, output: Output) -> None:
     from fleet.cli.audit.publish import publish
-    from fleet.reports.trace_terminal import trace_view
+    from fleet.reports.views import audit_view
 
     publish(
         audit,
         run,
         "trace",
-        trace_view(audit),
+        audit_view(audit),
         output,
         then=("audit", "trace", run.root, "--adversarial", "FILE", "--originals", "FILE"),
     )
@@ -151,7 +151,7 @@ def _name(
 ) -> None:
     """Trace images of unknown origin."""
     from fleet.audit.trace.run import trace_files
-    from fleet.reports.trace_terminal import tracing_view
+    from fleet.reports.trace import tracing_view
 
     found = trace_files(run, adversarial, originals, labels)
     output.data(tracing_view(found), {**asdict(found), "named": found.named})

@@ -136,7 +136,7 @@ def _run(
 
 def _report(run: RunDirectory, audit: TransferAudit, output: Output) -> None:
     from fleet.cli.audit.publish import publish
-    from fleet.reports.terminal import audit_view
+    from fleet.reports.views import audit_view
 
     publish(
         audit,

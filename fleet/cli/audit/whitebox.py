@@ -106,13 +106,13 @@ def whitebox(
 
 def _report(run: RunDirectory, audit: WhiteboxAudit, output: Output) -> None:
     from fleet.cli.audit.publish import publish
-    from fleet.reports.whitebox_terminal import whitebox_view
+    from fleet.reports.views import audit_view
 
     publish(
         audit,
         run,
         "whitebox",
-        whitebox_view(audit),
+        audit_view(audit),
         output,
         then=("audit", "transfer", run.root),
     )

@@ -26,7 +26,7 @@ from fleet.audit.query.result import (
 from fleet.audit.query.settings import QuerySettings
 from fleet.audit.result import Check, Outcome
 from fleet.errors import AuditError
-from fleet.reports.query_terminal import query_view, summary_lines
+from fleet.reports.views import audit_view, summary_lines
 
 Make = Callable[..., Member]
 ASKING: tuple[QueryMethod, ...] = ("noise", "square", "decision", "transfer+queries")
@@ -209,7 +209,7 @@ def test_extraction_counts_queries_in_total_and_measures_fidelity(
 def shown(result: QueryAudit) -> str:
     console = Console(width=100, record=True)
     with console.capture() as capture:
-        console.print(query_view(result))
+        console.print(audit_view(result))
     return capture.get()
 
 

@@ -36,7 +36,8 @@ from fleet.audit.trace.scores import raw_scores
 from fleet.audit.trace.settings import TraceSettings
 from fleet.audit.trace.unknown import trace
 from fleet.errors import AuditError
-from fleet.reports.trace_terminal import summary_lines, trace_view, tracing_view
+from fleet.reports.trace import tracing_view
+from fleet.reports.views import audit_view, summary_lines
 
 Make = Callable[..., Member]
 EPS = 20 / 255
@@ -265,12 +266,12 @@ def shown(view: object) -> str:
 
 
 def test_the_terminal_says_what_the_figures_cover(whole: TraceAudit) -> None:
-    text = shown(trace_view(whole))
+    text = shown(audit_view(whole))
     assert "naive attackers" in text
     assert max(map(len, text.splitlines())) <= 100
     assert "one image names its device in 1.000" in summary_lines(whole)[0]
     warned = replace(whole, checks=(Check("T4", "Hiding", "warn", "it falls", "any"),))
-    assert "it falls" in shown(trace_view(warned))
+    assert "it falls" in shown(audit_view(warned))
 
 
 def checks(naive: Sequence[int], hiding: Sequence[int], shared: int = 0) -> dict[str, Check]:

@@ -1,7 +1,7 @@
 import csv
 import io
 
-from fleet.reports.csv_audits import coalition_csv, margins_csv, query_csv, trace_csv, whitebox_csv
+from fleet.reports import coalition, query, trace, whitebox
 
 
 def read(text):
@@ -10,7 +10,7 @@ def read(text):
 
 def test_white_box_rows_hold_the_figures(make_whitebox):
     audit = make_whitebox(["a", "=cmd"], eps=(0.1, 0.2))
-    rows = read(whitebox_csv(audit))
+    rows = read(whitebox.details(audit).csv())
     assert len(rows) == 3 * 2 * 3 * 2
     (row,) = [
         r
@@ -27,14 +27,14 @@ def test_white_box_rows_hold_the_figures(make_whitebox):
 
 def test_every_margin_is_a_row(make_whitebox):
     audit = make_whitebox(["a"], eps=(0.1,))
-    rows = read(margins_csv(audit))
+    rows = read(whitebox.margins(audit).csv())
     assert len(rows) == 600
     assert float(rows[0]["margin"]) == audit.margins[0].values[0]
 
 
 def test_coalition_rows_are_the_points_of_the_curve(make_coalition):
     audit = make_coalition(eps=(0.1,))
-    rows = read(coalition_csv(audit))
+    rows = read(coalition.curve(audit).csv())
     assert [(r["choice"], r["owned"]) for r in rows][:3] == [
         ("control", "0"),
         ("random", "1"),
@@ -46,14 +46,14 @@ def test_coalition_rows_are_the_points_of_the_curve(make_coalition):
 
 def test_query_rows_are_the_points_of_every_curve(make_query):
     audit = make_query(["a", "b"], eps=(0.1,))
-    rows = read(query_csv(audit))
+    rows = read(query.curves(audit).csv())
     assert len(rows) == sum(len(curve.points) for curve in audit.curves)
     assert {r["owned"] for r in rows if r["method"] == "transfer+queries"} == {"a", "b"}
 
 
 def test_trace_rows_add_up_to_the_evidence(make_trace):
     audit = make_trace(["a", "b", "c"], eps=(0.1,))
-    rows = read(trace_csv(audit))
+    rows = read(trace.confusions(audit).csv())
     assert len(rows) == len(audit.rates) * 9
     chosen = [
         r for r in rows if (r["attacker"], r["score"], r["evidence"]) == ("naive", "combined", "1")

@@ -5,7 +5,6 @@ import pytest
 from fleet.audit.result import Check
 from fleet.reports import AuditReport
 from fleet.reports.figures import draw_figures, encoded
-from fleet.reports.own_rates import grouped, own_rates
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -15,7 +14,7 @@ def texts(svg):
 
 
 def draw(module, *arguments):
-    return texts(encoded(f"fleet.reports.{module}:draw", arguments, "svg")[0])
+    return texts(encoded(f"fleet.reports.{module}", arguments, "svg")[0])
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,7 @@ def test_a_device_without_margins_says_so(make_whitebox):
     audit = make_whitebox(["a", "b"], eps=(0.1,))
     data = audit.to_dict()
     data["margins"][0]["values"] = []
-    assert "no image" in draw("margins_figure", rebuilt(audit, data))
+    assert "no image" in draw("whitebox_figures:draw_margins", rebuilt(audit, data))
 
 
 def rebuilt(audit, data):
@@ -88,23 +87,23 @@ def test_a_flagged_rung_says_so(make_audit):
 def test_a_failed_check_stands_above_the_curves(kind, request):
     failed = Check("X1", "title", "fail", "finding", "rule")
     audit = request.getfixturevalue(f"make_{kind}")(["a", "b"], eps=(0.1,), found=(failed,))
-    assert "UNRELIABLE: X1 failed" in draw(f"{kind}_figure", audit)
+    assert "UNRELIABLE: X1 failed" in draw(f"{kind}_figure:draw", audit)
 
 
 def test_one_eps_and_one_budget_are_drawn_too(make_whitebox, make_query, make_coalition):
-    assert "eps 0.1" in draw("split_figure", make_whitebox(["a"], eps=(0.1,)))
-    assert "a" in draw("curves_figure", make_whitebox(["a"], eps=(0.1,)))
+    assert "eps 0.1" in draw("whitebox_figures:draw_split", make_whitebox(["a"], eps=(0.1,)))
+    assert "a" in draw("whitebox_figures:draw_curves", make_whitebox(["a"], eps=(0.1,)))
     data = make_query(["a", "b"], eps=(0.1,)).to_dict()
     for curve in data["curves"]:
         curve["points"] = curve["points"][-1:]
-    assert "a, eps 0.1" in draw("query_figure", rebuilt(make_query(["a", "b"]), data))
+    assert "a, eps 0.1" in draw("query_figure:draw", rebuilt(make_query(["a", "b"]), data))
     audit = make_coalition(["a", "b"], eps=(0.1,), with_control=False)
-    assert "eps 0.1" in draw("coalition_figure", audit)
+    assert "eps 0.1" in draw("coalition_figure:draw", audit)
 
 
 def test_many_eps_are_thinned_and_said(make_whitebox):
     eps = tuple(k / 100 for k in range(1, 10))
-    shown = draw("split_figure", make_whitebox(["a"], eps=eps))
+    shown = draw("whitebox_figures:draw_split", make_whitebox(["a"], eps=eps))
     assert "Share of correct images; 6 of 9 eps" in shown
     assert {"eps 0.01", "eps 0.09"} <= set(shown)
 
@@ -112,15 +111,17 @@ def test_many_eps_are_thinned_and_said(make_whitebox):
 def test_large_fleets_are_grouped(make_whitebox, make_query, make_trace):
     names = [f"camera-{index:02d}" for index in range(24)]
     audit = make_whitebox(names, eps=(0.1,))
+    from fleet.reports.whitebox_figures import grouped, own_rates
+
     panels = list(grouped([found.device for found in own_rates(audit)]))
     assert panels == ["23 × int, nn, linear", "1 × int, nn, ordinal", "1 × control tra, nn, logits"]
-    shown = draw("curves_figure", audit)
+    shown = draw("whitebox_figures:draw_curves", audit)
     assert set(panels) <= set(shown)
     assert "adaptive: evade, band: lowest to highest device" in shown
-    shown = draw("query_figure", make_query(names, eps=(0.1,)))
+    shown = draw("query_figure:draw", make_query(names, eps=(0.1,)))
     assert sum(text.endswith(", eps 0.1") for text in shown) == 16  # 8 victims, two ways to count
     assert not [
-        text for text in draw("trace_figure", make_trace(names, eps=(0.1,))) if text == ".97"
+        text for text in draw("trace_figure:draw", make_trace(names, eps=(0.1,))) if text == ".97"
     ]
 
 

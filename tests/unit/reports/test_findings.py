@@ -12,17 +12,15 @@ from fleet.audit.result import (
     TransferAudit,
 )
 from fleet.reports.findings import (
-    checks_with,
     find,
     findings,
-    flag,
     lift,
     protocols,
     rows,
-    summary_lines,
-    verdict,
     worst_pairs,
 )
+from fleet.reports.flags import checks_with, flag, verdict
+from fleet.reports.views import summary_lines
 
 
 def check(number, verdict="fail", subject=""):

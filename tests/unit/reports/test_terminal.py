@@ -5,14 +5,15 @@ import pytest
 from rich.console import Console
 
 from fleet.audit.result import Check
-from fleet.reports.terminal import (
-    TransferView,
-    audit_view,
-    checks_table,
-    summary_text,
-    transfer_table,
-    worst_pairs_table,
-)
+from fleet.reports import AuditReport
+from fleet.reports.matrices import MatrixView
+from fleet.reports.matrices import matrix_table as transfer_table
+from fleet.reports.transfer import worst_table, worst_view
+from fleet.reports.views import all_checks, audit_view, checks_table, summary_text
+
+
+def transfer_view(audit, eps):
+    return MatrixView(audit, eps, worst_view)
 
 
 def show(renderable, width=100, *, styled=False):
@@ -67,13 +68,13 @@ def test_a_masked_matrix_says_so_above_its_figures(audit):
 
 
 def test_protocols_stand_side_by_side_where_there_is_room(audit):
-    wide = show(TransferView(audit, 0.1), 150)
+    wide = show(transfer_view(audit, 0.1), 150)
     assert wide.splitlines()[0].count("protocol, eps 0.1") == 2
     assert max(map(len, wide.splitlines())) <= 150
 
 
 def test_protocols_stand_below_each_other_where_there_is_less(audit):
-    text = show(TransferView(audit, 0.1), 100)
+    text = show(transfer_view(audit, 0.1), 100)
     assert text.index("adaptive protocol") < text.index("paper protocol")
     assert text.splitlines()[0].count("protocol, eps 0.1") == 1
     assert "worst pairs" not in text
@@ -82,7 +83,7 @@ def test_protocols_stand_below_each_other_where_there_is_less(audit):
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_a_matrix_too_wide_gives_way_to_its_worst_pairs(make_audit, width):
     audit = make_audit([f"camera-{index:02d}-hall" for index in range(16)], eps=(0.1,))
-    text = show(TransferView(audit, 0.1), width)
+    text = show(transfer_view(audit, 0.1), width)
     assert "10 worst pairs" in text
     assert "report.html" in text
     assert "0.331–0.392" in text
@@ -91,7 +92,7 @@ def test_a_matrix_too_wide_gives_way_to_its_worst_pairs(make_audit, width):
 
 
 def test_worst_pairs_are_sorted_and_never_white_box(audit):
-    table = cells(show(worst_pairs_table(audit, "adaptive", 0.1, top=5)))
+    table = cells(show(worst_table(audit, "adaptive", 0.1, top=5).terminal()))
     body = [row for row in table if len(row) == 6]
     assert len(body) == 5
     assert all(row[0] != row[1] for row in body)
@@ -101,7 +102,9 @@ def test_worst_pairs_are_sorted_and_never_white_box(audit):
 
 
 def test_checks_come_worst_first(audit):
-    text = show(checks_table(audit))
+    report = AuditReport.of(audit)
+    found = [check for _, check in all_checks(report, "fail", "warn", "pass")]
+    text = show(checks_table([("", c) for c in found], "checks").terminal())
     positions = [text.index(word) for word in ("M1 ", "M8 ", "M9 ", "M3 ", "M12 ")]
     assert positions == sorted(positions)
     assert [text.count(word) for word in ("FAIL", "WARN", "PASS")] == [2, 1, 2]

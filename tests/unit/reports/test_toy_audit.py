@@ -7,7 +7,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.text import Text
 
 from fleet.audit.checks import flag
 from fleet.audit.kind import KINDS, Kind, kind_of, load, register
@@ -15,6 +14,7 @@ from fleet.audit.result import AuditedDevice, Check, Outcome
 from fleet.audit.stored import Stored
 from fleet.reports.ladder import rated
 from fleet.reports.report import Figure, Report
+from fleet.reports.tables import COUNT, Column, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +37,17 @@ def draw(audit):
     return figure
 
 
+def found(audit):
+    column = Column(lambda outcome: outcome.evade, COUNT, "evade", "evade", "evade")
+    return Table("Toy found", [audit.outcome], (column,))
+
+
 REPORT: Report[ToyAudit] = Report(
-    view=lambda audit: Text(f"toy view of {audit.run}"),
-    summary=lambda audit: [f"toy found {audit.outcome.evade}"],
-    page=lambda audit: {
-        "flag": flag(audit),
-        "tables": [("Toy found", [("evade", "")], [[audit.outcome.evade]])],
-    },
-    template="section.html.jinja",
-    tables={"toy.csv": lambda audit: f"evade\n{audit.outcome.evade}\n"},
+    heading="A toy",
+    terminal=lambda audit: [found(audit).terminal()],
+    lines=lambda audit: [f"toy found {audit.outcome.evade}"],
+    page=lambda audit: [("banner", flag(audit)), ("figures",), ("described", found(audit))],
+    tables={"toy.csv": found},
     figures=(Figure("toy-drawn", "toy_audit:draw", "A toy."),),
     rungs=lambda audit, eps: [rated("T1", "toy", [("a → b", audit.outcome)], flag(audit))],
 )
@@ -99,10 +101,16 @@ def test_a_new_kind_is_in_every_report(toy, call_fleet, tmp_path):
     folder = tmp_path / "run" / "audits" / "toy"
     done = call_fleet("report", folder / "audit.json")
     assert done.returncode == 0, done.stderr
-    assert "toy view of r" in done.stdout
+    assert "Toy found" in done.stdout
     done = call_fleet("report", folder / "audit.json", "--format", "json")
     shown = json.loads(done.stdout)
-    assert shown["audits"]["toy"] == {"verdict": "warn", "summary": ["toy found 4"]}
+    assert shown["audits"]["toy"] == {
+        "verdict": "warn",
+        "summary": [
+            "toy found 4",
+            "warning: No reliability check ran: nothing vouches for these figures.",
+        ],
+    }
     assert (folder / "toy.csv").read_text() == "evade\n4\n"
     assert (folder / "toy-drawn.png").exists()
     page = (folder / "report.html").read_text(encoding="utf-8")

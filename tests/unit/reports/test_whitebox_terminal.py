@@ -5,7 +5,7 @@ from rich.console import Console
 from fleet.audit.kind import KINDS
 from fleet.audit.result import Check
 from fleet.reports.views import audit_view, report_view, summary_lines
-from fleet.reports.whitebox_terminal import whitebox_table, whitebox_view
+from fleet.reports.whitebox import papers_table
 
 
 def show(renderable, width=140):
@@ -20,7 +20,11 @@ def cells(text):
 
 def test_the_table_holds_the_audits_figures(make_whitebox):
     audit = make_whitebox()
-    body = {row[0]: row[1:] for row in cells(show(whitebox_table(audit, 0.1))) if len(row) == 10}
+    body = {
+        row[0]: row[1:]
+        for row in cells(show(papers_table(audit, 0.1).terminal()))
+        if len(row) == 10
+    }
     figure = audit.figure("handheld", "adaptive", 0.1).outcome
     low, high = figure.interval("evade")
     assert body["handheld"] == [
@@ -37,13 +41,13 @@ def test_the_table_holds_the_audits_figures(make_whitebox):
 
 
 def test_a_masked_protocol_says_so_in_title_and_columns(make_whitebox):
-    text = show(whitebox_table(make_whitebox(), 0.1))
+    text = show(audit_view(make_whitebox(eps=(0.1,))))
     assert "paper protocol: MASKED: M1, M8 failed" in text.splitlines()[1]
-    assert text.count("masked") == 2  # FGSM and PGD
+    assert text.count("masked") == 3  # FGSM and PGD, and the verdict
 
 
 def test_controls_stand_in_a_section_of_their_own(make_whitebox):
-    lines = show(whitebox_table(make_whitebox(), 0.1)).splitlines()
+    lines = show(papers_table(make_whitebox(), 0.1).terminal()).splitlines()
     place = next(
         i for i, line in enumerate(lines) if "tra-nn (control)" in line or "tra-nn" in line
     )
@@ -64,7 +68,7 @@ def test_the_summary_leaves_controls_out_of_means(make_whitebox):
 def test_one_protocol_and_sound_checks(make_whitebox):
     passed = (Check("M1", "gradient", "pass", "fine", "rule"),)
     audit = make_whitebox(["a"], eps=(0.1,), protocols=("paper",), found=passed, with_control=False)
-    text = show(whitebox_view(audit))
+    text = show(audit_view(audit))
     assert "reliability checks\n" not in text
     assert text.rstrip().endswith("All 1 reliability checks passed.")
     assert "adaptive" not in text
@@ -72,7 +76,7 @@ def test_one_protocol_and_sound_checks(make_whitebox):
 
 def test_hostile_names_neither_style_nor_drive_the_terminal(make_whitebox):
     text = show(
-        whitebox_view(make_whitebox(["[red]x[/red]", "\x1b[2Jgone", "[/nothing]"], eps=(0.1,)))
+        audit_view(make_whitebox(["[red]x[/red]", "\x1b[2Jgone", "[/nothing]"], eps=(0.1,)))
     )
     assert "[red]x[/red]" in text.replace("\n", "")
     assert "\x1b" not in text

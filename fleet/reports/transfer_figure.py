@@ -1,7 +1,8 @@
-"""Draws the figure of :mod:`fleet.reports.heatmap`.
+"""Draws the transfer audit as the paper's Figure 3: every protocol (columns) at every eps (rows).
 
 One set of axes covers the page and is measured in inches from the top left corner, so that every
-cell has the same size for 2 devices and for 16.
+cell has the same size for 2 devices and for 16. A device's order stands beside its name as a strip
+of small cells: the class at each slot of the number line.
 """
 
 from __future__ import annotations
@@ -18,19 +19,18 @@ from matplotlib.patches import Rectangle
 from fleet.audit.result import AuditedDevice, Matrix, TransferAudit
 from fleet.reports import drawing
 from fleet.reports.drawing import drawable
-from fleet.reports.findings import Kind, flag, protocols, rows
-from fleet.reports.order_strips import Strips, draw_strip, make_strips
-from fleet.reports.orders import control_mark, order_label
+from fleet.reports.findings import Success, protocols, rows
+from fleet.reports.flags import flag
+from fleet.reports.orders import OrderLabel, control_mark, order_label
 from fleet.reports.palette import ALARM, EDGE, INK, MUTED, PAPER
 from fleet.reports.ramp import ink_color, ramp_color
-from fleet.reports.wording import format_eps, format_rate
+from fleet.reports.wording import MOST_PANELS, format_eps, format_rate
 
 _EMPTY = "#eceef1"
-_KINDS = {"flip": "flip (wrong class)", "reject": "reject", "evade": "evade (flip or reject)"}
+_SUCCESS = {"flip": "flip (wrong class)", "reject": "reject", "evade": "evade (flip or reject)"}
 _LONGEST_NAME = 20
 _LETTER = 0.0091  # inches of a letter's width for each point of its size
 _HEADER = 1.3  # inches above the first panel
-_NUMBERED = 20  # networks up to which each cell holds its rate
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,17 @@ class Sheet:
     Attributes:
         page: Axes over the whole figure, in inches from its top left corner.
         audit: The audit.
-        kind: What counts as success.
+        success: What counts as success.
         layout: Sizes of a panel.
     """
 
     page: Axes
     audit: TransferAudit
-    kind: Kind
+    success: Success
     layout: Layout
 
 
-def draw(audit: TransferAudit, kind: Kind = "evade") -> Figure:
+def draw(audit: TransferAudit, success: Success = "evade") -> Figure:
     """Every protocol (columns) at every eps (rows), all on one scale."""
     grid = [(eps, protocols(audit, eps)) for eps in audit.eps]
     layout = _layout(audit)
@@ -120,7 +120,7 @@ def draw(audit: TransferAudit, kind: Kind = "evade") -> Figure:
     figure = Figure(figsize=(width, height))
     page = figure.add_axes((0, 0, 1, 1))
     page.set_axis_off()
-    sheet = Sheet(page, audit, kind, layout)
+    sheet = Sheet(page, audit, success, layout)
     _title(sheet)
     for row, (eps, names) in enumerate(grid):
         for column, protocol in enumerate(names):
@@ -134,7 +134,7 @@ def draw(audit: TransferAudit, kind: Kind = "evade") -> Figure:
 def _layout(audit: TransferAudit) -> Layout:
     count = len(audit.devices)
     labels = [order_label(device) for device in audit.devices]
-    if count <= _NUMBERED:
+    if count <= MOST_PANELS:
         cell, digits, size = (0.62, 3, 9.0) if count <= 8 else (0.46, 2, 9.0)
     else:
         cell, digits, size = max(0.13, min(0.4, 9 / count)), 0, 6.5
@@ -148,7 +148,7 @@ def _name(device: AuditedDevice) -> str:
 
 
 def _title(sheet: Sheet) -> None:
-    title = f"Transfer audit: {_KINDS[sheet.kind]}, worst case over the attacks"
+    title = f"Transfer audit: {_SUCCESS[sheet.success]}, worst case over the attacks"
     note = "Rows: surrogate. Columns: victim. Lighter = higher. Outlined: white-box."
     strips = "Grey strips: the class at each slot, slot 0 at the left or at the top."
     source = f"Run {drawable(sheet.audit.run, 40)}, {drawable(sheet.audit.created, 40)}."
@@ -207,7 +207,7 @@ def _column_label(sheet: Sheet, index: int, x: float, top: float) -> None:
 
 def _cells(sheet: Sheet, left: float, top: float, matrix: Matrix) -> None:
     layout, page = sheet.layout, sheet.page
-    rates = [[c.outcome.rate(sheet.kind) for c in row] for row in rows(sheet.audit, matrix)]
+    rates = [[c.outcome.rate(sheet.success) for c in row] for row in rows(sheet.audit, matrix)]
     if layout.digits:
         for i, row in enumerate(rates):
             for j, rate in enumerate(row):
@@ -242,7 +242,7 @@ def _rows_below(sheet: Sheet, left: float, bottom: float, eps: float) -> None:
     for index, device in enumerate(sheet.audit.devices):
         x = left + index * sheet.layout.cell
         floor = sheet.audit.noise_floor(device.name, eps).outcome
-        _tile(sheet, (x, noise), 0.34, floor.rate(sheet.kind))
+        _tile(sheet, (x, noise), 0.34, floor.rate(sheet.success))
         if digits:
             accuracy = format_rate(device.clean_accuracy, digits)
             _write(sheet.page, x + sheet.layout.cell / 2, clean, accuracy, size=8.5, ha="center")
@@ -273,3 +273,86 @@ def _color(rate: float | None) -> str:
 
 def _write(page: Axes, x: float, y: float, text: str, **looks: Any) -> None:
     page.text(x, y, text, **{"ha": "left", "va": "center", **looks})
+
+
+_LIGHT, _DARK = 0xEE, 0x58  # greys: the colours beside them are rates
+_MOST_DIGITS = 12  # classes up to which each cell of a strip holds its number
+
+
+@dataclass(frozen=True)
+class Strips:
+    """How the strips of one figure are laid out.
+
+    Attributes:
+        labels: Of every device.
+        step: Length of one slot along the strip, inches.
+        thickness: Across it, inches.
+    """
+
+    labels: list[OrderLabel]
+    step: float
+    thickness: float
+
+    @property
+    def length(self) -> float:
+        """Length of the longest strip, inches; 0 if no device shows its order."""
+        return max((len(label.classes or ()) for label in self.labels), default=0) * self.step
+
+    @property
+    def digits(self) -> bool:
+        """Whether the cells hold their class's number."""
+        longest = max((len(label.classes or ()) for label in self.labels), default=0)
+        return longest <= _MOST_DIGITS and min(self.step, self.thickness) >= 0.1
+
+
+def make_strips(labels: list[OrderLabel], cell: float) -> Strips:
+    """Fit strips to a matrix whose cells are ``cell`` inches wide."""
+    classes = max((len(label.classes or ()) for label in labels), default=0)
+    step = 0.13 if classes <= _MOST_DIGITS else 1.6 / classes
+    return Strips(labels, step if cell > 0.3 else min(step, 0.09), min(0.17, cell * 0.8))
+
+
+def draw_strip(
+    page: Axes, strips: Strips, index: int, corner: tuple[float, float], *, upright: bool
+) -> None:
+    """Draw one device's strip.
+
+    Args:
+        page: Axes in inches from the top left corner.
+        strips: Of the figure.
+        index: Which device.
+        corner: Where slot 0 begins: the left end of the middle line of a strip that runs to the
+            right, the upper end of one that runs down.
+        upright: Whether it runs down.
+    """
+    label = strips.labels[index]
+    x, y = corner
+    if label.classes is None:
+        looks = {"rotation": 90, "ha": "center", "va": "bottom"} if upright else {"va": "center"}
+        y = y + strips.length if upright else y
+        words = label.order if strips.digits else "–"
+        page.text(x, y, words, fontsize=6.5, color=MUTED, style="italic", **looks)
+        return
+    for slot, number in enumerate(label.classes):
+        ahead, across = slot * strips.step, -strips.thickness / 2
+        place = (x + across, y + ahead) if upright else (x + ahead, y + across)
+        _slot(page, strips, place, number, len(label.classes), upright=upright)
+
+
+def _slot(
+    page: Axes,
+    strips: Strips,
+    place: tuple[float, float],
+    number: int,
+    count: int,
+    *,
+    upright: bool,
+) -> None:
+    size = (strips.thickness, strips.step) if upright else (strips.step, strips.thickness)
+    grey = round(_LIGHT + (_DARK - _LIGHT) * number / (count - 1))
+    color = f"#{grey:02x}{grey:02x}{grey:02x}"
+    page.add_artist(Rectangle(place, *size, facecolor=color, lw=0))
+    if strips.digits:
+        middle = (place[0] + size[0] / 2, place[1] + size[1] / 2)
+        looks = {"fontsize": 6, "ha": "center", "va": "center"}
+        page.text(*middle, str(number), color=ink_color(color), **looks)  # type: ignore[arg-type]

@@ -1,0 +1,208 @@
+"""Matrices of surrogate against victim, on a terminal and in the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from fleet.audit.result import Cell, Matrix, Outcome, Protocol, TransferAudit
+from fleet.reports.findings import Success, controls, protocols, rows
+from fleet.reports.flags import Flag, flag
+from fleet.reports.orders import control_mark
+from fleet.reports.report import Block
+from fleet.reports.tables import STYLES
+from fleet.reports.wording import format_eps, format_interval, format_rate, visible
+
+_WIDEST_NAME = 12  # of a column's title; a longer name folds onto further lines
+
+Shown = tuple[float | None, list[str]]
+"""A cell's rate and the lines of small print below it."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One matrix as the page shows it.
+
+    Attributes:
+        title: What the cells count.
+        matrix: Where they come from.
+        flag: The protocol's flag, or None.
+        cells: One row for each surrogate: each cell and what the page shows of it.
+        footer: Rows below it: a label, then for each victim a rate (coloured) or a text.
+    """
+
+    title: str
+    matrix: Matrix
+    flag: Flag | None
+    cells: list[list[tuple[Cell, Shown]]]
+    footer: list[tuple[str, list[float | str | None]]]
+
+
+def footer(
+    audit: TransferAudit, matrix: Matrix, success: Success
+) -> list[tuple[str, list[float | str | None]]]:
+    """What stands below a matrix for each victim: rates, and n in words."""
+    devices = audit.devices
+    floors = [audit.noise_floor(device.name, matrix.eps).outcome for device in devices]
+    counts = [str(cell.outcome.n) for cell in rows(audit, matrix)[0]]
+    return [
+        ("noise floor", [floor.rate(success) for floor in floors]),
+        ("clean accuracy", [device.clean_accuracy for device in devices]),
+        ("clean reject", [device.clean_reject_rate for device in devices]),
+        ("n", [*counts]),
+    ]
+
+
+def matrix_table(
+    audit: TransferAudit, protocol: Protocol, eps: float, success: Success = "evade"
+) -> RichTable:
+    """One protocol's matrix: surrogates as rows, victims as columns, the white-box diagonal bold.
+
+    Controls stand last, in rows of their own section. Below the matrix stand, for each victim, the
+    noise floor of the same kind of success, the clean accuracy, the clean reject rate and n.
+
+    Raises:
+        KeyError: The audit holds no such matrix.
+    """
+    title = f"{protocol} protocol, eps {format_eps(eps)}: {success}, surrogate × victim"
+    table = RichTable(title=flagged_title(audit, protocol, title), title_justify="left")
+    table.add_column("surrogate", overflow="fold", min_width=len("clean accuracy"))
+    names = [visible(device.name) + control_mark(device) for device in audit.devices]
+    for name in names:
+        width = min(len(name), _WIDEST_NAME)
+        table.add_column(Text(name), justify="right", min_width=width, overflow="fold")
+    matrix = audit.matrix(protocol, eps)
+    shipped = len(audit.devices) - len(controls(audit))
+    for number, row in enumerate(rows(audit, matrix)):
+        if number == shipped > 0:
+            table.add_section()
+        shown = (
+            Text(
+                format_rate(cell.outcome.rate(success)),
+                style="bold" if cell.surrogate == cell.victim else "",
+                no_wrap=True,
+            )
+            for cell in row
+        )
+        table.add_row(Text(names[number]), *shown)
+    table.add_section()
+    for label, values in footer(audit, matrix, success):
+        shown_below = (v if isinstance(v, str) else format_rate(v) for v in values)
+        table.add_row(Text(label, style="italic"), *shown_below)
+    return table
+
+
+def flagged_title(audit: TransferAudit, protocol: Protocol, title: str) -> Text:
+    """A title for a terminal, below it the protocol's flag."""
+    text, flagged = Text(title, style="bold"), flag(audit, protocol)
+    return text.append(f"\n{flagged.sentence}", style=STYLES["fail"]) if flagged else text
+
+
+@dataclass(frozen=True)
+class MatrixView:
+    """Every protocol at one eps, fitted to the width at which it is printed.
+
+    Side by side where there is room, else one under the other; a matrix wider than the terminal
+    gives way to its worst pairs and a line that says where the whole is.
+
+    Attributes:
+        audit: The audit.
+        eps: One of ``audit.eps``.
+        narrow: The worst pairs of a protocol at one eps.
+    """
+
+    audit: TransferAudit
+    eps: float
+    narrow: Callable[[TransferAudit, Protocol, float], RichTable]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Lay the tables out for ``options.max_width`` columns."""
+        shown = protocols(self.audit, self.eps)
+        tables = [matrix_table(self.audit, name, self.eps) for name in shown]
+        sizes = [Measurement.get(console, options.update(width=10_000), table) for table in tables]
+        if sum(size.maximum + 2 for size in sizes) <= options.max_width:
+            grid = RichTable.grid()
+            grid.add_row(*(Padding(table, (0, 2, 0, 0)) for table in tables))
+            yield grid
+        elif all(size.minimum <= options.max_width for size in sizes):
+            yield Group(*tables)
+        else:
+            for name in shown:
+                yield self.narrow(self.audit, name, self.eps)
+            count = len(self.audit.devices)
+            yield Text(
+                f"The {count} × {count} matrix is wider than this terminal; "
+                "it is whole in report.html and transfer.csv.",
+                style="italic",
+            )
+
+
+def matrices(audit: TransferAudit) -> Iterator[Block]:
+    """Every matrix for the page: rates with intervals, flip and reject, other denominators."""
+
+    def by(success: Success) -> Callable[[Cell], Shown]:
+        return lambda cell: _shown(cell.outcome, success)
+
+    parts: tuple[tuple[str, tuple[tuple[str, Callable[[Cell], Shown]], ...]], ...] = (
+        ("Every cell with its interval", (("evade (flip or reject)", by("evade")),)),
+        (
+            "Flip and reject apart: a reject can be handled, a flip passes for an answer",
+            (("flip", by("flip")), ("reject", by("reject"))),
+        ),
+        (
+            "Other denominators: both devices correct; attack on the surrogate succeeded",
+            (
+                (
+                    "evade, among images that surrogate and victim both decode correctly",
+                    lambda cell: _counted(cell.joint),
+                ),
+                (
+                    "evade, among those whose attack evades the surrogate",
+                    lambda cell: _counted(cell.given_success),
+                ),
+            ),
+        ),
+    )
+    for number, (summary, shows) in enumerate(parts):
+        grids = [
+            (
+                format_eps(eps),
+                [
+                    _grid(audit, audit.matrix(name, eps), title, show, whole=number == 0)
+                    for title, show in shows
+                    for name in protocols(audit, eps)
+                ],
+            )
+            for eps in audit.eps
+        ]
+        legend = [("legend",)] if number == 0 else []
+        yield "details", summary, [*legend, ("grids", audit.devices, grids)]
+
+
+def _grid(
+    audit: TransferAudit,
+    matrix: Matrix,
+    title: str,
+    show: Callable[[Cell], Shown],
+    *,
+    whole: bool,
+) -> Grid:
+    cells = [[(cell, show(cell)) for cell in row] for row in rows(audit, matrix)]
+    below = footer(audit, matrix, "evade") if whole else []
+    return Grid(title, matrix, flag(audit, matrix.protocol), cells, below)
+
+
+def _shown(outcome: Outcome, success: Success) -> Shown:
+    return outcome.rate(success), [format_interval(outcome.interval(success))]
+
+
+def _counted(outcome: Outcome) -> Shown:
+    """Here n differs from cell to cell, and a rate over few images says little."""
+    rate, small = _shown(outcome, "evade")
+    return rate, [f"{outcome.evade} of {outcome.n}", *small]

@@ -1,0 +1,338 @@
+"""Draws the figures of a white-box audit: rates against eps, how attacks succeed, and margins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from fleet.audit.result import AuditedDevice, Outcome, Protocol
+from fleet.audit.statistics import mean_rate
+from fleet.audit.whitebox.result import WhiteboxAudit
+from fleet.reports import drawing
+from fleet.reports.findings import Success
+from fleet.reports.flags import audited_protocols, flag
+from fleet.reports.orders import control_mark
+from fleet.reports.palette import ADAPTIVE, ALARM, FLIP, INK, MASKED, MUTED, NOISE, PAPER, REJECT
+from fleet.reports.wording import ABSENT, MOST_PANELS, format_rate, short_eps
+
+_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class OwnRates:
+    """One device under white-box attack, worst case over the attacks of each protocol.
+
+    Attributes:
+        device: The device.
+        eps: Radii, ascending, pixel units.
+        outcomes: By protocol, then in the order of ``eps``.
+        noise: Noise floor, in the order of ``eps``.
+    """
+
+    device: AuditedDevice
+    eps: tuple[float, ...]
+    outcomes: Mapping[Protocol, tuple[Outcome, ...]]
+    noise: tuple[Outcome, ...]
+
+
+def own_rates(audit: WhiteboxAudit) -> list[OwnRates]:
+    """Collect the figures of every device, controls last."""
+    protocols = audited_protocols(audit)
+    found = {(f.device, f.protocol, f.eps): f.outcome for f in audit.figures if f.attack == "worst"}
+    floors = {(floor.victim, floor.eps): floor.outcome for floor in audit.noise}
+    return [
+        OwnRates(
+            device=device,
+            eps=audit.eps,
+            outcomes={p: tuple(found[device.name, p, e] for e in audit.eps) for p in protocols},
+            noise=tuple(floors[device.name, eps] for eps in audit.eps),
+        )
+        for device in sorted(audit.devices, key=lambda device: device.role == "control")
+    ]
+
+
+def grouped(devices: Sequence[AuditedDevice]) -> dict[str, list[str]]:
+    """Names of the devices of each panel of a figure, by the panel's title.
+
+    A panel each where there are few; else one for each combination of role, task, network and
+    head.
+    """
+    if len(devices) <= MOST_PANELS:
+        return {_title(device): [device.name] for device in devices}
+    groups: dict[str, list[str]] = {}
+    for device in devices:
+        parts = (device.task, device.architecture, device.head)
+        role = "control " if device.role == "control" else ""
+        groups.setdefault(role + ", ".join(parts), []).append(device.name)
+    return {f"{len(names)} × {title}": names for title, names in groups.items()}
+
+
+def _title(device: AuditedDevice) -> str:
+    return device.name + control_mark(device)
+
+
+def draw_curves(audit: WhiteboxAudit) -> Figure:
+    """One panel for each device, or for each group of devices where there are many."""
+    rates = {found.device.name: found for found in own_rates(audit)}
+    groups = grouped([found.device for found in rates.values()])
+    lines = _curves_legend(audit, many=len(groups) < len(rates))
+    top = 0.95 + 0.2 * len(lines)
+    figure, axes = drawing.panels(
+        len(groups), columns=_COLUMNS, size=(1.9, 1.6), top=top, gap=(0.35, 0.75)
+    )
+    drawing.head(figure, "White-box attack success against eps", ())
+    drawing.legend(figure, lines, 0.45, columns=1)
+    for number, (panel, (title, names)) in enumerate(zip(axes, groups.items(), strict=True)):
+        members = [rates[name] for name in names]
+        panel.set_title(drawing.drawable(title, 27))
+        _curves_panel(panel, members)
+        first = number % _COLUMNS == 0
+        drawing.rate_axis(panel, labelled=first, label="share of correct")
+        drawing.eps_axis(panel, audit.eps, labelled=number + _COLUMNS >= len(groups))
+    return figure
+
+
+def _curves_panel(axes: Axes, members: Sequence[OwnRates]) -> None:
+    eps = members[0].eps
+    floors = [_mean([found.noise[i] for found in members], "evade") for i in range(len(eps))]
+    if len(eps) > 1:
+        axes.fill_between(eps, 0, floors, color=NOISE, alpha=0.55, lw=0)
+    else:
+        axes.axhspan(0, floors[0], color=NOISE, alpha=0.55, lw=0)
+    _line(axes, members, "paper", "evade", {"color": MASKED, "ls": ":", "marker": "x"})
+    _line(axes, members, "adaptive", "flip", {"color": FLIP, "ls": "--", "marker": "s"})
+    _line(axes, members, "adaptive", "evade", {"color": ADAPTIVE, "marker": "o"}, band=True)
+
+
+def _line(
+    axes: Axes,
+    members: Sequence[OwnRates],
+    protocol: Protocol,
+    success: Success,
+    looks: dict[str, str],
+    *,
+    band: bool = False,
+) -> None:
+    if protocol not in members[0].outcomes:
+        return
+    eps = members[0].eps
+    columns = [[found.outcomes[protocol][i] for found in members] for i in range(len(eps))]
+    if band:
+        bounds = [_bounds(column, success) for column in columns]
+        lows, highs = zip(*bounds, strict=True)
+        if len(eps) > 1:
+            axes.fill_between(eps, lows, highs, color=looks["color"], alpha=0.2, lw=0)
+        else:
+            axes.vlines(eps, lows, highs, color=looks["color"], lw=2.5, alpha=0.35)
+    means = [_mean(column, success) for column in columns]
+    axes.plot(eps, means, ms=3.5, lw=1.5, clip_on=False, **looks)  # type: ignore[arg-type]
+
+
+def _mean(outcomes: Sequence[Outcome], success: Success) -> float:
+    rate = mean_rate(outcome.rate(success) for outcome in outcomes)
+    return float("nan") if rate is None else rate
+
+
+def _bounds(outcomes: Sequence[Outcome], success: Success) -> tuple[float, float]:
+    """Wilson interval of one device; lowest and highest rate of several."""
+    if len(outcomes) == 1:
+        return outcomes[0].interval(success)
+    rates = [rate for outcome in outcomes if (rate := outcome.rate(success)) is not None]
+    return (min(rates), max(rates)) if rates else (0.0, 1.0)
+
+
+def _curves_legend(audit: WhiteboxAudit, *, many: bool) -> list[Artist]:
+    words: dict[Protocol, str] = {}
+    for protocol in audited_protocols(audit):
+        flagged = flag(audit, protocol)
+        words[protocol] = f" ({drawing.drawable(flagged.short, 60)})" if flagged else ""
+    band = "band: lowest to highest device" if many else "band: 95 %"
+    found: list[Artist] = []
+    if "adaptive" in words:
+        evade = f"adaptive: evade, {band}{words['adaptive']}"
+        flip = f"adaptive: flip{words['adaptive']}"
+        found.append(Line2D([], [], color=ADAPTIVE, marker="o", ms=4, label=evade))
+        found.append(Line2D([], [], color=FLIP, ls="--", marker="s", ms=4, label=flip))
+    if "paper" in words:
+        label = f"paper protocol: evade{words['paper']}"
+        found.append(Line2D([], [], color=MASKED, ls=":", marker="x", ms=4, label=label))
+    floor = "noise floor: evade under random signs of the same eps"
+    return [*found, Patch(facecolor=NOISE, alpha=0.55, label=floor)]
+
+
+_BAR = 0.25  # inches for each device
+_MOST_EPS = 6
+_LETTER = 0.078
+
+
+def draw_split(audit: WhiteboxAudit) -> Figure:
+    """A panel for each eps (columns) and protocol (rows), a bar for each device."""
+    rates = own_rates(audit)
+    chosen = _spread(audit.eps)
+    protocols = audited_protocols(audit)
+    names = [_name(found) for found in rates]
+    left = 0.45 + max(map(len, names)) * _LETTER
+    figure, axes = drawing.panels(
+        len(chosen) * len(protocols),
+        columns=len(chosen),
+        size=(1.5, _BAR * len(rates) + 0.1),
+        top=1.55,
+        gap=(0.25, 0.95),
+        margin=(left, 0.5),
+    )
+    less = "" if len(chosen) == len(audit.eps) else f"; {len(chosen)} of {len(audit.eps)} eps"
+    drawing.head(figure, "White-box: flip and reject apart", [f"Share of correct images{less}"])
+    drawing.legend(figure, _split_legend(), 0.68)
+    for row, protocol in enumerate(protocols):
+        line = axes[row * len(chosen) : (row + 1) * len(chosen)]
+        _row_title(figure, line[0], audit, protocol)
+        for eps, panel in zip(chosen, line, strict=True):
+            _split_panel(panel, rates, names, protocol, eps, first=panel is line[0])
+    return figure
+
+
+def _split_panel(
+    axes: Axes,
+    rates: list[OwnRates],
+    names: list[str],
+    protocol: Protocol,
+    eps: float,
+    *,
+    first: bool,
+) -> None:
+    place = rates[0].eps.index(eps)
+    outcomes = [found.outcomes[protocol][place] for found in rates]
+    flips = [outcome.rate("flip") or 0.0 for outcome in outcomes]
+    rejects = [outcome.rate("reject") or 0.0 for outcome in outcomes]
+    floors = [found.noise[place].rate("evade") or 0.0 for found in rates]
+    heights = range(len(rates))
+    axes.barh(heights, flips, height=0.72, color=FLIP)
+    looks = {"facecolor": REJECT, "hatch": "////", "edgecolor": PAPER, "lw": 0}
+    axes.barh(heights, rejects, height=0.72, left=flips, **looks)  # type: ignore[arg-type]
+    axes.vlines(floors, [y - 0.42 for y in heights], [y + 0.42 for y in heights], color=INK, lw=1.6)
+    axes.set_ylim(len(rates) - 0.4, -0.6)
+    axes.set_yticks(heights, names if first else [""] * len(names))
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    axes.grid(visible=False, axis="y")
+    axes.set_title(f"eps {short_eps(eps)}")
+    devices = sum(found.device.role == "device" for found in rates)
+    if 0 < devices < len(rates):
+        axes.axhline(devices - 0.5, color=MUTED, lw=1.0)
+
+
+def _row_title(figure: Figure, axes: Axes, audit: WhiteboxAudit, protocol: Protocol) -> None:
+    flagged = flag(audit, protocol)
+    _, height = figure.get_size_inches()
+    y = axes.get_position().y1 * height + 0.42
+    drawing.write(figure, 0.2, y, f"{protocol} protocol", size=10.5, weight="bold")
+    if flagged:
+        words = f"{drawing.drawable(flagged.short, 60)} failed"
+        drawing.write(figure, 1.9, y, words, size=9, weight="bold", color=ALARM)
+
+
+def _split_legend() -> list[Patch]:
+    return [
+        Patch(facecolor=FLIP, label="flip (wrong class)"),
+        Patch(facecolor=REJECT, hatch="////", edgecolor=PAPER, lw=0, label="reject (None)"),
+        Patch(facecolor=INK, label="line: noise floor, evade"),
+    ]
+
+
+def _name(found: OwnRates) -> str:
+    mark = control_mark(found.device)
+    return drawing.drawable(found.device.name, 26 - len(mark)) + mark
+
+
+def _spread(eps: tuple[float, ...]) -> list[float]:
+    """At most :data:`_MOST_EPS` radii, the first and the last among them."""
+    if len(eps) <= _MOST_EPS:
+        return list(eps)
+    steps = [round(k * (len(eps) - 1) / (_MOST_EPS - 1)) for k in range(_MOST_EPS)]
+    return [eps[step] for step in steps]
+
+
+_BINS = 36
+_MOST_MARKS = 3
+
+
+def draw_margins(audit: WhiteboxAudit) -> Figure:
+    """One panel for each device, or for each group of devices where there are many."""
+    values = {margins.device: margins for margins in audit.margins}
+    groups = grouped(audit.devices)
+    edges = _edges([v for margins in audit.margins for v in margins.values], audit.eps)
+    figure, axes = drawing.panels(
+        len(groups), columns=_COLUMNS, size=(2.05, 1.45), top=1.35, gap=(0.3, 1.0)
+    )
+    norm = {"linf": "Linf", "l2": "L2"}[audit.margins[0].norm]
+    notes = [
+        f"First-order distance to the nearest boundary in pixel units ({norm}), log scale.",
+        "Vertical lines: eps, with the share of images that lie closer. "
+        "The outer bars hold what lies beyond.",
+    ]
+    drawing.head(figure, "Margins of correctly decoded images", notes)
+    marks = _marks(audit.eps)
+    for number, (panel, (title, names)) in enumerate(zip(axes, groups.items(), strict=True)):
+        found = [value for name in names for value in values[name].values]
+        panel.set_title(drawing.drawable(title, 29), pad=20)
+        _margins_panel(panel, found, edges, marks)
+        panel.set_xlabel(f"n {len(found)}", fontsize=8.5)
+        if number % _COLUMNS == 0:
+            panel.set_ylabel("share of images")
+    return figure
+
+
+def _margins_panel(
+    axes: Axes, values: Sequence[float], edges: Sequence[float], marks: Sequence[float]
+) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(edges[0], edges[-1])
+    _decades(axes, edges[0], edges[-1])
+    axes.set_yticks([])
+    if values:
+        weights = [1 / len(values)] * len(values)
+        kept = [min(max(value, edges[0]), edges[-1]) for value in values]
+        axes.hist(kept, bins=list(edges), weights=weights, color=ADAPTIVE, alpha=0.75, lw=0)
+    else:
+        axes.text(0.5, 0.5, "no image", transform=axes.transAxes, ha="center", va="center")
+    for number, eps in enumerate(marks):
+        axes.axvline(eps, color=INK, lw=1, ls="--")
+        share = sum(value < eps for value in values) / len(values) if values else None
+        words = f"{short_eps(eps)}: {ABSENT if share is None else format_rate(share, 2)}"
+        axes.text(0.36 * number, 1.03, words, fontsize=8, va="bottom", transform=axes.transAxes)
+
+
+def _marks(eps: Sequence[float]) -> list[float]:
+    if len(eps) <= _MOST_MARKS:
+        return list(eps)
+    return [eps[0], eps[len(eps) // 2], eps[-1]]
+
+
+def _edges(values: Sequence[float], eps: Sequence[float]) -> list[float]:
+    """Bins of one width on a log scale that hold every eps and nearly all margins."""
+    positive = sorted(value for value in values if value > 0)
+    low = min([eps[0] / 2, *positive[len(positive) // 200 :][:1]])
+    high = max([eps[-1] * 2, *positive[-1 - len(positive) // 200 :][:1]])
+    first, last = math.log10(low), math.log10(high)
+    return [10 ** (first + k * (last - first) / _BINS) for k in range(_BINS + 1)]
+
+
+def _decades(axes: Axes, low: float, high: float) -> None:
+    """Ticks at 1, or at 1, 2 and 5, of each decade, written out."""
+    steps = (1, 2, 5) if high / low < 60 else (1,)
+    ticks = [
+        base * 10.0**power
+        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for base in steps
+    ]
+    kept = [tick for tick in ticks if low <= tick <= high]
+    axes.set_xticks(kept, [f"{tick:g}" for tick in kept])
+    axes.set_xticks([], minor=True)

@@ -82,6 +82,21 @@ class BackendError(FleetError):
     """This machine lacks something: a package, a matching pair of packages, a living process."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory ran out: Python's own, or torch's, which is another."""
+    words = ("allocate memory", "out of memory", "bad_alloc", "could not create a memory")
+    told = isinstance(error, RuntimeError | OSError) and any(word in str(error) for word in words)
+    return isinstance(error, MemoryError) or told
+
+
+def out_of_memory(name: str) -> BackendError:
+    """The error of work that ran out of memory."""
+    return BackendError(
+        f"{name} ran out of memory",
+        hint="use fewer --jobs, a smaller batch size, or fewer or smaller images",
+    )
+
+
 class FleetWarning(UserWarning):
     """Something to know of that does not stop the work; ``fleet`` shows it as a note on stderr."""
 

@@ -21,7 +21,7 @@ from fleet.cli.profiles import app as profiles_app
 from fleet.cli.report import report
 from fleet.cli.reproduce import reproduce
 from fleet.cli.train import train
-from fleet.errors import FleetError
+from fleet.errors import FleetError, is_out_of_memory, out_of_memory
 
 EPILOG = (
     "Exit codes: 0 done; 1 the check ran and the answer is no; 2 could not do it; 130 interrupted."
@@ -86,6 +86,9 @@ def _run() -> None:
         hint = 'pip install "interval-fleet[train]"; `fleet doctor` looks closer'
         _fail(f"this command needs {error.name}, which is not installed", hint, error)
     except Exception as error:
+        if is_out_of_memory(error):
+            told = out_of_memory("the command")
+            _fail(told.message, told.hint, error)
         hint = "`fleet doctor` checks this machine; FLEET_DEBUG=1 shows the traceback to report"
         _fail(f"{type(error).__name__}: {error}", hint, error)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fleet.data.dataset import ImageData, Split, to_unit
 from fleet.data.pictures import Frame
@@ -22,6 +23,9 @@ MEMORY_BUDGET = 2 * 1024**3
 
 _SAMPLE = 2048
 """Training images from which mean and standard deviation are taken."""
+
+_BATCH = 64
+"""Images of them that are held at a time."""
 
 
 def load_data(
@@ -124,10 +128,20 @@ def _open(part: RawSplit, frame: Frame, in_memory: bool) -> Split:
 def _channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel on [0, 1], from the first images of a split.
 
-    A channel that never varies gets one grey level as its standard deviation, so that dividing by
-    it stays finite.
+    Taken from counts of the 256 levels, so that a batch of images is all that is held. A channel
+    that never varies gets one grey level as its standard deviation, so that dividing by it stays
+    finite.
     """
-    sample = to_unit(split.images(torch.arange(min(len(split), _SAMPLE)))).double()
-    mean = sample.mean((0, 2, 3))
-    std = sample.std((0, 2, 3), correction=0).clamp_min(1 / 255)
+    batches = torch.arange(min(len(split), _SAMPLE)).split(_BATCH)
+    counts = torch.stack([_level_counts(split.images(batch)) for batch in batches]).sum(0)
+    levels = to_unit(torch.arange(256, dtype=torch.uint8)).double()
+    shares = counts / counts.sum(1, keepdim=True)
+    mean = shares @ levels
+    std = (shares * (levels - mean[:, None]).square()).sum(1).sqrt().clamp_min(1 / 255)
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _level_counts(images: Tensor) -> Tensor:
+    """Pixels of each level in each channel, float64 (C, 256)."""
+    planes = images.transpose(0, 1).flatten(1)
+    return torch.stack([plane.bincount(minlength=256) for plane in planes]).double()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from fleet.errors import BackendError, FleetError
+from fleet.errors import BackendError, FleetError, is_out_of_memory, out_of_memory
 from fleet.execution.threads import limited_threads
 
 
@@ -131,9 +131,9 @@ def perform(job: Job, progress: ProgressReporter) -> JobOutcome:
         return JobOutcome(value=job.function(*job.arguments, progress=progress))
     except FleetError as error:
         return JobOutcome(error=error)
-    except MemoryError:
-        return JobOutcome(error=out_of_memory(job.name))
     except Exception as error:
+        if is_out_of_memory(error):
+            return JobOutcome(error=out_of_memory(job.name))
         return unexpected(f"{job.name} failed unexpectedly", error)
 
 
@@ -144,10 +144,3 @@ def unexpected(words: str, error: Exception) -> JobOutcome:
         hint="`fleet doctor` checks this machine; FLEET_DEBUG=1 shows the traceback to report",
     )
     return JobOutcome(error=wrapped, trace=traceback.format_exc())
-
-
-def out_of_memory(name: str) -> BackendError:
-    """The error of a job that ran out of memory."""
-    return BackendError(
-        f"{name} ran out of memory", hint="use fewer --jobs, a smaller batch size, or fewer images"
-    )

@@ -19,7 +19,7 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from fleet.errors import BackendError
+from fleet.errors import BackendError, out_of_memory
 from fleet.execution.jobs import (
     Executor,
     Job,
@@ -27,7 +27,6 @@ from fleet.execution.jobs import (
     OnEvent,
     Progress,
     Serial,
-    out_of_memory,
     perform,
     unexpected,
 )

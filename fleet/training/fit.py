@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fleet.assembly import new_classifier, run_images
-from fleet.data import ImageData
+from fleet.data import ImageData, Split
 from fleet.errors import TrainingError
 from fleet.execution import ProgressReporter
 from fleet.files import write_bytes, write_json, write_text
@@ -119,7 +119,11 @@ class _Fit:
     def validate(self) -> dict[str, int]:
         self.seed(self.position.epoch, self.position.step, "evaluation")
         self.method.before_evaluation(final=False)
-        return asdict(evaluate(self.classifier, self.images.validation))
+        return self.score(self.images.validation)
+
+    def score(self, split: Split) -> dict[str, int]:
+        batch_size = self.job.device.training.batch_size
+        return asdict(evaluate(self.classifier, split, batch_size=batch_size))
 
     def _write(self, path: Path) -> None:
         save_checkpoint(
@@ -254,7 +258,7 @@ def _finish(fit: _Fit) -> dict[str, Any]:
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "weights_bytes": len(weights),
         "validation": fit.position.history[-1]["validation"],
-        "test": asdict(evaluate(fit.classifier, fit.images.test)),
+        "test": fit.score(fit.images.test),
         "epochs": fit.position.epoch,
         "seconds": round(fit.position.seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

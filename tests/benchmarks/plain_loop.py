@@ -46,7 +46,9 @@ def plain_family(spec: FamilySpec, root: str) -> PlainResult:
         classifier, count = plain_device(device, spec, root)
         seconds += time.perf_counter() - start
         images += count
-        validation[device.name] = evaluate(classifier, load_images(spec.data).validation)
+        validation[device.name] = evaluate(
+            classifier, load_images(spec.data).validation, batch_size=device.training.batch_size
+        )
     return PlainResult(images, seconds, validation)
 
 

@@ -35,7 +35,13 @@ def stumble(*, progress: ProgressReporter) -> None:
 
 
 def hunger(*, progress: ProgressReporter) -> None:
-    raise MemoryError
+    bytearray(1 << 62)
+
+
+def hunger_of_torch(*, progress: ProgressReporter) -> None:
+    import torch
+
+    torch.empty(1 << 58)
 
 
 def die(how: int, *, progress: ProgressReporter) -> None:

@@ -47,6 +47,7 @@ def done(crew: ModuleType, request: pytest.FixtureRequest) -> Done:
         Job("worse", crew.stumble, ()),
         Job("j1", crew.square, (1,)),
         Job("hungry", crew.hunger, ()),
+        Job("hungry for tensors", crew.hunger_of_torch, ()),
         Job("t1", crew.threads, ()),
         Job("j2", crew.square, (2,)),
     ]
@@ -76,7 +77,11 @@ def test_a_failing_job_leaves_the_others_running(done: Done) -> None:
     assert outcomes["bad"].error.hint == "look elsewhere"
     assert isinstance(outcomes["worse"].error, BackendError)
     assert "ZeroDivisionError" in outcomes["worse"].trace
-    assert "out of memory" in str(outcomes["hungry"].error)
+    for name in ("hungry", "hungry for tensors"):
+        error = outcomes[name].error
+        assert isinstance(error, BackendError)
+        assert error.message == f"{name} ran out of memory"
+        assert "smaller batch size" in str(error.hint)
     assert outcomes["j2"].value == 4
 
 

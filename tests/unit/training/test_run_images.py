@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from fleet import assembly
 from fleet.assembly import load_images, run_images
@@ -19,6 +21,7 @@ from fleet.audit.members import TransferSettings
 from fleet.audit.run import audit_run_transfer
 from fleet.bundle import package_run
 from fleet.data import load_data
+from fleet.data.sources import StreamedImages
 from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError, DataError
 from fleet.execution import Progress, Serial
@@ -302,3 +305,23 @@ def test_a_test_image_that_is_damaged_meanwhile_costs_no_training(
     assert result["test"]["n"] == (12 if mend == "restored" else 11)
     assert run_images(outcome.run).provenance["test"] == result["test"]["n"]
     assert outcome.run.model("a").read_bytes() == unbroken.model("a").read_bytes()
+
+
+def test_no_more_images_are_held_at_a_time_than_the_batch_size_says(
+    streamed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    read = StreamedImages.read
+
+    def count(source: StreamedImages, indices: Tensor) -> Tensor:
+        asked.append(len(indices))
+        return read(source, indices)
+
+    spec = family(streamed, "a")
+    spec = replace(spec, data=replace(spec.data, validation=20))
+    monkeypatch.setattr(StreamedImages, "read", count)
+    outcome = train(spec, tmp_path / "run")
+    assert not outcome.errors
+    del asked[: asked.index(8)]  # what was read before the first step
+    assert max(asked) == 8
+    assert sum(asked) == 2 * 24 + 2 * 20 + 12  # two epochs, validated, and the test

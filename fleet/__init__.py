@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fleet.audit.coalition.audit import audit_coalition
     from fleet.audit.coalition.settings import CoalitionSettings
-    from fleet.audit.members import Member, TransferSettings
+    from fleet.audit.core.jobs import audit_run_transfer
+    from fleet.audit.core.members import Member, TransferSettings
     from fleet.audit.query.audit import audit_query
     from fleet.audit.query.settings import QuerySettings
-    from fleet.audit.run import audit_run_transfer
     from fleet.audit.trace.audit import audit_trace
     from fleet.audit.trace.settings import TraceSettings
-    from fleet.audit.transfer import audit_transfer
+    from fleet.audit.transfer.audit import audit_transfer
     from fleet.audit.whitebox.audit import audit_whitebox
     from fleet.encoding import IntervalEncoding
     from fleet.errors import FleetError
@@ -44,18 +44,18 @@ _HOMES = {
     "CoalitionSettings": "fleet.audit.coalition.settings",
     "FleetError": "fleet.errors",
     "IntervalEncoding": "fleet.encoding",
-    "Member": "fleet.audit.members",
+    "Member": "fleet.audit.core.members",
     "Prediction": "fleet.runtime",
     "Processes": "fleet.execution",
     "QuerySettings": "fleet.audit.query.settings",
     "Serial": "fleet.execution",
     "TraceSettings": "fleet.audit.trace.settings",
-    "TransferSettings": "fleet.audit.members",
+    "TransferSettings": "fleet.audit.core.members",
     "audit_coalition": "fleet.audit.coalition.audit",
     "audit_query": "fleet.audit.query.audit",
-    "audit_run_transfer": "fleet.audit.run",
+    "audit_run_transfer": "fleet.audit.core.jobs",
     "audit_trace": "fleet.audit.trace.audit",
-    "audit_transfer": "fleet.audit.transfer",
+    "audit_transfer": "fleet.audit.transfer.audit",
     "audit_whitebox": "fleet.audit.whitebox.audit",
     "load_bundle": "fleet.runtime",
     "load_profile": "fleet.profiles",

@@ -14,7 +14,7 @@ from fleet.paper import experiments
 from fleet.paper.workspace import Workspace
 
 if TYPE_CHECKING:
-    from fleet.audit.stored import Stored
+    from fleet.audit.core.stored import Stored
     from fleet.paper.experiments import MatrixExperiment, TableExperiment
 
 PICTURE = "resnet18"

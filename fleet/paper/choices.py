@@ -28,11 +28,11 @@ from fleet.attacks import (
 )
 from fleet.attacks.gradient import input_gradient
 from fleet.attacks.portfolio import PATH
-from fleet.audit.counting import count
-from fleet.audit.kept import remember
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.run import AuditJob, describe_run, load_audited, plan_jobs, run_all
-from fleet.audit.scoring import score_baseline, score_sets
+from fleet.audit.core.counting import count
+from fleet.audit.core.jobs import AuditJob, describe_run, load_audited, plan_jobs, run_all
+from fleet.audit.core.kept import remember
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.scoring import score_baseline, score_sets
 from fleet.data import to_unit
 from fleet.execution import ProgressReporter
 from fleet.models import Classifier

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.audit.result import Outcome
-from fleet.audit.stored import Stored
+from fleet.audit.core.result import Outcome
+from fleet.audit.core.stored import Stored
 
 SCHEMA = "fleet.reproduction.choices/1"
 

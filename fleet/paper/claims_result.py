@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fleet.audit.stored import Stored
+from fleet.audit.core.stored import Stored
 
 SCHEMA = "fleet.reproduction.claims/1"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fleet.audit.result import Protocol
+from fleet.audit.core.result import Protocol
 from fleet.paper.claims_result import Claim, ClaimVerdict
 from fleet.paper.figure3_result import Figure3
 from fleet.paper.figure3_statistics import Contrast, Relation, Trend

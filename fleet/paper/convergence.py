@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fleet.audit.run import describe_run
+from fleet.audit.core.jobs import describe_run
 from fleet.errors import CheckpointError
 from fleet.paper.convergence_result import (
     VARIANTS,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.stored import Stored
+from fleet.audit.core.stored import Stored
 
 SCHEMA = "fleet.reproduction.convergence/1"
 

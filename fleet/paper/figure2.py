@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 from fleet.assembly import load_images
-from fleet.audit import features
-from fleet.audit.features import Features, Labels
-from fleet.audit.kept import remember
-from fleet.audit.members import Sample, TransferSettings
-from fleet.audit.run import AuditJob, describe_run, load_audited, run_all, take_sample
+from fleet.audit.core.jobs import AuditJob, describe_run, load_audited, run_all, take_sample
+from fleet.audit.core.kept import remember
+from fleet.audit.core.members import Sample, TransferSettings
 from fleet.errors import AuditError
 from fleet.execution import ProgressReporter
 from fleet.models import Classifier
+from fleet.paper import features
+from fleet.paper.features import Features, Labels
 from fleet.paper.figure2_result import (
     TASKS,
     Embedding,

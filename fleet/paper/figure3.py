@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from fleet.audit.result import Protocol, TransferAudit
+from fleet.audit.core.result import Protocol, TransferAudit
 from fleet.paper.figure3_pairs import (
     SIMULATIONS,
     asymmetries,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.audit.result import AuditedDevice, Matrix, Protocol, TransferAudit
+from fleet.audit.core.result import AuditedDevice, Matrix, Protocol, TransferAudit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.paper.figure3_result import Network

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.result import Check, NoiseFloor, Protocol
-from fleet.audit.stored import Stored
+from fleet.audit.core.result import Check, NoiseFloor, Protocol
+from fleet.audit.core.stored import Stored
 from fleet.paper.figure3_statistics import (
     Asymmetry,
     Contrast,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fleet.audit.result import Protocol
+from fleet.audit.core.result import Protocol
 from fleet.paper.permutation import LEVEL, RankTest
 
 Kind = Literal["flip", "evade"]

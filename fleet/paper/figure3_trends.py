@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fleet.audit.result import Protocol, TransferAudit
+from fleet.audit.core.result import Protocol, TransferAudit
 from fleet.paper.figure3_rates import Coded, Floats, Transfer
 from fleet.paper.figure3_statistics import (
     KINDS,

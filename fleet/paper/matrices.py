@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fleet.audit.members import TransferSettings
-from fleet.audit.run import audit_run_transfer
+from fleet.audit.core.jobs import audit_run_transfer
+from fleet.audit.core.members import TransferSettings
 from fleet.paper.experiments import MatrixExperiment
 from fleet.paper.figure3 import summarise
 from fleet.paper.figure3_result import Figure3

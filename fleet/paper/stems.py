@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from fleet.audit.run import describe_run
+from fleet.audit.core.jobs import describe_run
 from fleet.errors import CheckpointError
 from fleet.files import read_json
 from fleet.paper.stems_result import StemNetwork, Stems

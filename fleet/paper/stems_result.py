@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.audit.stored import Stored
+from fleet.audit.core.stored import Stored
 from fleet.vocabulary import Task
 
 SCHEMA = "fleet.reproduction.stems/1"

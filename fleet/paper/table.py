@@ -12,19 +12,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from fleet.assembly import load_images, load_trained
-from fleet.audit.checks import run_checks
-from fleet.audit.counting import WORST, count
-from fleet.audit.examination import Examination, gather_evidence
-from fleet.audit.kept import remember
-from fleet.audit.members import TransferSettings
-from fleet.audit.run import (
+from fleet.audit.core.checks import run_checks
+from fleet.audit.core.counting import WORST, count
+from fleet.audit.core.examination import Examination, gather_evidence
+from fleet.audit.core.jobs import (
     AuditJob,
     describe_run,
     examine_device,
     plan_jobs,
     run_all,
 )
-from fleet.audit.transfer import record_settings
+from fleet.audit.core.kept import remember
+from fleet.audit.core.members import TransferSettings
+from fleet.audit.transfer.audit import record_settings
 from fleet.audit.whitebox.audit import device_figures
 from fleet.audit.whitebox.nearness import Nearness
 from fleet.audit.whitebox.run import examine_closely

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.audit.result import AuditedDevice, Check, Outcome, Protocol
-from fleet.audit.stored import Stored
+from fleet.audit.core.result import AuditedDevice, Check, Outcome, Protocol
+from fleet.audit.core.stored import Stored
 from fleet.audit.whitebox.result import MinimumDistance
 from fleet.paper.published import Attack
 from fleet.vocabulary import Task

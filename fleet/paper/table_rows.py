@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fleet.audit.result import Outcome, Protocol
+from fleet.audit.core.result import Outcome, Protocol
 from fleet.paper.published import ATTACKS, TASKS, PublishedTable
 from fleet.paper.table_result import Honest, Spread, TableCell, TableNetwork, TableRow
 

@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fleet.audit.core.result import Outcome
 from fleet.audit.crosscheck.result import Crosscheck, ToolFigure
-from fleet.audit.result import Outcome
 from fleet.reports.wording import format_eps, visible
 
 

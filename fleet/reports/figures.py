@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from fleet.audit.kind import load
-from fleet.audit.result import TransferAudit
+from fleet.audit.core.kind import load
+from fleet.audit.core.result import TransferAudit
 from fleet.errors import BackendError
 from fleet.reports.findings import Success
 from fleet.reports.kinds import AuditReport

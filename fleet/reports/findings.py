@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from fleet.audit.result import AuditedDevice, Cell, Matrix, Protocol, TransferAudit
-from fleet.audit.statistics import mean_rate
+from fleet.audit.core.result import AuditedDevice, Cell, Matrix, Protocol, TransferAudit
+from fleet.audit.core.statistics import mean_rate
 from fleet.reports.flags import PROTOCOLS
 
 Success = Literal["flip", "reject", "evade"]

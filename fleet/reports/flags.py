@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from fleet.audit import checks
-from fleet.audit.checks import Flag
-from fleet.audit.kind import Audit
-from fleet.audit.result import Check, Checked, Protocol, Verdict
+from fleet.audit.core import checks
+from fleet.audit.core.checks import Flag
+from fleet.audit.core.kind import Audit
+from fleet.audit.core.result import Check, Checked, Protocol, Verdict
 from fleet.reports.wording import visible
 
 __all__ = [
@@ -32,7 +32,7 @@ def checks_with(audit: Checked, *verdicts: Verdict) -> list[Check]:
 
 
 def flag(audit: Checked, protocol: Protocol | None = None) -> Flag | None:
-    """The flag that figures carry (:func:`fleet.audit.checks.flag`), its ids made printable."""
+    """The flag of figures (:func:`fleet.audit.core.checks.flag`), its ids made printable."""
     found = checks.flag(audit, protocol)
     return found and replace(found, ids=tuple(map(visible, found.ids)))
 

@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from fleet.audit.kind import KINDS, Audit, kind_of
-from fleet.audit.result import AuditedDevice
+from fleet.audit.core.kind import KINDS, Audit, kind_of
+from fleet.audit.core.result import AuditedDevice
 from fleet.reports import wording
 from fleet.reports.figures import DrawnFigure
 from fleet.reports.flags import verdict, worst_level

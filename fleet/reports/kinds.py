@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleet.audit.kind import AUDIT_FILE, KINDS, Audit, kind_of, load
-from fleet.audit.result import AuditedDevice
+from fleet.audit.core.kind import AUDIT_FILE, KINDS, Audit, kind_of, load
+from fleet.audit.core.result import AuditedDevice
 from fleet.errors import AuditError
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fleet.audit.kind import Audit, kind_of, load
-from fleet.audit.result import AuditedDevice, NoiseFloor, Outcome
-from fleet.audit.statistics import mean_rate, wilson_interval
+from fleet.audit.core.kind import Audit, kind_of, load
+from fleet.audit.core.result import AuditedDevice, NoiseFloor, Outcome
+from fleet.audit.core.statistics import mean_rate, wilson_interval
 from fleet.reports.flags import Flag
 
 Interval = tuple[float, float]

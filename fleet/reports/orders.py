@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet.audit.result import AuditedDevice
+from fleet.audit.core.result import AuditedDevice
 from fleet.encoding import IntervalEncoding
 
 NOT_DISCLOSED = "not disclosed"

@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from fleet.audit.core.result import Outcome
+from fleet.audit.core.statistics import mean_rate, wilson_interval
 from fleet.audit.query.result import Fidelity, QueryAudit, QueryCurve, QueryMethod, QueryPoint
-from fleet.audit.result import Outcome
-from fleet.audit.statistics import mean_rate, wilson_interval
 from fleet.reports.flags import failed_checks, flag
 from fleet.reports.ladder import Rung, absent, rated
 from fleet.reports.report import Block, Figure, Report

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from rich.console import RenderableType
 
-from fleet.audit.kind import Audit, kind_of, load
+from fleet.audit.core.kind import Audit, kind_of, load
 from fleet.reports.ladder import Rung
 from fleet.reports.tables import Table
 

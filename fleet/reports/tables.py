@@ -12,7 +12,7 @@ from markupsafe import Markup
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from fleet.audit.result import Outcome
+from fleet.audit.core.result import Outcome
 from fleet.reports.flags import Flag
 from fleet.reports.wording import (
     ABSENT,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import RenderableType
 from rich.table import Table as RichTable
 
-from fleet.audit.result import (
+from fleet.audit.core.result import (
     AuditedDevice,
     Cell,
     Matrix,
@@ -15,7 +15,7 @@ from fleet.audit.result import (
     Protocol,
     TransferAudit,
 )
-from fleet.audit.statistics import wilson_interval
+from fleet.audit.core.statistics import wilson_interval
 from fleet.reports.findings import (
     Finding,
     Success,

@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fleet.audit.result import AuditedDevice, Matrix, TransferAudit
+from fleet.audit.core.result import AuditedDevice, Matrix, TransferAudit
 from fleet.reports import drawing
 from fleet.reports.drawing import drawable
 from fleet.reports.findings import Success, protocols, rows

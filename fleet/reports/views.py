@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fleet.audit.kind import KINDS, Audit
-from fleet.audit.result import Check, Verdict
+from fleet.audit.core.kind import KINDS, Audit
+from fleet.audit.core.result import Check, Verdict
 from fleet.reports.flags import checks_with, verdict
 from fleet.reports.kinds import AuditReport
 from fleet.reports.report import report_of

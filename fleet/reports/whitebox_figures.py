@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from fleet.audit.result import AuditedDevice, Outcome, Protocol
-from fleet.audit.statistics import mean_rate
+from fleet.audit.core.result import AuditedDevice, Outcome, Protocol
+from fleet.audit.core.statistics import mean_rate
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import drawing
 from fleet.reports.findings import Success

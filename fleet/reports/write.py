@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleet.audit.kind import Audit
+from fleet.audit.core.kind import Audit
 from fleet.files import write_bytes
 from fleet.reports.figures import draw_figures
 from fleet.reports.html import render_html

@@ -26,8 +26,8 @@ from fleet.attacks import (
     to_bytes,
 )
 from fleet.attacks.portfolio import ADAPTIVE_STEPS
+from fleet.audit.core.members import Sample
 from fleet.audit.crosscheck.tools import Assignment, Tool
-from fleet.audit.members import Sample
 from fleet.data import to_unit
 from fleet.encoding import IntervalEncoding
 from fleet.execution import Job, Processes, ProgressReporter

@@ -38,8 +38,8 @@ from benchmarks.attack_work import (
 from fleet import load_profile, train_family
 from fleet.assembly import load_images
 from fleet.attacks import attackable, decide
+from fleet.audit.core.members import Sample, load_member
 from fleet.audit.crosscheck.tools import TOOLS
-from fleet.audit.members import Sample, load_member
 from fleet.data import to_unit
 from fleet.files import write_json
 from fleet.models import Classifier

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fleet.audit.members import TransferSettings
-from fleet.audit.run import AuditJob, examine_device
+from fleet.audit.core.jobs import AuditJob, examine_device
+from fleet.audit.core.members import TransferSettings
 from fleet.audit.whitebox.audit import device_figures
 from fleet.files import read_json
 from fleet.paper.experiments import TABLE1

@@ -23,14 +23,14 @@ from fleet.audit.coalition.evidence import CoalitionEvidence
 from fleet.audit.coalition.result import CoalitionAudit, GreedyStep
 from fleet.audit.coalition.settings import Coalition, CoalitionSettings, choose_coalitions
 from fleet.audit.coalition.trials import Tried, attack_together, try_coalition
-from fleet.audit.counting import count
-from fleet.audit.evidence import Outcomes
-from fleet.audit.examination import describe
-from fleet.audit.kept import PackedOutcomes
-from fleet.audit.members import Member, Sample, check_members
-from fleet.audit.result import AuditedDevice, NoiseFloor
-from fleet.audit.rows import ProgressHook
-from fleet.audit.scoring import Baseline, score_baseline, score_sets
+from fleet.audit.core.counting import count
+from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.examination import describe
+from fleet.audit.core.kept import PackedOutcomes
+from fleet.audit.core.members import Member, Sample, check_members
+from fleet.audit.core.result import AuditedDevice, NoiseFloor
+from fleet.audit.core.rows import ProgressHook
+from fleet.audit.core.scoring import Baseline, score_baseline, score_sets
 from fleet.errors import AuditError
 
 __all__ = ["CoalitionSettings", "Member", "audit_coalition"]

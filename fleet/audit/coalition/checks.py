@@ -11,12 +11,12 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from fleet.audit.checks.verdicts import graded, percent, points
 from fleet.audit.coalition.evidence import CoalitionEvidence
 from fleet.audit.coalition.result import Choice, CurvePoint
 from fleet.audit.coalition.risk import Floats
 from fleet.audit.coalition.trials import Tried
-from fleet.audit.result import Check, Verdict
+from fleet.audit.core.checks.verdicts import graded, percent, points
+from fleet.audit.core.result import Check, Verdict
 
 WEAKER = (0.02, 0.10)
 JOINT_EXCESS = (0.01, 0.05)

@@ -24,8 +24,8 @@ from fleet.audit.coalition.result import (
 from fleet.audit.coalition.risk import Bools, Floats
 from fleet.audit.coalition.settings import exhaustive
 from fleet.audit.coalition.trials import Tried
-from fleet.audit.counting import count
-from fleet.audit.evidence import Outcomes
+from fleet.audit.core.counting import count
+from fleet.audit.core.evidence import Outcomes
 from fleet.seeding import derive_seed
 
 _FLIP = 2

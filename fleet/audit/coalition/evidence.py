@@ -12,8 +12,8 @@ from fleet.audit.coalition.result import PICKED, Choice, GreedyStep
 from fleet.audit.coalition.risk import Bools, Floats
 from fleet.audit.coalition.settings import CoalitionSettings
 from fleet.audit.coalition.trials import Tried
-from fleet.audit.evidence import Outcomes
-from fleet.audit.result import AuditedDevice, NoiseFloor
+from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.result import AuditedDevice, NoiseFloor
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome, Reached
-from fleet.audit.statistics import mean_rate
-from fleet.audit.stored import Stored
+from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Outcome, Reached
+from fleet.audit.core.statistics import mean_rate
+from fleet.audit.core.stored import Stored
 
 SCHEMA = "fleet.audit.coalition/1"
 

@@ -26,9 +26,7 @@ from fleet.audit.coalition.audit import (
 from fleet.audit.coalition.result import CoalitionAudit
 from fleet.audit.coalition.settings import Coalition, CoalitionSettings, JointName
 from fleet.audit.coalition.trials import Fallen, Tried, try_coalition
-from fleet.audit.kept import remember
-from fleet.audit.members import Member, Sample, load_member
-from fleet.audit.run import (
+from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
     audited_alone,
@@ -38,6 +36,8 @@ from fleet.audit.run import (
     run_all,
     take_sample,
 )
+from fleet.audit.core.kept import remember
+from fleet.audit.core.members import Member, Sample, load_member
 from fleet.data import ImageData
 from fleet.execution import LOCAL, Executor, Job, ProgressReporter
 from fleet.profiles.resolved import read_family

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from fleet.audit.coalition.result import Choice
-from fleet.audit.members import TransferSettings
+from fleet.audit.core.members import TransferSettings
 from fleet.errors import AuditError
 from fleet.seeding import derive_seed
 

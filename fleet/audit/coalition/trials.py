@@ -14,10 +14,10 @@ from torch import Tensor
 from fleet.attacks import SampleKeys, exact_eps, quantise
 from fleet.attacks.joint import ArcAttack, JointAscent, JointAttack
 from fleet.audit.coalition.settings import Coalition, CoalitionSettings, JointName
-from fleet.audit.evidence import Outcomes
-from fleet.audit.kept import PackedOutcomes
-from fleet.audit.members import Member, Sample
-from fleet.audit.scoring import score_sets
+from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.kept import PackedOutcomes
+from fleet.audit.core.members import Member, Sample
+from fleet.audit.core.scoring import score_sets
 from fleet.data import to_unit
 from fleet.models import Classifier
 

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import PseudoLogits, attackable, exact_eps, radius, reproject, to_bytes
-from fleet.audit.counting import WORST, attack_rows, count
+from fleet.audit.core.counting import WORST, attack_rows, count
+from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
+from fleet.audit.core.rows import ProgressHook, attack_surrogate
+from fleet.audit.core.scoring import score_baseline, score_sets
 from fleet.audit.crosscheck.result import Crosscheck, NativeFigure, ToolFigure, ToolVersion
 from fleet.audit.crosscheck.tools import TOOLS, Assignment, Attack, Tool
-from fleet.audit.evidence import Outcomes
-from fleet.audit.members import Member, Sample, TransferSettings, check_members
-from fleet.audit.rows import ProgressHook, attack_surrogate
-from fleet.audit.scoring import score_baseline, score_sets
 from fleet.data import to_unit
 from fleet.errors import AuditError, BackendError
 from fleet.provenance import environment, package_version

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleet.assembly import run_images
+from fleet.audit.core.jobs import AuditJob, SplitName, take_sample
+from fleet.audit.core.members import TransferSettings, check_members, load_member
 from fleet.audit.crosscheck.audit import Figures, ToolEffort, collect, crosscheck_device, installed
 from fleet.audit.crosscheck.result import Crosscheck
 from fleet.audit.crosscheck.tools import TOOLS, Tool
-from fleet.audit.members import TransferSettings, check_members, load_member
-from fleet.audit.run import AuditJob, SplitName, take_sample
 from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, Job, ProgressReporter
 from fleet.profiles.resolved import read_family

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import CORRECT
-from fleet.audit.counting import count
-from fleet.audit.evidence import Outcomes
-from fleet.audit.members import Member, Sample, TransferSettings, check_members
+from fleet.audit.core.counting import count
+from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
+from fleet.audit.core.result import AuditedDevice, Outcome
+from fleet.audit.core.rows import ProgressHook, attack_surrogate
+from fleet.audit.core.sets import AdversarialSets
 from fleet.audit.query.checks import query_checks
 from fleet.audit.query.extraction import Attacker, ask, draw, imitate
 from fleet.audit.query.methods import (
@@ -44,9 +47,6 @@ from fleet.audit.query.sets import (
     outcomes_on,
 )
 from fleet.audit.query.settings import QuerySettings
-from fleet.audit.result import AuditedDevice, Outcome
-from fleet.audit.rows import ProgressHook, attack_surrogate
-from fleet.audit.sets import AdversarialSets
 from fleet.errors import AuditError
 
 ANSWERS: dict[QueryMethod, Answer] = {

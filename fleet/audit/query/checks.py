@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from fleet.audit.checks.verdicts import Excess, excess_check, percent, points
+from fleet.audit.core.checks.verdicts import Excess, excess_check, percent, points
+from fleet.audit.core.result import Check
 from fleet.audit.query.result import QueryCurve, QueryMethod, WhiteBox
-from fleet.audit.result import Check
 
 WHITE_BOX_TOLERANCE = 0.005
 NOISE_TOLERANCE = 0.005

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fleet.attacks import attackable
-from fleet.audit.members import Member
+from fleet.audit.core.members import Member
 from fleet.data import to_unit
 from fleet.encoding import REJECTED, IntervalEncoding
 from fleet.encoding.tensor import encoding_tensors, scaled_interval_loss

@@ -26,8 +26,8 @@ from fleet.attacks.exits import Outside
 from fleet.attacks.outcomes import Queried, outcomes_of
 from fleet.attacks.rays import RayS
 from fleet.attacks.square import Square, moves
-from fleet.audit.evidence import Outcomes
-from fleet.audit.members import Member, Sample
+from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.members import Member, Sample
 from fleet.data import to_unit
 
 _BLOCK = 50

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from fleet.audit.result import AuditedDevice, Check, Outcome, Reached
-from fleet.audit.stored import Stored
+from fleet.audit.core.result import AuditedDevice, Check, Outcome, Reached
+from fleet.audit.core.stored import Stored
 
 SCHEMA = "fleet.audit.query/1"
 

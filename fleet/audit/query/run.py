@@ -9,14 +9,7 @@ from typing import Any
 import torch
 
 from fleet.assembly import load_images
-from fleet.audit.kept import remember
-from fleet.audit.members import Sample, load_member
-from fleet.audit.query.audit import QueriedVictim, assemble, attack_settings, query_victim
-from fleet.audit.query.extraction import ANSWERS, OWN, Attacker
-from fleet.audit.query.result import QueryAudit
-from fleet.audit.query.sets import stored_sets
-from fleet.audit.query.settings import QuerySettings
-from fleet.audit.run import (
+from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
     audited_alone,
@@ -26,7 +19,14 @@ from fleet.audit.run import (
     run_all,
     take_sample,
 )
-from fleet.audit.sets import AdversarialSets, require_sets
+from fleet.audit.core.kept import remember
+from fleet.audit.core.members import Sample, load_member
+from fleet.audit.core.sets import AdversarialSets, require_sets
+from fleet.audit.query.audit import QueriedVictim, assemble, attack_settings, query_victim
+from fleet.audit.query.extraction import ANSWERS, OWN, Attacker
+from fleet.audit.query.result import QueryAudit
+from fleet.audit.query.sets import stored_sets
+from fleet.audit.query.settings import QuerySettings
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError, warn
 from fleet.execution import LOCAL, Executor, ProgressReporter

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import CORRECT, REJECT, attackable, decide
-from fleet.audit.counting import WORST, attack_rows
-from fleet.audit.evidence import Outcomes
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.result import AuditedDevice
-from fleet.audit.rows import SEGMENT, ProgressHook, attack_surrogate
-from fleet.audit.sets import AdversarialSets, find_part, find_sets, save_sets, sets_origin
+from fleet.audit.core.counting import WORST, attack_rows
+from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.result import AuditedDevice
+from fleet.audit.core.rows import SEGMENT, ProgressHook, attack_surrogate
+from fleet.audit.core.sets import AdversarialSets, find_part, find_sets, save_sets, sets_origin
 from fleet.errors import AuditError
 
 SENT = (SEGMENT, "margin")

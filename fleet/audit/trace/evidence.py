@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import CORRECT, SampleKeys, radius
-from fleet.audit.evidence import Outcomes
-from fleet.audit.members import Member, Sample
+from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.members import Member, Sample
+from fleet.audit.core.result import AuditedDevice
+from fleet.audit.core.sets import AdversarialSets
 from fleet.audit.query.sets import adaptive_images, outcomes_on
-from fleet.audit.result import AuditedDevice
-from fleet.audit.sets import AdversarialSets
 from fleet.audit.trace.calibration import Floats
 from fleet.audit.trace.result import EvasionPrice, TraceAttacker
 from fleet.audit.trace.scores import raw_scores

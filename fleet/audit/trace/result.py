@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.result import AuditedDevice, Check
-from fleet.audit.statistics import wilson_interval
-from fleet.audit.stored import Stored
+from fleet.audit.core.result import AuditedDevice, Check
+from fleet.audit.core.statistics import wilson_interval
+from fleet.audit.core.stored import Stored
 
 SCHEMA = "fleet.audit.trace/1"
 

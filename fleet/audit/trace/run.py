@@ -10,13 +10,7 @@ from typing import Any
 import torch
 
 from fleet.assembly import load_images
-from fleet.audit.kept import remember
-from fleet.audit.members import Member, Sample, load_member
-from fleet.audit.query.extraction import own_network
-from fleet.audit.query.run import attacker_key, attacker_of
-from fleet.audit.query.sets import stored_sets
-from fleet.audit.rows import attack_surrogate
-from fleet.audit.run import (
+from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
     audited_alone,
@@ -25,7 +19,13 @@ from fleet.audit.run import (
     run_all,
     take_sample,
 )
-from fleet.audit.sets import AdversarialSets
+from fleet.audit.core.kept import remember
+from fleet.audit.core.members import Member, Sample, load_member
+from fleet.audit.core.rows import attack_surrogate
+from fleet.audit.core.sets import AdversarialSets
+from fleet.audit.query.extraction import own_network
+from fleet.audit.query.run import attacker_key, attacker_of
+from fleet.audit.query.sets import stored_sets
 from fleet.audit.trace.audit import assemble, evidence_of, shared_images, wanted_sets
 from fleet.audit.trace.evidence import Role, SourceEvidence
 from fleet.audit.trace.files import read_images, read_labels

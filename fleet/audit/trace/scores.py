@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from fleet.attacks import Directions, Margin, Objective, attackable
 from fleet.attacks.gradient import input_gradient
-from fleet.audit.members import Member
+from fleet.audit.core.members import Member
 from fleet.data import to_unit
 
 PATH_POINTS = 5

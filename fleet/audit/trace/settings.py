@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fleet.attacks import radius
-from fleet.audit.members import TransferSettings
+from fleet.audit.core.members import TransferSettings
 from fleet.audit.query.sets import device_attack
 from fleet.errors import AuditError
 

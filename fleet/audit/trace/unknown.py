@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import distance
-from fleet.audit.members import Member, Sample, check_members
+from fleet.audit.core.members import Member, Sample, check_members
 from fleet.audit.query.extraction import ask
 from fleet.audit.trace.calibration import standardise
 from fleet.audit.trace.result import Calibration, Suspect, Tracing

@@ -8,13 +8,13 @@ from typing import Any, get_args
 
 from torch import Tensor
 
-from fleet.audit.checks import run_checks
-from fleet.audit.counting import WORST, attack_rows, count
-from fleet.audit.examination import Examination, examine, gather_evidence
-from fleet.audit.members import Member, Sample, TransferSettings, check_members
-from fleet.audit.result import Protocol
-from fleet.audit.rows import ProgressHook, attack_surrogate
-from fleet.audit.transfer import record_settings
+from fleet.audit.core.checks import run_checks
+from fleet.audit.core.counting import WORST, attack_rows, count
+from fleet.audit.core.examination import Examination, examine, gather_evidence
+from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
+from fleet.audit.core.result import Protocol
+from fleet.audit.core.rows import ProgressHook, attack_surrogate
+from fleet.audit.transfer.audit import record_settings
 from fleet.audit.whitebox.nearness import Nearness, measure_nearness
 from fleet.audit.whitebox.result import WhiteboxAudit, WhiteboxFigure
 

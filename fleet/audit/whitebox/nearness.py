@@ -13,8 +13,8 @@ from torch import Tensor
 from fleet.attacks.linear import DeepFool, first_order_margins
 from fleet.attacks.minimum import Minimum, round_to_bytes
 from fleet.attacks.penalty import CarliniWagner, ElasticNet
-from fleet.audit.evidence import Outcomes
-from fleet.audit.members import Member, Sample, TransferSettings
+from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.audit.whitebox.result import Margins, MinimumDistance
 from fleet.data import to_unit
 from fleet.models import Classifier

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from fleet.audit.evidence import Binarization
-from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome, Protocol, Reached
-from fleet.audit.stored import Stored
+from fleet.audit.core.evidence import Binarization
+from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Outcome, Protocol, Reached
+from fleet.audit.core.stored import Stored
 from fleet.vocabulary import Length, Norm
 
 SCHEMA = "fleet.audit.whitebox/1"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from fleet.assembly import load_images
-from fleet.audit.examination import Examination
-from fleet.audit.kept import remember
-from fleet.audit.members import TransferSettings
-from fleet.audit.run import (
+from fleet.audit.core.examination import Examination
+from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
     audited_alone,
@@ -17,6 +15,8 @@ from fleet.audit.run import (
     run_all,
     take_sample,
 )
+from fleet.audit.core.kept import remember
+from fleet.audit.core.members import TransferSettings
 from fleet.audit.whitebox.audit import assemble_whitebox
 from fleet.audit.whitebox.nearness import Nearness, attack_key, measure_nearness
 from fleet.audit.whitebox.result import WhiteboxAudit
@@ -35,7 +35,7 @@ def audit_run_whitebox(
     """Audit every device of a run, and its controls, with its own weights known.
 
     Files are kept under ``audits/whitebox`` as those of the transfer audit are under its own
-    directory (:mod:`fleet.audit.run`), and ``nearness/NAME.json`` beside them.
+    directory (:mod:`fleet.audit.core.jobs`), and ``nearness/NAME.json`` beside them.
 
     Args:
         run: A finished training.

@@ -112,7 +112,7 @@ def coalition(
     from fleet.audit.coalition.audit import require_fleet
     from fleet.audit.coalition.run import audit_run_coalition
     from fleet.audit.coalition.settings import CoalitionSettings
-    from fleet.audit.members import TransferSettings
+    from fleet.audit.core.members import TransferSettings
 
     effort = TransferSettings(
         eps=radii or default_eps(family), steps=steps, restarts=restarts, seed=seed

@@ -86,9 +86,9 @@ def crosscheck(
     family = read_family(found)
     images = present(found, split, images)
 
+    from fleet.audit.core.members import TransferSettings
     from fleet.audit.crosscheck.audit import ToolEffort, installed
     from fleet.audit.crosscheck.run import crosscheck_run
-    from fleet.audit.members import TransferSettings
 
     settings = TransferSettings(
         eps=radii or default_eps(family),

@@ -11,12 +11,12 @@ from fleet.cli.audit.options import FailOn
 from fleet.cli.output import Output
 
 if TYPE_CHECKING:
-    from fleet.audit.gates import Gated
+    from fleet.audit.core.gates import Gated
 
 
 def judge(audit: Gated, limit: float | None, fail_on: FailOn | None, output: Output) -> None:
     """Name every gate that is not passed, and leave with exit code 1 if there is one."""
-    from fleet.audit.gates import refusals
+    from fleet.audit.core.gates import refusals
 
     close(refusals(audit, limit, masked=fail_on is FailOn.masked), output)
 

@@ -38,8 +38,8 @@ from fleet.cli.progress import FamilyProgress
 from fleet.execution import Processes
 
 if TYPE_CHECKING:
-    from fleet.audit.members import TransferSettings
-    from fleet.audit.result import TransferAudit
+    from fleet.audit.core.members import TransferSettings
+    from fleet.audit.core.result import TransferAudit
     from fleet.profiles.spec import FamilySpec
     from fleet.rundir import RunDirectory
 
@@ -88,7 +88,7 @@ def transfer(
     family = read_family(found)
     images = present(found, split, images)
 
-    from fleet.audit.members import TransferSettings  # torch, once the small things are right
+    from fleet.audit.core.members import TransferSettings  # torch, once the small things are right
 
     settings = TransferSettings(
         eps=radii or default_eps(family, norm),
@@ -121,7 +121,7 @@ def _run(
     jobs: int | None,
     output: Output,
 ) -> TransferAudit:
-    from fleet.audit.run import audit_run_transfer
+    from fleet.audit.core.jobs import audit_run_transfer
 
     with FamilyProgress(2 * len(family.trained), output.stderr) as progress:
         return audit_run_transfer(

@@ -74,7 +74,7 @@ def whitebox(
     family = read_family(found)
     images = present(found, split, images)
 
-    from fleet.audit.members import TransferSettings  # torch, once the small things are right
+    from fleet.audit.core.members import TransferSettings  # torch, once the small things are right
     from fleet.audit.whitebox.run import audit_run_whitebox
 
     settings = TransferSettings(

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from fleet.audit.counting import count_matrices, count_noise
-from fleet.audit.evidence import (
+from fleet.audit.core.counting import count_matrices, count_noise
+from fleet.audit.core.evidence import (
     AttackName,
     Evidence,
     GradientHealth,
@@ -20,8 +20,8 @@ from fleet.audit.evidence import (
     Reach,
     VictimScores,
 )
-from fleet.audit.members import Member
-from fleet.audit.result import AuditedDevice
+from fleet.audit.core.members import Member
+from fleet.audit.core.result import AuditedDevice
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier
 from fleet.models.heads import LogitsHead

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fleet.audit.binarization import RowHeads, RowLogits, binarization_test
-from fleet.audit.members import Member, Sample, TransferSettings
+from fleet.audit.core.binarization import RowHeads, RowLogits, binarization_test
+from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier
 from fleet.models.heads import LinearHead, LogitsHead

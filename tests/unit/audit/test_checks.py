@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleet.audit.checks import masked, run_checks
-from fleet.audit.evidence import GradientHealth, Reach
-from fleet.audit.result import Check, TransferAudit
+from fleet.audit.core.checks import masked, run_checks
+from fleet.audit.core.evidence import GradientHealth, Reach
+from fleet.audit.core.result import Check, TransferAudit
 
 
 def found(maker: Any, id: str, subject: str = "") -> Check:

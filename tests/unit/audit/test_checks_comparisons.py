@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleet.audit.checks import run_checks
-from fleet.audit.checks.comparisons import control, secret
-from fleet.audit.evidence import AttackName, Binarization, Decoding, Evidence, Probes
-from fleet.audit.result import Check, Outcome
+from fleet.audit.core.checks import run_checks
+from fleet.audit.core.checks.comparisons import control, secret
+from fleet.audit.core.evidence import AttackName, Binarization, Decoding, Evidence, Probes
+from fleet.audit.core.result import Check, Outcome
 
 
 def checks_of(evidence: Evidence) -> dict[tuple[str, str], Check]:

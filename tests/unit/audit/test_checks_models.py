@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fleet.audit.members import Member, TransferSettings
-from fleet.audit.result import Check
-from fleet.audit.transfer import audit_transfer
+from fleet.audit.core.members import Member, TransferSettings
+from fleet.audit.core.result import Check
+from fleet.audit.transfer.audit import audit_transfer
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier
 from fleet.models.heads import LogitsHead

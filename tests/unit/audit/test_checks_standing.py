@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from fleet.audit.checks import run_checks
-from fleet.audit.evidence import Ordering, Probe, Probes, Retry
-from fleet.audit.result import Check, Protocol
+from fleet.audit.core.checks import run_checks
+from fleet.audit.core.evidence import Ordering, Probe, Probes, Retry
+from fleet.audit.core.result import Check, Protocol
 
 
 def look(maker: Any, *probes: Any) -> dict[tuple[str, str], Check]:

@@ -19,8 +19,8 @@ from fleet.audit.coalition.settings import (
     choose_coalitions,
     exhaustive,
 )
-from fleet.audit.members import Member, TransferSettings
-from fleet.audit.stored import from_document, to_document
+from fleet.audit.core.members import Member, TransferSettings
+from fleet.audit.core.stored import from_document, to_document
 from fleet.errors import AuditError
 
 EPS = 8 / 255

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fleet.audit.checks import flag, masked
 from fleet.audit.coalition.audit import assemble
 from fleet.audit.coalition.checks import (
     clones,
@@ -25,10 +24,11 @@ from fleet.audit.coalition.evidence import CoalitionEvidence
 from fleet.audit.coalition.result import CurvePoint
 from fleet.audit.coalition.settings import CoalitionSettings, choose_coalitions
 from fleet.audit.coalition.trials import Tried
-from fleet.audit.evidence import Outcomes
-from fleet.audit.gates import refusals
-from fleet.audit.members import TransferSettings
-from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome
+from fleet.audit.core.checks import flag, masked
+from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.gates import refusals
+from fleet.audit.core.members import TransferSettings
+from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Outcome
 from fleet.reports.flags import verdict
 
 N = 100

@@ -14,8 +14,8 @@ from fleet.assembly import load_images
 from fleet.audit.coalition.result import CoalitionAudit
 from fleet.audit.coalition.run import audit_run_coalition, take_held_out, trial_path
 from fleet.audit.coalition.settings import Coalition, CoalitionSettings
-from fleet.audit.members import TransferSettings
-from fleet.audit.run import AuditJob, SplitName, take_sample
+from fleet.audit.core.jobs import AuditJob, SplitName, take_sample
+from fleet.audit.core.members import TransferSettings
 from fleet.cli.app import app
 from fleet.errors import AuditError
 from fleet.execution import Serial

@@ -17,7 +17,7 @@ from fleet.audit.coalition.result import (
     HalfPoint,
     VictimOutcome,
 )
-from fleet.audit.result import AuditedDevice, Check, NoiseFloor, Outcome
+from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Outcome
 from fleet.reports.views import audit_view, summary_lines
 
 EPS = 0.1

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from fleet.audit.counting import attack_rows, count, count_matrices, count_noise
-from fleet.audit.evidence import AttackName, VictimScores
-from fleet.audit.result import Outcome
+from fleet.audit.core.counting import attack_rows, count, count_matrices, count_noise
+from fleet.audit.core.evidence import AttackName, VictimScores
+from fleet.audit.core.result import Outcome
 
 NAMES = (AttackName("paper", "pgd"), AttackName("adaptive", "up"), AttackName("adaptive", "down"))
 ONLY = (AttackName("paper", "pgd"), AttackName("adaptive", "margin"))

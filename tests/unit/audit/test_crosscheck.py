@@ -17,11 +17,11 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from fleet.audit.core.members import Member, TransferSettings
+from fleet.audit.core.result import Outcome
 from fleet.audit.crosscheck.audit import ToolEffort, crosscheck, installed
 from fleet.audit.crosscheck.result import Crosscheck, NativeFigure, ToolFigure, ToolVersion
 from fleet.audit.crosscheck.tools import TOOLS, Assignment, Tool
-from fleet.audit.members import Member, TransferSettings
-from fleet.audit.result import Outcome
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError, BackendError
 from fleet.models import Classifier

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fleet.audit.members import Member
+from fleet.audit.core.members import Member
 from fleet.audit.query.extraction import (
     OWN,
     Attacker,

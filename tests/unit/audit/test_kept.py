@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleet.audit import kept
-from fleet.audit.kept import SCHEMA, PackedOutcomes, pack, recall, remember, unpack
+from fleet.audit.core import kept
+from fleet.audit.core.kept import SCHEMA, PackedOutcomes, pack, recall, remember, unpack
 from fleet.errors import StorageError
 
 KEY = {"weights": "ab", "steps": 2}

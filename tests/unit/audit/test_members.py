@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from fleet.audit.members import Member, Sample, TransferSettings, check_members
+from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.models import Classifier

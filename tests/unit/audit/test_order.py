@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from fleet.audit import probes, standing
-from fleet.audit import run as transfer_run
 from fleet.audit.coalition.run import audit_run_coalition
 from fleet.audit.coalition.settings import CoalitionSettings
-from fleet.audit.members import TransferSettings
+from fleet.audit.core import jobs as transfer_run
+from fleet.audit.core import probes, standing
+from fleet.audit.core.jobs import AuditJob, audit_run_transfer, audited_alone, examine_device
+from fleet.audit.core.members import TransferSettings
 from fleet.audit.query.run import audit_run_query
 from fleet.audit.query.settings import QuerySettings
-from fleet.audit.run import AuditJob, audit_run_transfer, audited_alone, examine_device
 from fleet.audit.trace import run as trace_run
 from fleet.audit.trace.run import audit_run_trace
 from fleet.audit.trace.settings import TraceSettings

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from fleet.attacks import PGD, Directions, SampleKeys, SignStep
 from fleet.attacks.diversity import Look
-from fleet.audit.bench import Bench
-from fleet.audit.evidence import AttackName, Probes, Retry
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.probes import probe_device
-from fleet.audit.rows import attack_surrogate
-from fleet.audit.scoring import score_baseline, score_sets
-from fleet.audit.standing import EXAMINED, find_standing
+from fleet.audit.core.bench import Bench
+from fleet.audit.core.evidence import AttackName, Probes, Retry
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.probes import probe_device
+from fleet.audit.core.rows import attack_surrogate
+from fleet.audit.core.scoring import score_baseline, score_sets
+from fleet.audit.core.standing import EXAMINED, find_standing
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier
 

@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from fleet.audit.members import Member
+from fleet.audit.core.members import Member
+from fleet.audit.core.result import Check, Outcome
 from fleet.audit.query.audit import audit_query
 from fleet.audit.query.checks import query_checks
 from fleet.audit.query.extraction import Attacker
@@ -24,7 +25,6 @@ from fleet.audit.query.result import (
     WhiteBox,
 )
 from fleet.audit.query.settings import QuerySettings
-from fleet.audit.result import Check, Outcome
 from fleet.errors import AuditError
 from fleet.reports.views import audit_view, summary_lines
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fleet.attacks import FLIP, REJECT, SampleKeys
-from fleet.audit.members import Member, Sample
+from fleet.audit.core.members import Member, Sample
 from fleet.audit.query.methods import (
     NO_ATTEMPTS,
     Attempts,

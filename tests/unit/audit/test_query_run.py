@@ -15,16 +15,16 @@ import torch
 from typer.testing import CliRunner, Result
 
 from fleet.assembly import load_images
-from fleet.audit.members import Member, Sample, TransferSettings, load_member
+from fleet.audit.core.jobs import AuditJob, take_sample
+from fleet.audit.core.members import Member, Sample, TransferSettings, load_member
+from fleet.audit.core.rows import attack_surrogate
+from fleet.audit.core.sets import AdversarialSets, save_sets, sets_origin
 from fleet.audit.query import sets as query_sets
 from fleet.audit.query.audit import attack_settings
 from fleet.audit.query.result import QueryAudit
 from fleet.audit.query.run import ask_device, attack_device, attacker_of, audit_run_query
 from fleet.audit.query.sets import stored_sets
 from fleet.audit.query.settings import QuerySettings
-from fleet.audit.rows import attack_surrogate
-from fleet.audit.run import AuditJob, take_sample
-from fleet.audit.sets import AdversarialSets, save_sets, sets_origin
 from fleet.audit.trace import run as trace_run
 from fleet.audit.trace.result import TraceAudit
 from fleet.audit.trace.run import audit_run_trace, trace_files

@@ -12,13 +12,13 @@ import torch
 
 from fleet.assembly import load_images
 from fleet.attacks import Precision
-from fleet.audit import run as audit_run
-from fleet.audit.members import TransferSettings, load_member
-from fleet.audit.result import TransferAudit
-from fleet.audit.rows import attack_surrogate
-from fleet.audit.run import AuditJob, audit_run_transfer, load_audited, take_sample
-from fleet.audit.scoring import score_sets
-from fleet.audit.transfer import audit_transfer
+from fleet.audit.core import jobs as audit_run
+from fleet.audit.core.jobs import AuditJob, audit_run_transfer, load_audited, take_sample
+from fleet.audit.core.members import TransferSettings, load_member
+from fleet.audit.core.result import TransferAudit
+from fleet.audit.core.rows import attack_surrogate
+from fleet.audit.core.scoring import score_sets
+from fleet.audit.transfer.audit import audit_transfer
 from fleet.audit.whitebox.run import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Processes, Progress, Serial

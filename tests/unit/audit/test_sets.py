@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from fleet.attacks import FLIP
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.rows import attack_surrogate
-from fleet.audit.scoring import replay, score_sets
-from fleet.audit.sets import (
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.rows import attack_surrogate
+from fleet.audit.core.scoring import replay, score_sets
+from fleet.audit.core.sets import (
     AdversarialSets,
     expect_sets,
     find_part,

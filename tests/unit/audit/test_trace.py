@@ -15,9 +15,9 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from fleet.audit.members import Member, Sample
-from fleet.audit.result import Check
-from fleet.audit.rows import attack_surrogate
+from fleet.audit.core.members import Member, Sample
+from fleet.audit.core.result import Check
+from fleet.audit.core.rows import attack_surrogate
 from fleet.audit.trace.audit import audit_trace, shared_images
 from fleet.audit.trace.checks import trace_checks
 from fleet.audit.trace.evidence import hidden, score_source

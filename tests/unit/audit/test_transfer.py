@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from fleet.attacks import FLIP, REJECT
-from fleet.audit.checks import masked
-from fleet.audit.counting import count_matrices
-from fleet.audit.evidence import VictimScores
-from fleet.audit.members import Member, Sample
-from fleet.audit.result import Matrix, Outcome, TransferAudit
-from fleet.audit.rows import attack_surrogate
-from fleet.audit.scoring import score_sets
-from fleet.audit.transfer import TransferSettings, audit_transfer
+from fleet.audit.core.checks import masked
+from fleet.audit.core.counting import count_matrices
+from fleet.audit.core.evidence import VictimScores
+from fleet.audit.core.members import Member, Sample
+from fleet.audit.core.result import Matrix, Outcome, TransferAudit
+from fleet.audit.core.rows import attack_surrogate
+from fleet.audit.core.scoring import score_sets
+from fleet.audit.transfer.audit import TransferSettings, audit_transfer
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.models import Classifier

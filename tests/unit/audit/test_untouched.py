@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fleet.audit.members import Member, TransferSettings
-from fleet.audit.transfer import audit_transfer
+from fleet.audit.core.members import Member, TransferSettings
+from fleet.audit.transfer.audit import audit_transfer
 from fleet.audit.whitebox.audit import audit_whitebox
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fleet.audit.checks import masked
-from fleet.audit.members import Member, TransferSettings
-from fleet.audit.result import Outcome
-from fleet.audit.transfer import audit_transfer
+from fleet.audit.core.checks import masked
+from fleet.audit.core.members import Member, TransferSettings
+from fleet.audit.core.result import Outcome
+from fleet.audit.transfer.audit import audit_transfer
 from fleet.audit.whitebox.audit import audit_whitebox
 from fleet.audit.whitebox.result import (
     SCHEMA,

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from fleet.audit.gates import Gated, refusals
-from fleet.audit.query.result import QueryAudit, QueryCurve, QueryPoint, WhiteBox
-from fleet.audit.result import (
+from fleet.audit.core.gates import Gated, refusals
+from fleet.audit.core.result import (
     AuditedDevice,
     Cell,
     Check,
@@ -20,6 +19,7 @@ from fleet.audit.result import (
     Role,
     TransferAudit,
 )
+from fleet.audit.query.result import QueryAudit, QueryCurve, QueryPoint, WhiteBox
 from fleet.audit.whitebox.result import Margins, WhiteboxAudit, WhiteboxFigure
 from fleet.cli.audit.gates import judge
 from fleet.cli.audit.options import FailOn, NormChoice, curve_eps, default_eps, parse_radii

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fleet.audit.result import (
+from fleet.audit.core.result import (
     AuditedDevice,
     Cell,
     Check,

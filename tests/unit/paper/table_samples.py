@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fleet.audit.result import AuditedDevice, Check, Outcome
+from fleet.audit.core.result import AuditedDevice, Check, Outcome
 from fleet.audit.whitebox.result import MinimumDistance
 from fleet.paper.published import TABLE1, TABLES
 from fleet.paper.table_result import Attacked, CleanFigures, Table, TableNetwork

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.result import Outcome
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.result import Outcome
 from fleet.encoding import IntervalEncoding
 from fleet.execution import Serial
 from fleet.models import Classifier

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.audit.members import load_member
+from fleet.audit.core.members import load_member
 from fleet.errors import AuditError
 from fleet.execution import Serial
 from fleet.paper import figure2

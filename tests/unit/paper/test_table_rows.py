@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.audit.result import Check, Outcome
+from fleet.audit.core.result import Check, Outcome
 from fleet.errors import AuditError
 from fleet.paper.published import TABLE1
 from fleet.paper.table_result import Spread, Table

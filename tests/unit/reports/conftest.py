@@ -22,9 +22,8 @@ from fleet.audit.coalition.result import (
     InputShare,
     VictimOutcome,
 )
-from fleet.audit.evidence import Binarization
-from fleet.audit.query.result import Fidelity, QueryAudit, QueryCurve, QueryPoint, WhiteBox
-from fleet.audit.result import (
+from fleet.audit.core.evidence import Binarization
+from fleet.audit.core.result import (
     AuditedDevice,
     Cell,
     Check,
@@ -33,6 +32,7 @@ from fleet.audit.result import (
     Outcome,
     TransferAudit,
 )
+from fleet.audit.query.result import Fidelity, QueryAudit, QueryCurve, QueryPoint, WhiteBox
 from fleet.audit.trace.result import (
     SCORES,
     Calibration,

@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from fleet.audit.result import Check
+from fleet.audit.core.result import Check
 from fleet.reports import AuditReport
 from fleet.reports.figures import draw_figures, encoded
 
@@ -65,7 +65,7 @@ def test_a_device_without_margins_says_so(make_whitebox):
 
 
 def rebuilt(audit, data):
-    from fleet.audit.stored import from_document
+    from fleet.audit.core.stored import from_document
 
     return from_document(type(audit), data, data["schema"])
 

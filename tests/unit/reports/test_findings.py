@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from fleet.audit.result import (
+from fleet.audit.core.result import (
     AuditedDevice,
     Cell,
     Check,

@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.audit.result import Check
+from fleet.audit.core.result import Check
 from fleet.reports.flags import audited_protocols, flag, verdict, worst_level
 
 

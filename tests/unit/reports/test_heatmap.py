@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from fleet.audit.result import TransferAudit
+from fleet.audit.core.result import TransferAudit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BackendError
 from fleet.reports import heatmap_png, heatmap_svg
@@ -18,7 +18,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 THERE = """
 import hashlib, sys
 from pathlib import Path
-from fleet.audit.result import TransferAudit
+from fleet.audit.core.result import TransferAudit
 from fleet.reports import heatmap_png, heatmap_svg
 audit = TransferAudit.load(Path(sys.argv[1]))
 for draw in (heatmap_png, heatmap_svg):

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from fleet.audit.result import Check, TransferAudit
+from fleet.audit.core.result import Check, TransferAudit
 from fleet.reports import AuditReport
 from fleet.reports.html import render_html as render_report
 from fleet.reports.html import style_sheet

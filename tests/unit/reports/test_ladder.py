@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from fleet.audit.result import Check, Outcome
+from fleet.audit.core.result import Check, Outcome
 from fleet.reports import AuditReport
 from fleet.reports.ladder import ladder as ladder_of
 from fleet.reports.ladder import mean_interval

@@ -4,7 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from fleet.audit.result import Check
+from fleet.audit.core.result import Check
 from fleet.reports import AuditReport
 from fleet.reports.matrices import MatrixView
 from fleet.reports.matrices import matrix_table as transfer_table

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fleet.audit.checks import flag
-from fleet.audit.kind import KINDS, Kind, kind_of, load, register
-from fleet.audit.result import AuditedDevice, Check, Outcome
-from fleet.audit.stored import Stored
+from fleet.audit.core.checks import flag
+from fleet.audit.core.kind import KINDS, Kind, kind_of, load, register
+from fleet.audit.core.result import AuditedDevice, Check, Outcome
+from fleet.audit.core.stored import Stored
 from fleet.reports.ladder import rated
 from fleet.reports.report import Figure, Report
 from fleet.reports.tables import COUNT, Column, Table

@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from fleet.audit.kind import KINDS
-from fleet.audit.result import Check
+from fleet.audit.core.kind import KINDS
+from fleet.audit.core.result import Check
 from fleet.reports.views import audit_view, report_view, summary_lines
 from fleet.reports.whitebox import papers_table
 

@@ -23,14 +23,14 @@ from typing import Any, Literal
 import torch
 
 from fleet.assembly import load_images, run_images
-from fleet.audit.examination import Examination, examine
-from fleet.audit.kept import remember
-from fleet.audit.members import Member, Sample, TransferSettings, check_members, load_member
-from fleet.audit.result import TransferAudit
-from fleet.audit.rows import attack_surrogate
-from fleet.audit.scoring import Trial, replay
-from fleet.audit.sets import expect_sets, find_sets, save_sets, sets_origin
-from fleet.audit.transfer import assemble
+from fleet.audit.core.examination import Examination, examine
+from fleet.audit.core.kept import remember
+from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
+from fleet.audit.core.result import TransferAudit
+from fleet.audit.core.rows import attack_surrogate
+from fleet.audit.core.scoring import Trial, replay
+from fleet.audit.core.sets import expect_sets, find_sets, save_sets, sets_origin
+from fleet.audit.transfer.audit import assemble
 from fleet.data import ImageData
 from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, Job, ProgressReporter

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-from fleet.audit.result import AuditedDevice, Check
+from fleet.audit.core.result import AuditedDevice, Check
 
 AUDIT_FILE = "audit.json"
 
@@ -60,7 +60,7 @@ class Kind:
     Attributes:
         name: In commands, folders, schemas (``fleet.audit.NAME/VERSION``) and JSON.
         title: In reports.
-        result: Class of its results, a :class:`~fleet.audit.stored.Stored`.
+        result: Class of its results, a :class:`~fleet.audit.core.stored.Stored`.
         settings: Class of its settings.
         run: Audits a run: ``(run, settings, *, images, executor, split, ...)``, gives a
             result.
@@ -128,7 +128,7 @@ register(
         name="whitebox",
         title="White-box",
         result="fleet.audit.whitebox.result:WhiteboxAudit",
-        settings="fleet.audit.members:TransferSettings",
+        settings="fleet.audit.core.members:TransferSettings",
         run="fleet.audit.whitebox.run:audit_run_whitebox",
         report="fleet.reports.whitebox:REPORT",
         masking=_BLIND,
@@ -138,9 +138,9 @@ register(
     Kind(
         name="transfer",
         title="Transfer",
-        result="fleet.audit.result:TransferAudit",
-        settings="fleet.audit.members:TransferSettings",
-        run="fleet.audit.run:audit_run_transfer",
+        result="fleet.audit.core.result:TransferAudit",
+        settings="fleet.audit.core.members:TransferSettings",
+        run="fleet.audit.core.jobs:audit_run_transfer",
         report="fleet.reports.transfer:REPORT",
         masking=_BLIND,
     )

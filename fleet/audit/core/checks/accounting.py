@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet.audit.checks.verdicts import percent, points, worst_matrix
-from fleet.audit.counting import WORST
-from fleet.audit.evidence import Evidence
-from fleet.audit.result import Cell, Check, Matrix, Outcome
+from fleet.audit.core.checks.verdicts import percent, points, worst_matrix
+from fleet.audit.core.counting import WORST
+from fleet.audit.core.evidence import Evidence
+from fleet.audit.core.result import Cell, Check, Matrix, Outcome
 
 CLEAN_REJECTS = 0.05
 

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.audit.result import AuditedDevice, Matrix, NoiseFloor, Outcome, Protocol
-from fleet.audit.statistics import wilson_interval
+from fleet.audit.core.result import AuditedDevice, Matrix, NoiseFloor, Outcome, Protocol
+from fleet.audit.core.statistics import wilson_interval
 from fleet.vocabulary import Norm
 
 Outcomes = NDArray[np.int8]
@@ -217,7 +217,7 @@ class Binarization:
 
 @dataclass(frozen=True)
 class Probes:
-    """What the cheap extra attacks on one device found (``fleet.audit.probes``)."""
+    """What the cheap extra attacks on one device found (``fleet.audit.core.probes``)."""
 
     retries: tuple[Retry, ...] = ()
     orderings: tuple[Ordering, ...] = ()

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from fleet.attacks import attackable, ball, quantise
-from fleet.audit.bench import Bench
-from fleet.audit.evidence import Binarization
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.result import Protocol
+from fleet.audit.core.bench import Bench
+from fleet.audit.core.evidence import Binarization
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.result import Protocol
 from fleet.data import to_unit
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier

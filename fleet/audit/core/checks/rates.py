@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import get_args
 
-from fleet.audit.checks.verdicts import (
+from fleet.audit.core.checks.verdicts import (
     Excess,
     diagonal,
     excess_check,
@@ -15,8 +15,8 @@ from fleet.audit.checks.verdicts import (
     points,
     worst_matrix,
 )
-from fleet.audit.evidence import Evidence
-from fleet.audit.result import Check, Protocol
+from fleet.audit.core.evidence import Evidence
+from fleet.audit.core.result import Check, Protocol
 
 EPS_WANTED = 5
 MONOTONE_TOLERANCE = 0.01

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import get_args
 
-from fleet.audit.checks.verdicts import graded, percent, points, retries, tried
-from fleet.audit.evidence import Evidence, Ordering, Probe, Retry
-from fleet.audit.result import Check, Protocol, Verdict
+from fleet.audit.core.checks.verdicts import graded, percent, points, retries, tried
+from fleet.audit.core.evidence import Evidence, Ordering, Probe, Retry
+from fleet.audit.core.result import Check, Protocol, Verdict
 
 FLAT_WARN = 0.01
 FLAT_FAIL = 0.1

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from fleet.audit.statistics import wilson_interval
-from fleet.audit.stored import Stored
+from fleet.audit.core.statistics import wilson_interval
+from fleet.audit.core.stored import Stored
 from fleet.encoding import IntervalEncoding
 
 SCHEMA = "fleet.audit.transfer/2"

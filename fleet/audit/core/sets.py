@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fleet.audit.evidence import AttackName, GradientHealth
-from fleet.audit.members import Member, Sample, TransferSettings
+from fleet.audit.core.evidence import AttackName, GradientHealth
+from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.errors import AuditError
 from fleet.files import canonical_json, write_bytes, write_json
 from fleet.vocabulary import Norm

@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from fleet.audit import features
-from fleet.audit.features import (
+from fleet.encoding import IntervalEncoding
+from fleet.errors import AuditError, BackendError, DataError
+from fleet.models import Classifier, build_classifier
+from fleet.paper import features
+from fleet.paper.features import (
     decided,
     effective_dimension,
     embed,
@@ -16,9 +19,6 @@ from fleet.audit.features import (
     silhouette,
     standardised,
 )
-from fleet.encoding import IntervalEncoding
-from fleet.errors import AuditError, BackendError, DataError
-from fleet.models import Classifier, build_classifier
 
 
 def simplex(classes: int, each: int) -> tuple[np.ndarray, np.ndarray]:

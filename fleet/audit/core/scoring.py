@@ -17,9 +17,9 @@ from fleet.attacks import (
     exact_eps,
     quantise,
 )
-from fleet.audit.kept import PackedOutcomes
-from fleet.audit.members import Member, Sample, TransferSettings, check_members
-from fleet.audit.sets import AdversarialSets
+from fleet.audit.core.kept import PackedOutcomes
+from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
+from fleet.audit.core.sets import AdversarialSets
 from fleet.data import to_unit
 from fleet.encoding import REJECTED
 from fleet.errors import AuditError
@@ -104,7 +104,7 @@ def replay(sets: AdversarialSets, victim: Member, settings: TransferSettings) ->
     """Try stored adversarial images on a device that had no part in their making.
 
     Args:
-        sets: From :func:`fleet.audit.sets.load_sets`.
+        sets: From :func:`fleet.audit.core.sets.load_sets`.
         victim: Left exactly as it was.
         settings: Of which only the batch size counts.
 

@@ -11,12 +11,12 @@ from typing import get_args
 import torch
 
 from fleet.attacks import CORRECT, FGSM, PGD
-from fleet.audit.bench import Bench
-from fleet.audit.counting import WORST, attack_rows, count
-from fleet.audit.evidence import Decoding, Ordering, Outcomes
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.result import Protocol
-from fleet.audit.sets import AdversarialSets
+from fleet.audit.core.bench import Bench
+from fleet.audit.core.counting import WORST, attack_rows, count
+from fleet.audit.core.evidence import Decoding, Ordering, Outcomes
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.result import Protocol
+from fleet.audit.core.sets import AdversarialSets
 
 READ = 64
 """Images of the sample whose adversarial images are read again."""

@@ -11,13 +11,13 @@ from typing import get_args
 import torch
 
 from fleet.attacks import CORRECT
-from fleet.audit.binarization import binarization_test
-from fleet.audit.evidence import Outcomes, Probes
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.readings import read_decodings, read_orderings
-from fleet.audit.result import Protocol
-from fleet.audit.sets import AdversarialSets
-from fleet.audit.standing import find_standing, try_again
+from fleet.audit.core.binarization import binarization_test
+from fleet.audit.core.evidence import Outcomes, Probes
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.readings import read_decodings, read_orderings
+from fleet.audit.core.result import Protocol
+from fleet.audit.core.sets import AdversarialSets
+from fleet.audit.core.standing import find_standing, try_again
 
 BINARIZED = 8
 """Images whose binarization test is run, at the middle one of the eps."""

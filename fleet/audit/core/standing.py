@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import PGD, Directions, Outside, Square, UniformNoise
-from fleet.audit.bench import Bench
-from fleet.audit.counting import WORST, attack_rows
-from fleet.audit.evidence import AttackName, Outcomes, Probe, Retry
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.result import Protocol
+from fleet.audit.core.bench import Bench
+from fleet.audit.core.counting import WORST, attack_rows
+from fleet.audit.core.evidence import AttackName, Outcomes, Probe, Retry
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.result import Protocol
 from fleet.data import to_unit
 
 EXAMINED = 12

@@ -19,7 +19,7 @@ from fleet.attacks import (
     radius,
     to_bytes,
 )
-from fleet.audit.result import Role
+from fleet.audit.core.result import Role
 from fleet.errors import AuditError, CheckpointError
 from fleet.files import canonical_json, read_json
 from fleet.models import Classifier, weights_bytes, weights_digest

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from fleet.audit.checks import run_checks
-from fleet.audit.examination import Examination, examine, gather_evidence
-from fleet.audit.members import Member, Sample, TransferSettings, check_members
-from fleet.audit.result import TransferAudit
-from fleet.audit.rows import ProgressHook, attack_surrogate
-from fleet.audit.scoring import Trial, score_sets
+from fleet.audit.core.checks import run_checks
+from fleet.audit.core.examination import Examination, examine, gather_evidence
+from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
+from fleet.audit.core.result import TransferAudit
+from fleet.audit.core.rows import ProgressHook, attack_surrogate
+from fleet.audit.core.scoring import Trial, score_sets
 
 __all__ = ["Member", "TransferSettings", "assemble", "audit_transfer"]
 

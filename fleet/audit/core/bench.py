@@ -19,8 +19,8 @@ from fleet.attacks import (
     quantise,
 )
 from fleet.attacks.outcomes import outcomes_of
-from fleet.audit.members import Sample, TransferSettings
-from fleet.audit.result import Protocol
+from fleet.audit.core.members import Sample, TransferSettings
+from fleet.audit.core.result import Protocol
 from fleet.data import to_unit
 from fleet.encoding import DecodeMode
 from fleet.models import Classifier

@@ -12,8 +12,8 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.audit.evidence import AttackName, Outcomes, VictimScores
-from fleet.audit.result import Cell, Matrix, NoiseFloor, Outcome, Protocol
+from fleet.audit.core.evidence import AttackName, Outcomes, VictimScores
+from fleet.audit.core.result import Cell, Matrix, NoiseFloor, Outcome, Protocol
 
 WORST = "worst"
 """Name of the per-example worst case over a protocol's attacks."""

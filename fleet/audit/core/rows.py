@@ -24,9 +24,9 @@ from fleet.attacks import (
     quantise,
     settle,
 )
-from fleet.audit.evidence import AttackName, GradientHealth
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.sets import AdversarialSets
+from fleet.audit.core.evidence import AttackName, GradientHealth
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.sets import AdversarialSets
 from fleet.data import to_unit
 
 SEGMENT = "segment"

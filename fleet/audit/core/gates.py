@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from fleet.audit.checks.flags import flag
-from fleet.audit.result import Checked, Reached
+from fleet.audit.core.checks.flags import flag
+from fleet.audit.core.result import Checked, Reached
 
 
 class Gated(Checked, Protocol):

@@ -12,8 +12,8 @@ import torch
 
 from fleet.attacks import radius
 from fleet.attacks.pixels import squared_radius
-from fleet.audit.counting import count_matrices, count_noise
-from fleet.audit.evidence import (
+from fleet.audit.core.counting import count_matrices, count_noise
+from fleet.audit.core.evidence import (
     AttackName,
     Evidence,
     GradientHealth,
@@ -21,11 +21,11 @@ from fleet.audit.evidence import (
     Reach,
     VictimScores,
 )
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.probes import probe_device
-from fleet.audit.result import AuditedDevice
-from fleet.audit.scoring import Baseline, Trial, score_baseline, score_sets
-from fleet.audit.sets import AdversarialSets
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.probes import probe_device
+from fleet.audit.core.result import AuditedDevice
+from fleet.audit.core.scoring import Baseline, Trial, score_baseline, score_sets
+from fleet.audit.core.sets import AdversarialSets
 
 _ROWS = 500
 """Images measured at once; changes the memory only."""

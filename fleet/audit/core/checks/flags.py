@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fleet.audit.kind import KINDS
-from fleet.audit.result import Checked, Protocol
+from fleet.audit.core.kind import KINDS
+from fleet.audit.core.result import Checked, Protocol
 
 
 @dataclass(frozen=True)

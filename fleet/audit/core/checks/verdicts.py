@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fleet.audit.counting import WORST
-from fleet.audit.evidence import Evidence, Probe, Retry
-from fleet.audit.result import Check, Matrix, Protocol, Verdict
+from fleet.audit.core.counting import WORST
+from fleet.audit.core.evidence import Evidence, Probe, Retry
+from fleet.audit.core.result import Check, Matrix, Protocol, Verdict
 
 _ROUNDING = 1e-9
 """Slack for differences of rates: 0.80 - 0.75 is a little more than 0.05."""

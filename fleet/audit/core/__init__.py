@@ -1,0 +1,1 @@
+"""What all audits are made of: members, images, adversarial sets, counting, checks, results."""

@@ -1,0 +1,1 @@
+"""The transfer audit: each device's images tried on all others."""

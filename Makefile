@@ -6,7 +6,7 @@ FLEET := $(BIN) -m fleet
 PEERS := .venv-crosscheck
 PEERS_BIN := $(PEERS)/bin/python
 
-.PHONY: install install-dev demo test lint types check bench crosscheck docs reproduce-check
+.PHONY: install install-dev demo test mutants lint types check bench crosscheck docs reproduce-check
 .DEFAULT_GOAL := check
 
 $(VENV)/.installed: pyproject.toml
@@ -40,6 +40,11 @@ test: install
 	$(BIN) -m coverage erase
 	$(BIN) -m pytest -n auto --dist loadscope --no-loadscope-reorder --cov --cov-report=
 	$(BIN) -m coverage report
+
+# Not part of any check: minutes for a sample, hours for all (docs/decisions/0009-mutants.md).
+mutants: install
+	$(BIN) -m pip install --quiet --editable ".[mutants]"
+	nice -n 15 $(BIN) tests/mutants.py
 
 reproduce-check: install
 	$(FLEET) reproduce all --quick

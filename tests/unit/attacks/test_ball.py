@@ -94,6 +94,23 @@ def test_variants_of_an_image_start_apart_and_equal_ones_alike() -> None:
         assert not torch.equal(around.random(KEYS, "start", 2)[:200], first)
 
 
+def test_l2_variants_of_an_image_start_in_directions_of_their_own() -> None:
+    centre = grey(0.5, 400)
+    moved = (ball(centre, 0.1, "l2").random(KEYS, "start") - centre).flatten(1)
+    first, second = torch.nn.functional.normalize(moved, dim=1).split(200)
+    assert (first * second).sum(1).abs().median() < 0.9
+
+
+def test_variants_of_one_image_stay_beside_it() -> None:
+    """Row b of each variant belongs to image b, however dark its neighbours are."""
+    centre = torch.cat([grey(0.1), grey(0.9)]).repeat(3, 1, 1, 1)
+    keys = SampleKeys(0, "a", torch.arange(2))
+    for norm in ("linf", "l2"):
+        made = ball(centre, 0.05, norm).random(keys, "start")
+        assert made.shape == centre.shape
+        assert (made - centre).abs().max() <= 0.05 + 1e-6
+
+
 def test_an_l2_radius_beyond_the_whole_cube_is_refused() -> None:
     assert ball(grey(0.5), 2.0, "l2").eps == 2.0
     with pytest.raises(AuditError, match="larger than the distance from black to white, 2"):

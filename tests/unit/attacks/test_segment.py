@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -152,3 +153,97 @@ def test_a_nan_candidate_counts_as_reject_and_is_never_preferred_to_a_flip(grey:
     assert torch.equal(best, grey(120))
     alone = settle(classifier, grey(100), torch.stack([grey(200), grey(101)]), torch.tensor([1]))
     assert outcomes(classifier, alone, torch.tensor([1])) == [FLIP], "the way there holds a flip"
+
+
+class Lookup(nn.Module):
+    """The output that a table gives for the level of the first pixel."""
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.table[(x[:, 0, 0, 0] * 255).round().long()]
+
+
+def looked_up(table: Tensor, *, alpha: float = 10.0, beta: float = 10.0) -> Classifier:
+    """Levels to outputs; the true class 1 has [20, 30], unless alpha and beta say otherwise."""
+    return Classifier.from_module(Lookup(table), IntervalEncoding(3, alpha, beta), (1, 2, 2))
+
+
+def test_the_grid_tries_63_points_between_the_ends(grey: Grey) -> None:
+    """From level 0 to 64 each point is a level; the end lies in the gap, so none is promised."""
+    found_at = []
+    for level in range(1, 64):
+        table = torch.full((256,), 25.0)
+        table[64], table[level] = 35.0, 45.0
+        classifier = looked_up(table)
+        with attackable(classifier):
+            images, found = SegmentSearch()(classifier, grey(0), grey(64), torch.tensor([1]))
+        found_at += images[found][:, 0, 0, 0].tolist()
+    assert found_at == list(range(1, 64))
+
+
+def test_the_grid_takes_the_flip_that_is_nearest_to_the_original(grey: Grey) -> None:
+    table = torch.full((256,), 25.0)
+    table[64], table[9], table[40] = 35.0, 45.0, 5.0
+    classifier = looked_up(table)
+    with attackable(classifier):
+        images, _ = SegmentSearch()(classifier, grey(0), grey(64), torch.tensor([1]))
+    assert torch.equal(images, grey(9))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "flip"), [(20, 97, 40), (20, 49, 40), (100, 3, 80), (20, 41, 40)]
+)
+def test_halving_finds_the_one_level_that_flips(
+    grey: Grey, start: int, end: int, flip: int
+) -> None:
+    """With beta = 0 one level flips on the way; a grid of its ends alone could not find it."""
+    scale = 0.5 if end == 41 else 1.0  # the end lies half a unit beyond the centre
+    centre = start * scale
+    table = torch.arange(256.0) * scale
+    encoding = IntervalEncoding(3, 20.0 * scale, 0.0, s0=centre - 20.0 * scale)
+    classifier = Classifier.from_module(Lookup(table), encoding, (1, 2, 2))
+    with attackable(classifier):
+        images, found = SegmentSearch(points=2)(
+            classifier, grey(start), grey(end), torch.tensor([1])
+        )
+        fewer = SegmentSearch(points=2, bisections=1)(
+            classifier, grey(start), grey(end), torch.tensor([1])
+        )
+    assert found.all()
+    assert torch.equal(images, grey(flip))
+    assert not fewer[1].any()
+
+
+class Either(nn.Module):
+    """The first pixel carries the output through the next interval, the second jumps over all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x[:, 0, 0, 0] * 255, x[:, 0, 0, 1] * 255
+        return torch.where(second > 50, 100.0, 25 + first)
+
+
+def test_a_flip_on_the_way_beats_a_reject_that_lies_farther() -> None:
+    classifier = Classifier.from_module(Either(), IntervalEncoding(3, 10.0, 10.0), (1, 1, 2))
+    clean = torch.zeros(1, 1, 1, 2, dtype=torch.uint8)
+    far, near = clean.clone(), clean.clone()
+    far[..., 1], near[..., 0] = 100, 30  # outputs 100 and 55, both rejected
+    labels = torch.tensor([1])
+    for candidates in ([far, near], [near, far]):
+        best = settle(classifier, clean, torch.stack(candidates), labels)
+        assert outcomes(classifier, best, labels) == [FLIP]
+        assert 15 <= best[0, 0, 0, 0] <= 25
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
+def test_a_reject_without_a_finite_output_loses_to_any_other(grey: Grey, broken: float) -> None:
+    """With beta = 0 a reject may lie as near as half a unit."""
+    table = torch.full((256,), 10.0)
+    table[150:], table[101] = broken, 10.5
+    classifier = looked_up(table, alpha=10.0, beta=0.0)
+    labels = torch.tensor([1])
+    for candidates in ([grey(200), grey(101)], [grey(101), grey(200)]):
+        best = settle(classifier, grey(100), torch.stack(candidates), labels)
+        assert torch.equal(best, grey(101))

@@ -243,3 +243,87 @@ def test_the_gate_reads_the_first_word_of_a_subject() -> None:
     check = Check("M9", "", "fail", "", "", "adaptive steps")
     assert masked(gate((check,)))
     assert not masked(gate((check,)), "paper")
+
+
+def test_m5_looks_at_every_step_of_eps_and_every_device(maker: Any) -> None:
+    maker.eps = (0.1, 0.2, 0.3)
+    for device, score in enumerate(maker.scores):
+        grown = {name: np.concatenate([s, s[1:]]) for name, s in score.attacked.items()}
+        maker.change(device, attacked=grown, noise=np.concatenate([score.noise, score.noise[1:]]))
+    assert found(maker, "M5", "adaptive").verdict == "pass"
+    attacked(maker, 1, "b", level=2, attack=2, count=88)
+    check = found(maker, "M5", "adaptive")
+    assert check.verdict == "fail"
+    assert "b from 90.0 % at eps 0.2 to 88.0 % at 0.3" in check.finding
+    assert "(3 eps only; 5 show more)" in check.finding
+    assert found(maker, "M5", "paper").verdict == "pass"
+
+
+@pytest.mark.parametrize(("eps", "count", "verdict"), [(0.5, 95, "pass"), (0.5, 94, "fail"),
+                                                       (0.7, 94, "fail")])  # fmt: skip
+def test_m5_large_begins_at_half_the_range_and_19_of_20(
+    maker: Any, eps: float, count: int, verdict: str
+) -> None:
+    maker.eps = (0.1, eps)
+    for device, name in enumerate("ab"):
+        for attack in range(3):
+            attacked(maker, device, name, level=1, attack=attack, count=count)
+    assert found(maker, "M5", "paper large").verdict == verdict
+    maker.eps = (0.1, 0.49)
+    assert "paper large" not in [check.subject for check in run_checks(maker.build())]
+
+
+def test_m5_does_not_count_on_more_eps_where_there_are_five(maker: Any) -> None:
+    maker.eps = (0.1, 0.2, 0.3, 0.35, 0.4)
+    for device, score in enumerate(maker.scores):
+        rows = [0, 1, 1, 1, 1]
+        grown = {name: sets[rows] for name, sets in score.attacked.items()}
+        maker.change(device, attacked=grown, noise=score.noise[rows])
+    assert "show more" not in found(maker, "M5", "adaptive").finding
+    assert found(maker, "M5", "adaptive").verdict == "pass"
+
+
+@pytest.mark.parametrize("protocol", ["paper", "adaptive"])
+def test_m6_holds_noise_against_the_gradients_of_its_own_eps(maker: Any, protocol: str) -> None:
+    maker.change(1, noise=np.stack([some(80), some(90)]))
+    assert found(maker, "M6", protocol).verdict == "pass"
+    maker.change(1, noise=np.stack([some(5), some(91)]))
+    check = found(maker, "M6", protocol)
+    assert check.verdict == "fail"
+    assert "b at eps 0.2: noise evades 91.0 %, gradients 90.0 %" in check.finding
+
+
+def test_m6_only_warns_within_half_a_point(maker: Any) -> None:
+    """One of 300 more; two of 300 are more than half a point."""
+    wide = {device: np.tile(maker.scores[device].clean, 3) for device in (0, 1)}
+    for extra, verdict in ((0, "pass"), (1, "warn"), (2, "fail")):
+        for device, name in enumerate("ab"):
+            sets = {
+                key: np.tile(array, (1, 1, 3))
+                for key, array in type(maker)._scores(name).attacked.items()
+            }
+            noise = np.zeros((2, 300), dtype=np.int8)
+            noise[1, : 270 + extra] = 2
+            maker.change(device, clean=wide[device], attacked=sets, noise=noise)
+        assert found(maker, "M6", "adaptive").verdict == verdict
+
+
+def test_m8_looks_at_every_eps_and_both_protocols(maker: Any) -> None:
+    for attack in range(3):
+        attacked(maker, 0, "b", level=1, attack=attack, count=91)
+    for protocol in ("paper", "adaptive"):
+        check = found(maker, "M8", protocol)
+        assert check.verdict == "fail"
+        assert "b on a at eps 0.2: 91.0 %, white-box 90.0 %" in check.finding
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(85, "pass"), (84, "fail")])
+def test_m13_looks_at_every_eps_and_allows_five_points(
+    maker: Any, count: int, verdict: str
+) -> None:
+    for attack in (0, 1):
+        attacked(maker, 1, "b", level=1, attack=attack, count=count)
+    check = found(maker, "M13", "paper")
+    assert check.verdict == verdict
+    if verdict == "fail":
+        assert "b at eps 0.2: adaptive evades 90.0 %, paper 84.0 %" in check.finding

@@ -1,5 +1,7 @@
 """From outcomes to counts."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fleet.audit.core.counting import attack_rows, count, count_matrices, count_noise
@@ -86,3 +88,39 @@ def test_noise_counts_the_examples_that_are_correct_without_it() -> None:
         ("b", Outcome(4, flip=1, reject=1)),
     ]
     assert {floor.draws for floor in floors} == {3}
+
+
+def two_eps() -> list[VictimScores]:
+    """The same devices at a second, larger eps, where everything is worse."""
+    return [
+        replace(
+            score,
+            noise=np.concatenate([score.noise, np.maximum(score.noise, 1)]),
+            attacked={
+                name: np.concatenate([sets, np.full_like(sets, 2)])
+                for name, sets in score.attacked.items()
+            },
+        )
+        for score in scores()
+    ]
+
+
+def test_each_eps_has_counts_of_its_own() -> None:
+    matrices = count_matrices(two_eps(), {"a": NAMES, "b": ONLY}, (0.1, 0.3))
+    one = count_matrices(scores(), {"a": NAMES, "b": ONLY}, EPS)
+    assert [matrix.eps for matrix in matrices] == [0.1] * len(one) + [0.3] * len(one)
+    assert matrices[: len(one)] == one
+    for matrix in matrices[len(one) :]:
+        for cell in matrix.cells:
+            assert cell.outcome == Outcome(4, flip=4, reject=0)
+            assert cell.given_success == cell.joint  # every attack succeeds at home
+
+
+def test_noise_at_each_eps_has_counts_of_its_own() -> None:
+    floors = count_noise(two_eps(), (0.1, 0.3), draws=3)
+    assert [(floor.victim, floor.eps, floor.outcome) for floor in floors] == [
+        ("a", 0.1, Outcome(4, flip=0, reject=1)),
+        ("a", 0.3, Outcome(4, flip=0, reject=4)),
+        ("b", 0.1, Outcome(4, flip=1, reject=1)),
+        ("b", 0.3, Outcome(4, flip=1, reject=3)),
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
@@ -18,7 +18,7 @@ from fleet.errors import DataError
 from fleet.execution import Executor, Processes
 
 if TYPE_CHECKING:
-    from fleet.cli.reproduced import Made
+    from fleet.paper.parts import Part as Step
     from fleet.paper.workspace import Workspace
 
 
@@ -87,7 +87,7 @@ def reproduce(
 
     Example: fleet reproduce table1 --quick
     """
-    from fleet.cli.reproduced import parts_of
+    from fleet.paper.parts import parts_of
     from fleet.paper.workspace import PROFILES, Workspace
 
     output = Output(form)
@@ -122,25 +122,23 @@ def _stage(output: Output, workers: int | None, text: str, count: int) -> Iterat
         yield Processes(workers, on_event=progress.update)
 
 
-def _perform(
-    steps: dict[str, Callable[[Workspace], Made]], workspace: Workspace, output: Output
-) -> DataError | None:
+def _perform(steps: dict[str, Step], workspace: Workspace, output: Output) -> DataError | None:
     """Make each result; of several, one whose images are absent leaves the others running."""
     missing = None
     documents: dict[str, Any] = {}
     for name, step in steps.items():
         try:
-            made = step(workspace)
+            found, written = step.run(name, workspace)
         except DataError as error:
             if len(steps) == 1:
                 raise
             output.note(f"left out {name}: {error.message}")
             missing = error
             continue
-        documents[name] = made.document
+        documents[name] = found.to_dict()
         if output.form is not Format.json:
-            output.data(made.view, made.document)
-        for path in made.files:
+            output.data(step.view(found), documents[name])
+        for path in written:
             output.note(f"wrote {path}")
     if output.form is Format.json:
         output.data("", documents)

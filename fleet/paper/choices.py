@@ -36,11 +36,10 @@ from fleet.audit.core.scoring import score_baseline, score_sets
 from fleet.data import to_unit
 from fleet.execution import ProgressReporter
 from fleet.models import Classifier
-from fleet.paper.choices_result import ChoiceNetwork, Choices, Tried
 from fleet.paper.experiments import CHOICES
 from fleet.paper.published import TABLES
+from fleet.paper.rows import Row, Rows
 from fleet.paper.workspace import Workspace
-from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.vocabulary import Precision
 
@@ -120,7 +119,7 @@ class TrainingModeFGSM:
         return move(images.clone(), gradient, values, 0).unsqueeze(0)
 
 
-def reproduce_choices(workspace: Workspace) -> Choices:
+def reproduce_choices(workspace: Workspace) -> Rows:
     """Try every choice on the first INT network of each of Table 1's backbones.
 
     Raises:
@@ -132,22 +131,22 @@ def reproduce_choices(workspace: Workspace) -> Choices:
     settings = TransferSettings(
         eps=published.eps, steps=scale.steps, restarts=1, batch_size=scale.batch_size
     )
-    networks: list[ChoiceNetwork] = []
+    rows: list[Row] = []
     provenance = {}
     for backbone, profile in scale.profiles:
         family, run = workspace.trained(profile)
         jobs = plan_jobs(run, settings, scale.images, "test", KIND)[1]
         first = [job for job in jobs if job.device == _first_interval(family).name]
         with workspace.stage(f"choices {profile}", len(first)) as executor:
-            networks += run_all("choices", try_network, first, executor)
+            for found in run_all("choices", try_network, first, executor):
+                rows += found
         provenance[backbone] = describe_run(run, family)
-    return Choices(
+    return Rows(
         title=scale.title,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        images=scale.images,
-        eps=settings.eps,
         words=tuple((choice.name, choice.words) for choice in choices(scale.steps)),
-        networks=tuple(networks),
+        rows=tuple(rows),
+        settings={"images": scale.images, "eps": list(settings.eps)},
         provenance=provenance,
     )
 
@@ -157,7 +156,7 @@ def _first_interval(family: FamilySpec) -> DeviceSpec:
     return min(devices, key=lambda device: device.training.seed)
 
 
-def try_network(job: AuditJob, *, progress: ProgressReporter) -> ChoiceNetwork:
+def try_network(job: AuditJob, *, progress: ProgressReporter) -> list[Row]:
     """Try all choices on one network; the body of a job."""
     member, sample = load_audited(job)
     key = {
@@ -166,14 +165,11 @@ def try_network(job: AuditJob, *, progress: ProgressReporter) -> ChoiceNetwork:
         "settings": job.settings.to_dict(),
         "choices": [choice.words for choice in choices(job.settings.steps)],
     }
-    seed = read_family(job.run).device(job.device).training.seed
     found = remember(
         job.run.audit(KIND) / f"{job.device}.json",
         key,
-        ChoiceNetwork,
-        lambda: ChoiceNetwork(
-            member.architecture, seed, try_all(member, sample, job.settings, progress)
-        ),
+        list[Row],
+        lambda: try_all(member, sample, job.settings, progress),
     )
     progress(1, 1, "tried")
     return found
@@ -181,7 +177,7 @@ def try_network(job: AuditJob, *, progress: ProgressReporter) -> ChoiceNetwork:
 
 def try_all(
     member: Member, sample: Sample, settings: TransferSettings, progress: ProgressReporter
-) -> tuple[Tried, ...]:
+) -> list[Row]:
     """Attack one network under each choice, and count.
 
     Args:
@@ -189,19 +185,29 @@ def try_all(
         sample: The clean images.
         settings: Radii, steps, precision, seed and batch size.
         progress: Called after each choice with (done, total, its words).
+
+    Returns:
+        A row for each choice and eps: ``n`` images decoded correctly, of them ``flip`` and
+        ``reject``, and ``floor_flip`` under Eq. 2's floor decoding.
     """
     correct = score_baseline(member, sample, settings).clean == 0
     every = choices(settings.steps, settings.precision)
-    tried: list[Tried] = []
+    rows = []
     for done, choice in enumerate(every):
         made = [_images(choice, member, sample, eps, settings) for eps in settings.eps]
         trial = score_sets(member, sample, torch.stack(made), settings)
         for level, eps in enumerate(settings.eps):
-            outcome = count(trial.outcomes[level, 0], correct)
+            strict = count(trial.outcomes[level, 0], correct)
             floor = count(trial.floor[level, 0], correct)
-            tried.append(Tried(choice.name, eps, outcome, floor))
+            figures = {"n": strict.n, "flip": strict.flip, "reject": strict.reject}
+            rows.append(
+                Row(
+                    {"network": member.architecture, "choice": choice.name, "eps": eps},
+                    {**figures, "floor_flip": floor.flip},
+                )
+            )
         progress(done + 1, len(every) + 1, choice.words)
-    return tuple(tried)
+    return rows
 
 
 def _images(

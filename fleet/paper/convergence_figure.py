@@ -6,19 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fleet.paper.convergence_result import VARIANTS, Convergence, Speed, Variant
+from fleet.paper.rows import Row, Rows
 from fleet.reports import drawing
 from fleet.reports.palette import ADAPTIVE, FLIP, GREEDY, MASKED, MUTED
 
-WORDS: dict[Variant, str] = {
-    "tra": "TRA",
-    "ordinal": "INT, ordinal head",
-    "scaled": "INT, scaled loss, outputs that start in the range",
-    "paper": "INT as in the paper: Eq. 3, outputs that start at 0",
-}
-"""What each variant is called."""
-
-_LOOKS: dict[Variant, tuple[str, str]] = {
+_LOOKS = {
     "tra": (MASKED, "--"),
     "ordinal": (GREEDY, "-."),
     "scaled": (ADAPTIVE, "-"),
@@ -26,24 +18,23 @@ _LOOKS: dict[Variant, tuple[str, str]] = {
 }
 
 
-def draw(found: Convergence) -> Figure:
+def draw(found: Rows) -> Figure:
     """One panel for each learning rate, one line for each seed."""
-    rates = sorted({speed.learning_rate for speed in found.speeds})
+    rates = sorted({float(row.names["learning_rate"]) for row in found.rows})
+    goal = found.settings["goal"]
     figure, axes = drawing.panels(len(rates), columns=2, size=(2.8, 2.1), top=1.75, gap=(0.6, 0.75))
     notes = (f"{found.title}; validation accuracy, one line for each seed",)
-    drawing.head(figure, f"Epochs to {found.goal:.0%}", notes)
+    drawing.head(figure, f"Epochs to {goal:.0%}", notes)
     handles = [
-        Line2D([], [], color=color, ls=style, label=WORDS[variant])
-        for variant, (color, style) in _LOOKS.items()
+        Line2D([], [], color=_LOOKS[name][0], ls=_LOOKS[name][1], label=words)
+        for name, words in found.words
     ]
     drawing.legend(figure, handles, 0.68, columns=1)
     for number, (panel, rate) in enumerate(zip(axes, rates, strict=True)):
         panel.set_title(f"learning rate {rate:g}")
-        for variant in VARIANTS:
-            for speed in found.speeds:
-                if (speed.variant, speed.learning_rate) == (variant, rate):
-                    _lines(panel, speed)
-        panel.axhline(found.goal, color=MUTED, lw=0.8)
+        for row in found.where(learning_rate=rate):
+            _lines(panel, row)
+        panel.axhline(goal, color=MUTED, lw=0.8)
         panel.set_ylim(0.8, 1.0)
         panel.set_xlim(left=0)
         panel.set_xlabel("epochs")
@@ -52,8 +43,8 @@ def draw(found: Convergence) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, speed: Speed) -> None:
-    color, style = _LOOKS[speed.variant]
-    for curve in speed.curves:
-        epochs, accuracy = zip(*curve.points, strict=True)
+def _lines(axes: Axes, row: Row) -> None:
+    color, style = _LOOKS[str(row.names["variant"])]
+    for points in row.curves.values():
+        epochs, accuracy = zip(*points, strict=True)
         axes.plot(epochs, accuracy, color=color, ls=style, lw=1.3)

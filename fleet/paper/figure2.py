@@ -28,6 +28,7 @@ from fleet.errors import AuditError
 from fleet.execution import ProgressReporter
 from fleet.models import Classifier
 from fleet.paper import features
+from fleet.paper.experiments import TABLE1
 from fleet.paper.features import Features, Labels
 from fleet.paper.figure2_result import (
     TASKS,
@@ -37,7 +38,7 @@ from fleet.paper.figure2_result import (
     Measures,
     summarise,
 )
-from fleet.paper.workspace import HERE, Stage
+from fleet.paper.workspace import HERE, Stage, Workspace
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.provenance import package_version
@@ -45,8 +46,28 @@ from fleet.rundir import RunDirectory
 
 KIND = "features"
 
+PICTURE = "resnet18"
+"""Backbone whose features Figure 2 draws; the paper does not say which."""
+
+IMAGES, QUICK_IMAGES = 2000, 128
+"""Test images of Figure 2."""
+
 _DIGITS = 6
 """Measures are rounded to so many decimals; a share of 2,000 images has four."""
+
+
+def reproduce(workspace: Workspace) -> Figure2:
+    """Train Table 1's networks if they are not there, then measure and embed their features.
+
+    Raises:
+        FleetError: Images are missing, a network fails, or scikit-learn is not installed.
+    """
+    return reproduce_figure2(
+        {backbone: workspace.trained(profile)[1] for backbone, profile in TABLE1.profiles},
+        picture=PICTURE,
+        images=QUICK_IMAGES if workspace.quick else IMAGES,
+        stage=workspace.stage,
+    )
 
 
 def reproduce_figure2(

@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fleet.paper.figure3_result import Figure3, Sweep
-from fleet.paper.figure3_statistics import Kind, Lengths, Range
+from fleet.paper.figure3_result import Figure3, Kind, Lengths, Range, Sweep
 from fleet.reports import drawing
 from fleet.reports.drawing import drawable
 from fleet.reports.flags import PROTOCOLS, flag

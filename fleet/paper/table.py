@@ -35,8 +35,7 @@ from fleet.files import read_json
 from fleet.models import Classifier
 from fleet.paper.experiments import TableExperiment
 from fleet.paper.published import TABLES
-from fleet.paper.table_result import Attacked, CleanFigures, Table, TableNetwork
-from fleet.paper.table_rows import summarise
+from fleet.paper.table_result import Attacked, CleanFigures, Table, TableNetwork, summarise
 from fleet.paper.workspace import Workspace
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DeviceSpec, FamilySpec

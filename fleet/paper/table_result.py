@@ -1,23 +1,23 @@
 """What ``fleet reproduce table1`` and ``table2`` found, beside what the paper printed.
 
-The stored form is JSON, so that documents are rendered from it. Nothing in this module imports
-torch.
+Single networks, and the lines of a table: means and spreads over their seeds. The stored form is
+JSON, so that documents are rendered from it. Nothing in this module imports torch.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fleet.audit.core.result import AuditedDevice, Check, Outcome, Protocol
 from fleet.audit.core.stored import Stored
 from fleet.audit.whitebox.result import MinimumDistance
-from fleet.paper.published import Attack
+from fleet.paper.published import ATTACKS, TASKS, Attack, PublishedTable
 from fleet.vocabulary import Task
 
-SCHEMA = "fleet.reproduction.table/2"
+Counted = Literal["flip", "evade"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class Spread:
         """Summarise one or more values."""
         sd = statistics.stdev(values) if len(values) > 1 else None
         return cls(statistics.fmean(values), sd, tuple(values))
+
+    @property
+    def words(self) -> str:
+        """The mean, and the standard deviation where there are several seeds."""
+        return f"{self.mean:.3f}" if self.sd is None else f"{self.mean:.3f} ± {self.sd:.3f}"
 
 
 @dataclass(frozen=True)
@@ -201,7 +206,7 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class Table(Stored, schema=SCHEMA):
+class Table(Stored, schema="fleet.reproduction.table/2"):
     """A whole table.
 
     Attributes:
@@ -247,3 +252,108 @@ class Table(Stored, schema=SCHEMA):
             if (row.backbone, row.task) == (backbone, task):
                 return row
         raise KeyError((backbone, task))
+
+    def pairs(self) -> Iterator[tuple[TableRow, TableRow]]:
+        """TRA beside each INT of each backbone: the paper's head, and ours where there is one."""
+        for row in self.rows:
+            if row.task == "int":
+                yield self.row(row.backbone, "tra"), row
+
+
+def summarise(networks: Sequence[TableNetwork], published: PublishedTable) -> tuple[TableRow, ...]:
+    """Put the seeds of each backbone, task and head together, in the paper's order.
+
+    Args:
+        networks: All networks, each with figures at every eps of the table.
+        published: What the paper printed.
+    """
+    backbones = dict.fromkeys(network.backbone for network in networks)
+    rows = []
+    for backbone in backbones:
+        for task in TASKS:
+            group = [n for n in networks if (n.backbone, n.task) == (backbone, task)]
+            for head in sorted({n.audited.head for n in group}):  # linear, then ordinal
+                same = [n for n in group if n.audited.head == head]
+                rows.append(_row(sorted(same, key=lambda n: n.seed), published))
+    return tuple(rows)
+
+
+def _row(group: list[TableNetwork], published: PublishedTable) -> TableRow:
+    first = group[0]
+    printed = published.rows[first.backbone, first.task]
+    return TableRow(
+        backbone=first.backbone,
+        task=first.task,
+        head=first.audited.head,
+        seeds=tuple(network.seed for network in group),
+        published_clean=printed.clean,
+        clean=Spread.of([n.clean.correct / n.clean.n for n in group]),
+        rejected=Spread.of([n.clean.rejected / n.clean.n for n in group]),
+        clean_floor=Spread.of([n.clean.floor / n.clean.n for n in group]),
+        clean_nearest=Spread.of([n.clean.nearest / n.clean.n for n in group]),
+        cells=tuple(
+            TableCell(
+                attack=attack,
+                eps=eps,
+                published=(printed.fgsm if attack == "fgsm" else printed.pgd)[level],
+                flip=_spread(group, "paper", attack, eps, "flip"),
+                evade=_spread(group, "paper", attack, eps, "evade"),
+                floor=_mean([n.attack("paper", attack, eps).floor for n in group], "flip"),
+            )
+            for attack in ATTACKS
+            for level, eps in enumerate(published.eps)
+        ),
+        honest=tuple(
+            Honest(
+                eps=eps,
+                flip=_spread(group, "adaptive", "worst", eps, "flip"),
+                evade=_spread(group, "adaptive", "worst", eps, "evade"),
+                noise=_mean([n.noise[level] for n in group], "evade"),
+            )
+            for level, eps in enumerate(published.eps)
+        ),
+        masked=_failed(group, "paper"),
+        unreliable=_failed(group, "adaptive"),
+    )
+
+
+def _spread(
+    group: Sequence[TableNetwork], protocol: Protocol, attack: str, eps: float, kind: Counted
+) -> Spread:
+    return _mean([network.attack(protocol, attack, eps).outcome for network in group], kind)
+
+
+def _mean(outcomes: Sequence[Outcome], kind: Counted) -> Spread:
+    """Over networks; 0 where nothing was decoded correctly, and nothing could flip."""
+    return Spread.of([outcome.rate(kind) or 0.0 for outcome in outcomes])
+
+
+def _failed(group: Sequence[TableNetwork], protocol: Protocol) -> tuple[str, ...]:
+    """Ids of the checks that failed on any seed, in order."""
+    found = [c.id for network in group for c in network.failed if c.about(protocol)]
+    return tuple(sorted(set(found), key=_order))
+
+
+def _order(id: str) -> tuple[str, int]:
+    letters = id.rstrip("0123456789")
+    return letters, int(id[len(letters) :] or 0)
+
+
+def distance_words(table: Table) -> Iterator[str]:
+    """For each minimum-norm attack, how often and how far away it found an image that evades."""
+    for attack in dict.fromkeys(d.attack for n in table.networks for d in n.distances):
+        parts = []
+        for task in ("int", "tra"):
+            rows = [
+                (network.backbone + (" ordinal" if network.audited.head == "ordinal" else ""), d)
+                for network in table.networks
+                if network.task == task
+                for d in network.distances
+                if d.attack == attack
+            ]
+            if rows:
+                found, n = sum(d.found for _, d in rows), sum(d.n for _, d in rows)
+                medians = [f"{name} {d.quantiles[1]:.3g}" for name, d in rows if d.quantiles]
+                norm = f"median {rows[0][1].norm} distance"
+                parts.append(f"{task.upper()} {found} of {n}, {norm} {', '.join(medians)}")
+        yield f"{attack}: {'; '.join(parts)}"

@@ -1,63 +1,94 @@
-"""Figures, learning curves and claims of the paper on a terminal."""
+"""Tables, figures, learning curves and claims of the paper on a terminal."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from rich.console import Group
 from rich.table import Table as Grid
 from rich.text import Text
 
-from fleet.paper.choices_result import Choices
-from fleet.paper.claims_result import Claims
-from fleet.paper.convergence_figure import WORDS
-from fleet.paper.convergence_result import Convergence
+from fleet.paper.claims import Claims
 from fleet.paper.figure2_result import Figure2
 from fleet.paper.figure3_result import Figure3
-from fleet.paper.stems_result import Stems
+from fleet.paper.published import ATTACKS
+from fleet.paper.rows import Rows
+from fleet.paper.table_result import Spread, Table, TableRow
 from fleet.reports.wording import ABSENT, format_eps, format_rate
 
 
-def convergence_view(found: Convergence) -> Grid:
-    """Epochs to the goal for each variant and learning rate."""
-    title = f"{found.title}: epochs until {found.goal:.0%} of the validation images are right"
-    grid = _grid(title, "variant", "learning rate", "epochs, each seed", "mean")
-    for speed in found.speeds:
-        each = [ABSENT if c.reached is None else f"{c.reached:.2f}" for c in speed.curves]
-        mean = f"over {speed.epochs}" if speed.mean is None else f"{speed.mean:.2f}"
-        style = "bold" if speed.best else ""
-        cells = (WORDS[speed.variant], f"{speed.learning_rate:g}", ", ".join(each), mean)
-        grid.add_row(*cells, style=style)
+def table_view(table: Table) -> Group:
+    """One grid for each eps, the accuracies in all of them, and what the columns mean."""
+    ours = [f"{name}\npaper | ours" for name in ("LEG", "FGSM", "PGD")]
+    heads = (*ours, "adaptive\nflip", "adaptive\nevade", "noise\nfloor", "masked by")
+    grids = []
+    for level, eps in enumerate(table.eps):
+        title = f"{table.title}, eps {format_eps(eps)}"
+        rows = [_line(row, level) for row in table.rows]
+        grids.append(_grid(title, ("network", "task", *heads), rows, numbers=len(heads)))
+    words = (
+        f"{table.images} test images attacked; shares of those that the network decodes correctly. "
+        "Paper | ours: wrong classes under the paper's protocol. Adaptive: worst case over these "
+        "and attacks that ascend the output itself. Noise: random signs of the same eps.\n"
+        "A paper-protocol figure with failed checks is masked: it is no evidence of safety."
+    )
+    return Group(*grids, Text(words))
+
+
+def convergence_view(found: Rows) -> Grid:
+    """Epochs to the goal for each variant and learning rate; the quickest ones in bold."""
+    goal = f"epochs until {found.settings['goal']:.0%} of the validation images are right"
+    words = dict(found.words)
+    heads = ("variant", "learning rate", "epochs, each seed", "mean")
+    grid = _grid(f"{found.title}: {goal}", heads, ())
+    for row in found.rows:
+        each = [_number(row.figures[seed]) or ABSENT for seed in row.curves]
+        mean = _number(row.figures["mean"]) or f"over {row.figures['epochs']}"
+        name, rate = words[str(row.names["variant"])], f"{row.names['learning_rate']:g}"
+        style = "bold" if row.figures["quickest"] else ""
+        grid.add_row(name, rate, ", ".join(each), mean, style=style)
     return grid
 
 
-def choices_view(found: Choices) -> Group:
+def choices_view(found: Rows) -> Group:
     """Wrong classes under Eq. 3's own gradient, whatever is chosen where the paper is silent."""
-    title = f"{found.title}: decoded as a wrong class, of {found.images} test images (masked)"
+    images = found.settings["images"]
+    title = f"{found.title}: decoded as a wrong class, of {images} test images (masked)"
     names = [name for name, _ in found.words]
-    grid = _grid(title, "network", "eps", *names)
-    for network in found.networks:
-        for eps in found.eps:
-            rates = [format_rate(network.at(name, eps).outcome.rate("flip")) for name in names]
-            grid.add_row(network.backbone, format_eps(eps), *rates)
+    places = dict.fromkeys((row.names["network"], row.names["eps"]) for row in found.rows)
+    rows = []
+    for network, eps in places:
+        here = {r.names["choice"]: r for r in found.where(network=network, eps=eps)}
+        rates = [format_rate(here[name].rate("flip")) for name in names]
+        rows.append((str(network), format_eps(float(eps)), *rates))
+    grid = _grid(title, ("network", "eps", *names), rows)
     return Group(grid, Text("\n".join(f"{name}: {words}" for name, words in found.words)))
 
 
-def stems_view(found: Stems) -> Grid:
+def stems_view(found: Rows) -> Grid:
     """Accuracy and cost of each network with both stems."""
-    title = f"{found.title}, {found.training_images} training images"
-    grid = _grid(title, "task", "stem", "test accuracy", "of it None", "core seconds")
-    for n in found.networks:
-        shares = (f"{n.correct / n.n:.4f}", f"{n.rejected / n.n:.4f}")
-        grid.add_row(n.task, n.stem, *shares, f"{n.seconds:.0f}")
-    return grid
+    title = f"{found.title}, {found.settings['training_images']} training images"
+    rows = [
+        (
+            str(row.names["task"]),
+            str(row.names["stem"]),
+            f"{row.rate('correct') or 0:.4f}",
+            f"{row.rate('rejected') or 0:.4f}",
+            f"{row.figures['seconds']:.0f}",
+        )
+        for row in found.rows
+    ]
+    return _grid(title, ("task", "stem", "test accuracy", "of it None", "core seconds"), rows)
 
 
 def features_view(found: Figure2) -> Grid:
     """Measures of the raw features, TRA beside INT."""
     images = found.scores[0].n
     title = f"Figure 2: penultimate features of {images} test images, mean over the seeds"
-    grid = _grid(title, "network", "measure", "TRA", "INT", "INT - TRA", "every pair of networks")
-    for line in found.summary:
-        grid.add_row(
+    heads = ("network", "measure", "TRA", "INT", "INT - TRA", "every pair of networks")
+    rows = [
+        (
             line.network,
             line.measure.replace("_", " "),
             f"{line.tra.mean:.3f}",
@@ -65,45 +96,80 @@ def features_view(found: Figure2) -> Grid:
             f"{line.difference:+.3f}",
             f"{line.lowest:+.3f} to {line.highest:+.3f}",
         )
-    return grid
+        for line in found.summary
+    ]
+    return _grid(title, heads, rows)
 
 
 def matrices_view(found: Figure3) -> Group:
-    """Transfer by relation of the encodings, then what the statistics say."""
+    """Transfer by relation of the encodings, then what the encoding adds to another seed."""
     title = f"{found.title}: evade rate on other networks, {len(found.networks)} networks"
-    grid = _grid(title, "eps", "protocol", "encodings", "pairs", "mean", "range")
-    for group in found.groups:
-        rates = group.rates.evade
-        grid.add_row(
+    rows = [
+        (
             format_eps(group.eps),
             group.protocol,
             group.relation,
-            str(rates.count),
-            format_rate(rates.mean),
-            f"{format_rate(rates.low)} to {format_rate(rates.high)}",
+            str(group.rates.evade.count),
+            format_rate(group.rates.evade.mean),
+            f"{format_rate(group.rates.evade.low)} to {format_rate(group.rates.evade.high)}",
         )
+        for group in found.groups
+    ]
     lines = [
-        f"{c.protocol}, eps {format_eps(c.eps)}, {c.kind}, {c.quantity}: {c.words}"
+        f"{c.protocol}, eps {format_eps(c.eps)}, {c.kind}, {c.quantity}, same minus different "
+        f"encoding: {c.words}"
         for c in found.contrasts
         if c.kind == "evade"
     ]
-    trends, of = found.tally()
-    lines.append(f"{trends} of {of} trends have p <= 0.05")
+    grid = _grid(title, ("eps", "protocol", "encodings", "pairs", "mean", "range"), rows)
     return Group(grid, Text("\n".join(lines)))
 
 
 def claims_view(claims: Claims) -> Grid:
-    """Each claim with its verdict and what it rests on."""
-    grid = _grid("What holds of the paper", "claim", "verdict", "evidence")
+    """Each claim with its verdict, the figures that decide it, and what makes them again."""
+    grid = _grid("What holds of the paper", ("claim", "verdict", "figures", "made again by"), ())
     styles = {"holds": "green", "does not hold": "bold red", "not measured": "dim"}
     for claim in claims.claims:
         verdict = Text(claim.verdict, style=styles.get(claim.verdict, "yellow"))
-        grid.add_row(claim.words, verdict, "\n".join(claim.evidence))
+        grid.add_row(claim.words, verdict, claim.figure, claim.command)
     return grid
 
 
-def _grid(title: str, *columns: str) -> Grid:
-    grid = Grid(title=Text(title, style="bold"), title_justify="left", show_lines=False)
-    for words in columns:
-        grid.add_column(words)
+def _line(row: TableRow, level: int) -> list[str]:
+    levels = len(row.honest)
+    cells = [row.cells[number * levels + level] for number in range(len(ATTACKS))]
+    honest = row.honest[level]
+    return [
+        row.backbone,
+        row.words,
+        f"{row.published_clean:.3f} | {_spread(row.clean)}",
+        *(f"{cell.published:.3f} | {_spread(cell.flip)}" for cell in cells),
+        _spread(honest.flip),
+        _spread(honest.evade),
+        format_rate(honest.noise.mean),
+        ", ".join(row.masked) or ABSENT,
+    ]
+
+
+def _spread(found: Spread) -> str:
+    """Mean, and the standard deviation over the seeds where there are several."""
+    mean = format_rate(found.mean)
+    return mean if found.sd is None else f"{mean} ± {found.sd:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _grid(
+    title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0
+) -> Grid:
+    """A grid; the last ``numbers`` columns stand right, and then the others do not wrap."""
+    grid = Grid(title=Text(title, style="bold"), title_justify="left")
+    for place, words in enumerate(heads):
+        right = place >= len(heads) - numbers
+        looks: Literal["left", "right"] = "right" if right else "left"
+        grid.add_column(words, justify=looks, no_wrap=numbers > 0 and not right)
+    for row in rows:
+        grid.add_row(*row)
     return grid

@@ -90,11 +90,11 @@ def test_a_result_its_figure_and_the_claims_are_written_and_made_once(
     results = place / "results" / "reproduce"
     assert (results / "convergence.png").read_bytes()[:4] == b"\x89PNG"
     first = json.loads((results / "convergence.json").read_text())
-    assert first["schema"] == "fleet.reproduction.convergence/1"
+    assert first["schema"] == "fleet.reproduction.rows/1"
     again = call_fleet(
         "reproduce", "convergence", "-p", "profiles", "--jobs", 1, "--format", "json", cwd=place
     )
-    assert json.loads(again.stdout)["convergence"]["speeds"] == first["speeds"]
+    assert json.loads(again.stdout)["convergence"]["rows"] == first["rows"]
     judged = call_fleet("reproduce", "claims", "--format", "json", cwd=place)
     assert judged.returncode == 0, judged.stderr
     verdicts = {c["id"]: c["verdict"] for c in json.loads(judged.stdout)["claims"]["claims"]}

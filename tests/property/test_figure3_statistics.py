@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.paper.figure3_pairs import comparisons, relate
-from fleet.paper.figure3_rates import read_networks
-from fleet.paper.figure3_trends import network_levels
+from fleet.paper.figure3_result import Lengths
+from fleet.paper.figure3_tests import relate, victim_levels, weights
 from fleet.paper.permutation import LEVEL, arrange, interval, p_value, rank_test
-from unit.paper.figure3_samples import GRID, audit
+from unit.paper.figure3_samples import GRID
 
 labels = st.lists(st.sampled_from([1.0, 4.0, 16.0]), min_size=2, max_size=5)
 values = st.lists(st.integers(0, 5).map(float), min_size=5, max_size=5)
@@ -19,7 +18,16 @@ SMALL = GRID[:8]  # beta 16: 420 arrangements
 
 
 def related(grid):
-    return relate(read_networks(audit(lambda i, j: 0.2, grid=grid)))
+    return relate([Lengths(*lengths) for lengths in grid])
+
+
+def estimate(grid, matrix):
+    """Difference of same and different encodings, its p value and its interval."""
+    arrangements, weighed = arrange(tuple(grid)), weights(related(grid)).ravel()
+    statistics = arrangements.permuted(matrix) @ weighed
+    slopes = arrangements.permuted((related(grid) == "same").astype(float)) @ weighed
+    observed = float(statistics[0])
+    return observed, p_value(statistics), interval(observed, statistics, slopes)
 
 
 @given(labels)
@@ -66,28 +74,21 @@ def test_rows_and_columns_move_together_with_the_labels(seed):
     matrix = np.random.default_rng(seed).normal(size=(6, 6))
     grid = [GRID[k] for k in (0, 1, 2, 3, 6, 7)]
     arrangements = arrange(tuple(grid))
-    (compared,) = [c for c in comparisons(arrangements, related(grid)) if c.second == "different"]
-    statistics = arrangements.permuted(matrix) @ compared.weights.ravel()
+    statistics = arrangements.permuted(matrix) @ weights(related(grid)).ravel()
     for order, statistic in list(zip(arrangements.orders, statistics, strict=True))[::7]:
         relabelled = related([grid[k] for k in order])
-        (again,) = [c for c in comparisons(arrangements, relabelled) if c.second == "different"]
-        assert statistic == pytest.approx((again.weights * matrix).sum())
+        assert statistic == pytest.approx((weights(relabelled) * matrix).sum())
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-0.3, 0.3))
 @settings(deadline=None, max_examples=25)
 def test_the_interval_holds_exactly_the_shifts_that_are_not_rejected(seed, shift):
-    arrangements = arrange(tuple(SMALL))
-    relations = related(SMALL)
-    (compared,) = [c for c in comparisons(arrangements, relations) if c.second == "different"]
     matrix = np.random.default_rng(seed).normal(0.4, 0.1, (8, 8))
-    found = compared.estimate(matrix, arrangements.permuted(matrix))
-    moved = matrix - shift * (relations == "same")
-    p = compared.estimate(moved, arrangements.permuted(moved)).p
-    low, high = found.interval
+    _, unmoved, (low, high) = estimate(SMALL, matrix)
+    _, p, _ = estimate(SMALL, matrix - shift * (related(SMALL) == "same"))
     if min(abs(shift - low), abs(shift - high)) > 1e-6:
         assert (p > LEVEL) == (low < shift < high)
-    assert (found.p > LEVEL) == (low < 0 < high)
+    assert (unmoved > LEVEL) == (low < 0 < high)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(3, 12))
@@ -97,22 +98,20 @@ def test_levels_of_victims_are_freed_of_the_surrogates(seed, size):
     rows, columns = random.normal(size=(2, size))
     off = (rows[:, None] + columns[None]) * ~np.eye(size, dtype=bool)
     onto, out_of = off.sum(axis=0) / (size - 1), off.sum(axis=1) / (size - 1)
-    np.testing.assert_allclose(np.diff(network_levels(onto, out_of)), np.diff(columns), atol=1e-9)
-    np.testing.assert_allclose(np.diff(network_levels(out_of, onto)), np.diff(rows), atol=1e-9)
+    np.testing.assert_allclose(np.diff(victim_levels(onto, out_of)), np.diff(columns), atol=1e-9)
+    np.testing.assert_allclose(np.diff(victim_levels(out_of, onto)), np.diff(rows), atol=1e-9)
 
 
 def test_false_alarms_are_as_rare_as_the_level_says():
     """400 matrices of networks that differ, with no effect of any encoding."""
     random = np.random.default_rng(11)
-    arrangements = arrange(tuple(SMALL))
-    compared = comparisons(arrangements, related(SMALL))
+    arrangements, weighed = arrange(tuple(SMALL)), weights(related(SMALL)).ravel()
     alphas = [float(alpha) for alpha, _ in SMALL]
     found, ranks = [], []
     for _ in range(400):
         rows, columns = random.normal(0, 0.06, (2, 8))
         matrix = rows[:, None] + columns[None] + random.normal(0, 0.04, (8, 8))
-        permuted = arrangements.permuted(matrix)
-        found += [p_value(permuted @ c.weights.ravel()) for c in compared]
+        found.append(p_value(arrangements.permuted(matrix) @ weighed))
         ranks.append(rank_test(alphas, columns.tolist()).p)
     for ps in (found, ranks):
         for level in (0.05, 0.2, 0.5):
@@ -123,20 +122,13 @@ def test_false_alarms_are_as_rare_as_the_level_says():
 
 def test_a_real_effect_is_found_and_its_size_is_held():
     random = np.random.default_rng(12)
-    arrangements, relations = arrange(tuple(GRID)), related(GRID)
-    (compared,) = [
-        c
-        for c in comparisons(arrangements, relations)
-        if (c.first, c.second) == ("same", "different")
-    ]
-    held, found = 0, 0
+    held, found, same = 0, 0, related(GRID) == "same"
     for _ in range(40):
         rows, columns = random.normal(0, 0.06, (2, 14))
         matrix = rows[:, None] + columns[None] + random.normal(0, 0.04, (14, 14))
-        matrix += 0.06 * (relations == "same")
-        estimate = compared.estimate(matrix, arrangements.permuted(matrix))
-        held += estimate.interval[0] <= 0.06 <= estimate.interval[1]
-        found += estimate.p <= LEVEL
+        _, p, (low, high) = estimate(GRID, matrix + 0.06 * same)
+        held += low <= 0.06 <= high
+        found += p <= LEVEL
     assert held >= 34  # of 40 at 95 %: fewer have a chance of 1 %
     assert found >= 38
 

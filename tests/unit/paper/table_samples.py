@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from fleet.audit.core.result import AuditedDevice, Check, Outcome
 from fleet.audit.whitebox.result import MinimumDistance
 from fleet.paper.published import TABLE1, TABLES
-from fleet.paper.table_result import Attacked, CleanFigures, Table, TableNetwork
-from fleet.paper.table_rows import summarise
+from fleet.paper.table_result import Attacked, CleanFigures, Table, TableNetwork, summarise
 from fleet.vocabulary import Task
 
 IMAGES = 100

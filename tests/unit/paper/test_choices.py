@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from fleet.encoding import IntervalEncoding
 from fleet.execution import Serial
 from fleet.models import Classifier
 from fleet.paper.choices import choices, reproduce_choices, try_all
-from fleet.paper.choices_result import Choices
+from fleet.paper.rows import Rows
 from fleet.paper.workspace import Workspace, quietly
 
 EPS = 8 / 255
@@ -62,8 +61,10 @@ def found(module: nn.Module, levels: list[int]) -> dict[str, Outcome]:
     sample = Sample(images, torch.zeros(len(levels), dtype=torch.int64), torch.arange(len(levels)))
     member = Member("level", Classifier.from_module(module, ENCODING, (1, 2, 2)).eval())
     tried = try_all(member, sample, SETTINGS, lambda done, total, words: None)
-    assert [t.choice for t in tried] == [choice.name for choice in choices(SETTINGS.steps)]
-    return {t.choice: t.outcome for t in tried}
+    names = [choice.name for choice in choices(SETTINGS.steps)]
+    assert [row.names["choice"] for row in tried] == names
+    counts = [[row.figures[name] for name in ("n", "flip", "reject")] for row in tried]
+    return {name: Outcome(*found) for name, found in zip(names, counts, strict=True)}
 
 
 def test_deep_inside_an_interval_no_choice_finds_anything() -> None:
@@ -97,16 +98,14 @@ def test_each_backbone_is_tried_on_its_first_interval_network_and_once(
         tmp_path, tmp_path / "runs", tmp_path / "results", quick=True, stage=quietly(Serial())
     )
     made = reproduce_choices(place)
-    (network,) = made.networks
-    assert (network.backbone, network.seed) == ("nn", 0)
-    assert made.eps == (0.3,)
-    assert [t.choice for t in network.tried] == [name for name, _ in made.words]
-    assert network.at("image", 0.3).outcome.n == network.at("pgd", 0.3).outcome.n > 0
-    with pytest.raises(KeyError):
-        network.at("image", 0.1)
+    assert [row.names["choice"] for row in made.rows] == [name for name, _ in made.words]
+    assert {(row.names["network"], row.names["eps"]) for row in made.rows} == {("nn", 0.3)}
+    (image,), (pgd,) = (made.where(choice=name, eps=0.3) for name in ("image", "pgd"))
+    assert image.figures["n"] == pgd.figures["n"] > 0
+    assert made.where(choice="image", eps=0.1) == []
     path = place.result("choices")
     made.save(path)
-    assert Choices.load(path) == made
+    assert Rows.load(path) == made
     kept = next(place.run("table1-nn").root.rglob("choices/int-0.json"))
     written = kept.stat().st_mtime_ns
     again = reproduce_choices(place)

@@ -1,18 +1,13 @@
 """Each verdict follows from the figures, and turns where they turn."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from fleet.audit.whitebox.result import MinimumDistance
-from fleet.paper.claims import judge_claims, slower
-from fleet.paper.claims_features import better, tighter
-from fleet.paper.claims_result import Claims
-from fleet.paper.claims_tables import immune, no_tradeoff, robust
-from fleet.paper.claims_transfer import asymmetric, hard, larger
-from fleet.paper.convergence_result import VARIANTS, Convergence, Curve, Speed, Variant
+from fleet.paper.claims import RULES, Claim, Claims, Results, judge_claims
 from fleet.paper.figure2_result import (
     Embedding,
     FeatureScores,
@@ -21,10 +16,40 @@ from fleet.paper.figure2_result import (
     summarise,
 )
 from fleet.paper.figure3 import summarise as matrices
+from fleet.paper.figure3_result import Figure3
+from fleet.paper.rows import Row, Rows
+from fleet.paper.table_result import Table
+from fleet.paper.trainings import VARIANTS
 from fleet.paper.workspace import Workspace
 from fleet.vocabulary import Task
 from unit.paper.figure3_samples import GRID, SHARES, audit
 from unit.paper.table_samples import network, table, tasks
+
+
+def judge(id: str, **results: object) -> Claim:
+    (rule,) = [rule for rule in RULES if rule.id == id]
+    return rule.claim(Results(**results))  # type: ignore[arg-type]
+
+
+def on_tables(id: str) -> Callable[[list[Table]], Claim]:
+    return lambda tables: judge(id, tables=tuple(tables))
+
+
+def on_matrices(id: str) -> Callable[[list[Figure3]], Claim]:
+    return lambda found: judge(id, matrices=tuple(found))
+
+
+def on_features(id: str) -> Callable[[Figure2 | None], Claim]:
+    return lambda found: judge(id, features=found)
+
+
+def slower(found: Rows | None) -> Claim:
+    return judge("slower", convergence=found)
+
+
+robust, no_tradeoff, immune = map(on_tables, ("robust", "no-tradeoff", "immune"))
+tighter, better = map(on_features, ("tighter", "better"))
+larger, hard, asymmetric = map(on_matrices, ("larger", "hard", "asymmetric"))
 
 MASKED: Mapping[Task, int] = {"tra": 60, "hin": 30, "int": 1}
 OPEN: Mapping[Task, int] = {"tra": 60, "hin": 30, "int": 70}
@@ -66,24 +91,24 @@ def test_robustness_bought_with_accuracy_is_still_a_tradeoff() -> None:
 def test_a_stand_in_is_shown_and_decides_nothing() -> None:
     real = tasks(SAFE, paper=MASKED)
     weak = dataclasses.replace(tasks(BROKEN, paper=OPEN), title="A stand-in", same_data=False)
-    for judge in (robust, no_tradeoff, immune):
-        alone, both = judge([weak]), judge([real, weak])
+    for judged in (robust, no_tradeoff, immune):
+        alone, both = judged([weak]), judged([real, weak])
         assert alone.verdict == "not measured"
-        assert both.verdict == judge([real]).verdict
+        assert both.verdict == judged([real]).verdict
         assert any(line.startswith("A stand-in") for line in both.evidence)
 
 
 def test_a_stand_in_decides_no_claim_about_figure_3_either() -> None:
-    for judge, rate in (
+    for judged, rate in (
         (larger, lambda i, j: 0.9 - 0.01 * GRID[j][0] - 0.004 * GRID[j][1] - 0.0001 * j),
         (hard, lambda i, j: 0.8 if SHARES[i] == SHARES[j] else 0.2),
         (asymmetric, lambda i, j: 0.8 if i < j else 0.2),
     ):
         real = matrices(audit(rate), title="Digits")
         weak = matrices(audit(lambda i, j: 0.5), title="A stand-in", same_data=False)
-        assert judge([real]).verdict == judge([real, weak]).verdict == "holds"
-        assert judge([weak]).verdict == "not measured"
-        assert any(line.startswith("A stand-in") for line in judge([real, weak]).evidence)
+        assert judged([real]).verdict == judged([real, weak]).verdict == "holds"
+        assert judged([weak]).verdict == "not measured"
+        assert any(line.startswith("A stand-in") for line in judged([real, weak]).evidence)
 
 
 @pytest.mark.parametrize(
@@ -229,14 +254,15 @@ def test_a_matrix_is_asymmetric_beyond_what_sampling_does() -> None:
     assert asymmetric([]).verdict == "not measured"
 
 
-def learning(**mean: float | None) -> Convergence:
-    def speed(variant: Variant) -> Speed:
+def learning(**mean: float | None) -> Rows:
+    def speed(variant: str) -> Row:
         value = mean.get(variant)
-        curve = Curve(0, ((1.0, 0.99),), value)
-        return Speed(variant, 1e-3, 8, (curve,), value, value is not None)
+        figures = {"epochs": 8, "mean": value, "quickest": int(value is not None), "seed 0": value}
+        names = {"variant": variant, "learning_rate": 1e-3}
+        return Row(names, figures, {"seed 0": ((1.0, 0.99),)})
 
-    speeds = tuple(speed(variant) for variant in VARIANTS)
-    return Convergence("t", "2026-01-01T00:00:00+00:00", 0.98, speeds, {})
+    rows = tuple(speed(variant) for variant in VARIANTS)
+    return Rows("t", "2026-01-01T00:00:00+00:00", tuple(VARIANTS.items()), rows, {"goal": 0.98}, {})
 
 
 def test_slower_means_more_epochs_than_tra_or_never() -> None:
@@ -266,3 +292,21 @@ def test_claims_are_judged_from_the_results_that_are_there(tmp_path: Path) -> No
     assert set(found.sources) == {"Table 1: MNIST", "Figure 3 on MNIST", "Figure 2", "Convergence"}
     found.save(tmp_path / "claims.json")
     assert Claims.load(tmp_path / "claims.json") == found
+
+
+def test_a_claim_that_was_measured_says_the_figures_that_decide_it(tmp_path: Path) -> None:
+    place = Workspace(tmp_path, tmp_path, tmp_path / "results")
+    assert {claim.figure for claim in judge_claims(place).claims} == {""}
+    tables = [tasks(BROKEN, paper=MASKED)]
+    assert robust(tables).figure == (
+        "INT is below TRA in 18 of 18 cells under the paper's protocol, in 0 of 9 under the "
+        "adaptive one"
+    )
+    assert no_tradeoff(tables).figure.startswith("INT's accuracy is at most 0.000 below TRA's")
+    assert immune(tables).figure.endswith("at a rate of 1.000")
+    assert "on 1 of 1 backbones (nn)" in tighter(features(0.3, 0.5)).figure
+    flat = [matrices(audit(lambda i, j: 0.5), title="t")]
+    assert "0 fall, 0 rise and 8 show no trend" in larger(flat).figure
+    assert hard(flat).figure.count("points") == 1
+    assert "mean gap 0.000" in asymmetric(flat).figure
+    assert "TRA: 1.00 epochs" in slower(learning(tra=1.0, paper=5.0)).figure

@@ -3,15 +3,21 @@
 import io
 from pathlib import Path
 
-import pytest
 from rich.console import Console, RenderableType
 
-from fleet.paper.claims_result import Claim, Claims
-from fleet.paper.convergence_result import Convergence, Curve, Speed
+from fleet.paper.claims import Claim, Claims
 from fleet.paper.figure3 import summarise
-from fleet.paper.figures import write_convergence, write_matrices
-from fleet.paper.table_terminal import table_view
-from fleet.paper.terminal import claims_view, convergence_view, matrices_view
+from fleet.paper.parts import Part
+from fleet.paper.rows import Row, Rows
+from fleet.paper.terminal import (
+    choices_view,
+    claims_view,
+    convergence_view,
+    matrices_view,
+    stems_view,
+    table_view,
+)
+from fleet.paper.workspace import Workspace
 from unit.paper.figure3_samples import audit
 from unit.paper.table_samples import network, table
 
@@ -23,14 +29,19 @@ def text(view: RenderableType) -> str:
     return console.file.getvalue()
 
 
-def learning() -> Convergence:
-    curves = (Curve(0, ((0.5, 0.9), (1.0, 0.99)), 1.0), Curve(1, ((0.5, 0.99), (1.0, 0.99)), 0.5))
-    never = (Curve(0, ((1.0, 0.5),), None),)
-    speeds = (
-        Speed("tra", 1e-3, 2, curves, 0.75, True),
-        Speed("paper", 1e-3, 8, never, None, False),
-    )
-    return Convergence("NN on MNIST", "2026-01-01T00:00:00+00:00", 0.98, speeds, {})
+NOW = "2026-01-01T00:00:00+00:00"
+
+
+def learning() -> Rows:
+    def row(variant: str, epochs: int, mean: float | None, reached: list[float | None]) -> Row:
+        curves = {f"seed {k}": ((0.5, 0.9), (1.0, 0.99)) for k in range(2)}
+        figures = {"epochs": epochs, "mean": mean, "quickest": int(mean is not None)}
+        each = dict(zip(curves, reached, strict=True))
+        return Row({"variant": variant, "learning_rate": 1e-3}, figures | each, curves)
+
+    rows = (row("tra", 2, 0.75, [1.0, 0.5]), row("paper", 8, None, [None, 7.5]))
+    words = (("tra", "TRA"), ("paper", "INT as in the paper"))
+    return Rows("NN on MNIST", NOW, words, rows, {"goal": 0.98}, {})
 
 
 def test_a_table_shows_the_papers_figure_beside_ours_and_the_honest_one() -> None:
@@ -50,7 +61,30 @@ def test_learning_curves_say_which_never_got_there() -> None:
     shown = text(convergence_view(learning()))
     assert "1.00, 0.50" in shown
     assert "0.75" in shown
+    assert "–, 7.50" in shown
     assert "over 8" in shown
+
+
+def test_stems_show_shares_of_the_test_images() -> None:
+    figures = {"epochs": 2, "seconds": 222.4, "n": 2000, "correct": 1900, "rejected": 20}
+    row = Row({"task": "int", "stem": "cifar"}, figures)
+    shown = text(stems_view(Rows("Stems", NOW, (), (row,), {"training_images": 4000}, {})))
+    (line,) = [line for line in shown.splitlines() if "cifar" in line]
+    cells = [cell.strip() for cell in line.strip("│").split("│")]
+    assert cells == ["int", "cifar", "0.9500", "0.0100", "222"]
+
+
+def test_choices_stand_side_by_side_for_each_network_and_eps() -> None:
+    def row(eps: float, choice: str, n: int) -> Row:
+        return Row({"network": "nn", "choice": choice, "eps": eps}, {"n": n, "flip": n // 4})
+
+    rows = (row(0.1, "pgd", 100), row(0.1, "fgsm", 200), row(0.2, "fgsm", 0), row(0.2, "pgd", 8))
+    words = (("fgsm", "FGSM as in the table"), ("pgd", "PGD"))
+    shown = text(choices_view(Rows("Attacks", NOW, words, rows, {"images": 300}, {})))
+    lines = [line for line in shown.splitlines() if "nn" in line]
+    cells = [[cell.strip() for cell in line.strip("│").split("│")][2:] for line in lines]
+    assert cells == [["0.250", "0.250"], ["–", "0.250"]]
+    assert "fgsm: FGSM as in the table" in shown
 
 
 def test_matrices_tell_relations_apart() -> None:
@@ -58,24 +92,26 @@ def test_matrices_tell_relations_apart() -> None:
     assert "Figure 3 on MNIST" in shown
     for word in ("same", "equivalent", "different"):
         assert word in shown
-    assert "trends have p <= 0.05" in shown
+    assert "transfer, same minus different encoding: +0.0 points" in shown
 
 
-def test_claims_carry_their_evidence() -> None:
-    claim = Claim("robust", "INT is robust", "here", "does not hold", ("flip .9",), "rule", "cmd")
-    shown = text(claims_view(Claims("2026-01-01T00:00:00+00:00", (claim,), {})))
-    for word in ("INT is robust", "does not hold", "flip .9"):
+def test_claims_stand_with_verdict_figures_and_command() -> None:
+    claim = Claim("r", "INT is robust", "here", "does not hold", "flip .9", ("more",), "rule", "do")
+    shown = text(claims_view(Claims(NOW, (claim,), {})))
+    for word in ("INT is robust", "does not hold", "flip .9", "do"):
         assert word in shown
 
 
-@pytest.mark.parametrize("eps", [(0.1,), (0.05, 0.1)])
-def test_every_eps_has_a_figure_of_its_own(tmp_path: Path, eps: tuple[float, ...]) -> None:
-    found = summarise(audit(lambda i, j: 0.5, eps=eps), title="t")
-    written = write_matrices(found, "figure3-mnist", tmp_path)
-    assert [path.name for path in written] == [f"figure3-mnist-{level:g}.png" for level in eps]
-    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in written)
-
-
-def test_learning_curves_are_drawn(tmp_path: Path) -> None:
-    (path,) = write_convergence(learning(), tmp_path)
-    assert path.read_bytes()[:4] == b"\x89PNG"
+def test_a_part_is_stored_and_drawn_once_for_each_eps(tmp_path: Path) -> None:
+    place = Workspace(tmp_path, tmp_path, tmp_path / "results")
+    found = summarise(audit(lambda i, j: 0.5, eps=(0.05, 0.1)), title="t")
+    part = Part(lambda _place: found, matrices_view, "figure3_figure", each_eps=True)
+    made, written = part.run("figure3-mnist", place)
+    assert made is found
+    names = ["figure3-mnist.json", "figure3-mnist-0.05.png", "figure3-mnist-0.1.png"]
+    assert [path.name for path in written] == names
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in written[1:])
+    curves = Part(lambda _place: learning(), convergence_view, "convergence_figure")
+    _, (stored, drawn) = curves.run("convergence", place)
+    assert (Rows.load(stored), drawn.name) == (learning(), "convergence.png")
+    assert drawn.read_bytes()[:4] == b"\x89PNG"

@@ -12,6 +12,14 @@ prints. A ``FleetError`` ends a command with exit code 2 and without a traceback
     ├── AuditError        an audit that cannot be made, or a model that cannot be audited
     ├── BundleError       a device bundle
     │   └── IntegrityError    its bytes are not those its manifest names
+    ├── RolloutError      keys, repository, waves, or a device's slots
+    │   ├── SignatureError    a signature does not hold, or nobody trusted made it      (exit code 20)
+    │   ├── WrongDeviceError  a bundle that is not for this device                      (exit code 21)
+    │   ├── RollbackError     older than what the device has seen                       (exit code 22)
+    │   ├── ExpiredError      metadata or a clock beyond its time                       (exit code 23)
+    │   ├── DownloadError     the repository cannot be reached, or the link broke       (exit code 30)
+    │   ├── DiskError         the device cannot write                                   (exit code 40)
+    │   └── SelfTestError     the new model does not do what it did when it was packaged (exit code 50)
     ├── StorageError      disk full, no permission
     └── BackendError      the machine: a missing or broken package, a dead worker process
 
@@ -31,6 +39,9 @@ class FleetError(Exception):
         message: What is wrong and where, in one sentence without a final full stop.
         hint: How to mend it, or None.
     """
+
+    exit_code = 2
+    """What the command ends with."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -72,6 +83,52 @@ class BundleError(FleetError):
 
 class IntegrityError(BundleError):
     """A bundle's bytes are not those that its manifest names."""
+
+
+class RolloutError(FleetError):
+    """A rollout cannot go on: keys, repository, waves, or a device's slots."""
+
+
+class SignatureError(RolloutError):
+    """A signature does not hold, or nobody who is trusted made it."""
+
+    exit_code = 20
+
+
+class WrongDeviceError(RolloutError):
+    """A bundle is not for this device, or this device has none."""
+
+    exit_code = 21
+
+
+class RollbackError(RolloutError):
+    """Something is older than what the device has seen already."""
+
+    exit_code = 22
+
+
+class ExpiredError(RolloutError):
+    """Metadata is beyond its time."""
+
+    exit_code = 23
+
+
+class DownloadError(RolloutError):
+    """The repository cannot be reached, or the link broke."""
+
+    exit_code = 30
+
+
+class DiskError(RolloutError):
+    """The device cannot write."""
+
+    exit_code = 40
+
+
+class SelfTestError(RolloutError):
+    """The new model does not do what it did when it was packaged."""
+
+    exit_code = 50
 
 
 class StorageError(FleetError):

@@ -1,0 +1,195 @@
+"""Ask the repository, through the TUF client, which bundle is this device's; and fetch it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tuf.api import exceptions as tuf
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import Updater
+from urllib3.exceptions import HTTPError
+
+from fleet.errors import (
+    DownloadError,
+    ExpiredError,
+    RollbackError,
+    RolloutError,
+    SignatureError,
+    WrongDeviceError,
+)
+from fleet.rollout.disk import disk_error
+from fleet.rollout.fetch import Fetcher
+from fleet.rollout.repository import target_path
+from fleet.rollout.slots import Slots
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the repository gives this device.
+
+    Attributes:
+        release: Release name.
+        counter: Counter of the release.
+        target: Length and digest of the bundle.
+        url: Where it lies.
+    """
+
+    release: str
+    counter: int
+    target: TargetFile
+    url: str
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the bundle."""
+        return str(self.target.hashes["sha256"])
+
+
+def poll(home: Path, device_id: str, url: str, slots: Slots, clock: datetime) -> Offer:
+    """Bring the metadata up to date, and look this device's bundle up.
+
+    The time is the machine's, or the latest that this device has seen if the machine's is earlier:
+    a clock that fell back to 1970 does not make expired metadata valid again.
+
+    Args:
+        home: The device's directory, with ``trust/root.json`` from its enrolment.
+        device_id: Opaque name of the device.
+        url: Address of the repository, ``http``, ``https`` or ``file``.
+        slots: Where the floor is kept.
+        clock: What the machine's clock says, in UTC.
+
+    Raises:
+        SignatureError, ExpiredError, RollbackError: What the metadata are guilty of.
+        WrongDeviceError: The repository has nothing for this device.
+        DownloadError: The repository cannot be reached.
+        DiskError: The device cannot write.
+    """
+    base = url.rstrip("/")
+    try:
+        updater = _updater(home, f"{base}/metadata/", slots.now(clock))
+        updater.refresh()
+        target = updater.get_targetinfo(target_path(device_id))
+    except OSError as error:
+        raise disk_error(home / "tuf", error) from error
+    except (tuf.RepositoryError, tuf.DownloadError, HTTPError) as error:
+        raise _explain(error, base) from error
+    _check_version(updater, slots)
+    if clock > slots.now(datetime.fromtimestamp(0, UTC)):
+        slots.raise_floor(clock=int(clock.timestamp()))
+    if target is None:
+        raise WrongDeviceError(
+            f"the repository has no bundle for this device (id {device_id})",
+            hint="it was revoked, was never published, or this is another fleet's repository",
+        )
+    custom = target.custom or {}
+    digest = target.hashes["sha256"]
+    return Offer(
+        custom["release"],
+        custom["counter"],
+        target,
+        f"{base}/targets/devices/{device_id}/{digest}.bundle",
+    )
+
+
+def download(offer: Offer, partial: Path, fetcher: Fetcher | None = None) -> bytes:
+    """Fetch a bundle, going on with what an earlier try left, and check length and digest.
+
+    Args:
+        offer: What to fetch.
+        partial: Where unfinished downloads are kept; a finished one is removed by the caller.
+        fetcher: How to fetch.
+
+    Raises:
+        DownloadError: The link broke; what arrived is kept for the next try.
+        SignatureError: It is not what was signed; what arrived is thrown away.
+        DiskError: The device cannot write.
+    """
+    fetcher = fetcher or Fetcher()
+    have = partial.stat().st_size if partial.exists() else 0
+    if have > offer.target.length:
+        partial.unlink()
+        have = 0
+    try:
+        with partial.open("ab") as stream:
+            for chunk in fetcher.fetch_from(offer.url, have) if have < offer.target.length else ():
+                have += len(chunk)
+                if have > offer.target.length:
+                    break
+                stream.write(chunk)
+    except OSError as error:
+        raise disk_error(partial, error) from error
+    except (tuf.DownloadError, HTTPError) as error:
+        raise DownloadError(
+            f"cannot fetch {offer.url}: {error}",
+            hint="run the command again: it goes on where the link broke",
+        ) from error
+    data = partial.read_bytes()
+    try:
+        if have > offer.target.length:
+            raise tuf.LengthOrHashMismatchError("it is longer than was signed")
+        offer.target.verify_length_and_hashes(data)
+    except tuf.LengthOrHashMismatchError as error:
+        if len(data) >= offer.target.length:
+            partial.unlink()
+            raise SignatureError(
+                f"{offer.url} is not the bundle that was signed: {error}",
+                hint="somebody or something changed it on the way; fetch it from another mirror",
+            ) from error
+        raise DownloadError(
+            f"{offer.url} ended after {len(data)} of {offer.target.length} bytes",
+            hint="run the command again: it goes on where the link broke",
+        ) from error
+    return data
+
+
+def _updater(home: Path, metadata_url: str, now: datetime) -> Updater:
+    try:
+        root = (home / "trust" / "root.json").read_bytes()
+    except OSError as error:
+        raise RolloutError(
+            f"this device trusts no repository yet: {home / 'trust' / 'root.json'} is absent",
+            hint="`fleet device init NAME --trust root.json` with the operator's root.json",
+        ) from error
+    cache = home / "tuf"
+    cache.mkdir(exist_ok=True)
+    updater = Updater(str(cache), metadata_url, fetcher=Fetcher(), bootstrap=root)
+    # One time for the whole poll; ngclient has no public way to give it one (7.0.1).
+    updater._trusted_set.reference_time = now
+    return updater
+
+
+def _check_version(updater: Updater, slots: Slots) -> None:
+    """Refuse a repository older than one that was seen, also after the cache was lost."""
+    version = updater._trusted_set.timestamp.version
+    seen = slots.floor().version
+    if version < seen:
+        raise RollbackError(
+            f"the repository is at version {version}; this device has seen {seen}",
+            hint="a mirror serves old metadata; use another, or ask the operator",
+        )
+    slots.raise_floor(version=version)
+
+
+def _explain(error: Exception, url: str) -> RolloutError:
+    """Name the attack, or the accident, behind an error of the TUF client."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, tuf.ExpiredMetadataError):
+        return ExpiredError(
+            f"the metadata of {url} are expired: {text}",
+            hint="the operator runs `fleet repo refresh`; or this device's clock runs ahead",
+        )
+    if isinstance(error, tuf.BadVersionNumberError):
+        return RollbackError(
+            f"{url} serves older metadata than this device has seen: {text}",
+            hint="a mirror serves old metadata; use another, or ask the operator",
+        )
+    if isinstance(error, tuf.RepositoryError):
+        return SignatureError(
+            f"the metadata of {url} are not to be trusted: {text}",
+            hint="somebody or something changed them; use another mirror, or ask the operator",
+        )
+    return DownloadError(
+        f"cannot reach {url}: {text}", hint="check the address and the network, and try again"
+    )

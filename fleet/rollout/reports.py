@@ -1,0 +1,115 @@
+"""What devices say about themselves: signed, numbered, and believed only if they are both."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from fleet.errors import RolloutError, SignatureError
+from fleet.files import write_json
+from fleet.rollout.depot import Depot, read_record
+from fleet.rollout.keys import Enrolment, Identity, sign_json, verify_json
+from fleet.rollout.slots import State
+
+Status = Literal["committed", "trial", "failed", "empty"]
+FORMAT = "fleet-report/1"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One device's report.
+
+    Attributes:
+        id: Opaque name of the device.
+        release: The release that runs, or None.
+        counter: Its counter.
+        status: ``committed``; ``trial`` before the commit; ``failed`` if the last install or trial
+            failed, whatever runs now; ``empty`` if nothing was ever installed.
+        error: Why it failed, or None.
+        sequence: Number of the device's state changes, which never falls.
+        clock: The device's clock, UTC, ISO 8601.
+    """
+
+    id: str
+    release: str | None
+    counter: int
+    status: Status
+    error: str | None
+    sequence: int
+    clock: str
+
+
+def make_report(identity: Identity, state: State, clock: datetime) -> dict[str, Any]:
+    """Describe a device's state, signed with its key; a JSON object."""
+    current = state.current
+    if state.error is not None:
+        status: Status = "failed"
+    elif state.pending is not None:
+        status = "trial"
+    else:
+        status = "committed" if state.active is not None else "empty"
+    report = Report(
+        identity.enrolment.id,
+        None if current is None else current.release,
+        0 if current is None else current.counter,
+        status,
+        state.error,
+        state.sequence,
+        clock.isoformat(timespec="seconds"),
+    )
+    return sign_json({"format": FORMAT, **asdict(report)}, identity.sign_key)
+
+
+def read_report(value: dict[str, Any], enrolment: Enrolment) -> Report:
+    """Check who signed a report, and read it.
+
+    Raises:
+        SignatureError: This device did not sign it, or it is not of this format.
+    """
+    signed = verify_json(value, enrolment)
+    try:
+        if signed.pop("format") != FORMAT or signed["id"] != enrolment.id:
+            raise ValueError("it is of another format or another device")
+        return Report(**signed)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SignatureError(f"{enrolment.name}: this is no report: {error}") from error
+
+
+def receive(depot: Depot, path: Path) -> tuple[str, Report]:
+    """Take a device's report into the depot; the newest of each device is kept.
+
+    Returns:
+        The device's name and its report.
+
+    Raises:
+        SignatureError: No enrolled device signed it.
+        RolloutError: It is older than the one that is there: a replay, or out of order.
+    """
+    value = read_record(path, "report", "`fleet report` on the device writes one")
+    for name, enrolment in depot.enrolled().items():
+        if enrolment.revoked or value.get("signed", {}).get("id") != enrolment.id:
+            continue
+        report = read_report(value, enrolment)
+        known = newest(depot, name, enrolment)
+        if known is not None and report.sequence < known.sequence:
+            raise RolloutError(
+                f"{path} is older than the report of {name} that is here "
+                f"(number {report.sequence} against {known.sequence})",
+                hint="an old report proves nothing; ask the device for a new one",
+            )
+        write_json(depot.report(name), value)
+        depot.note("report", device=name, status=report.status, release=report.release)
+        return name, report
+    raise SignatureError(
+        f"{path} is of no enrolled device", hint="`fleet enroll` the device first, or it is revoked"
+    )
+
+
+def newest(depot: Depot, name: str, enrolment: Enrolment) -> Report | None:
+    """Newest report of a device, or None if it never sent one."""
+    path = depot.report(name)
+    if not path.exists():
+        return None
+    return read_report(read_record(path, "report", "ask the device for a new one"), enrolment)

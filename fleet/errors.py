@@ -13,13 +13,13 @@ prints. A ``FleetError`` ends a command with exit code 2 and without a traceback
     ├── BundleError       a device bundle
     │   └── IntegrityError    its bytes are not those its manifest names
     ├── RolloutError      keys, repository, waves, or a device's slots
-    │   ├── SignatureError    a signature does not hold, or nobody trusted made it      (exit code 20)
-    │   ├── WrongDeviceError  a bundle that is not for this device                      (exit code 21)
-    │   ├── RollbackError     older than what the device has seen                       (exit code 22)
-    │   ├── ExpiredError      metadata or a clock beyond its time                       (exit code 23)
-    │   ├── DownloadError     the repository cannot be reached, or the link broke       (exit code 30)
-    │   ├── DiskError         the device cannot write                                   (exit code 40)
-    │   └── SelfTestError     the new model does not do what it did when it was packaged (exit code 50)
+    │   ├── SignatureError    nobody who is trusted signed it (exit code 20)
+    │   ├── WrongDeviceError  not for this device (21)
+    │   ├── RollbackError     older than what the device has seen (22)
+    │   ├── ExpiredError      beyond its time (23)
+    │   ├── DownloadError     the repository cannot be reached, or the link broke (30)
+    │   ├── DiskError         the device cannot write (40)
+    │   └── SelfTestError     the new model answers otherwise than when it was packaged (50)
     ├── StorageError      disk full, no permission
     └── BackendError      the machine: a missing or broken package, a dead worker process
 

@@ -7,6 +7,7 @@ from fleet.bundle.evidence import AuditRow, AuditSummary, Metrics, Provenance
 from fleet.bundle.manifest import Manifest
 from fleet.bundle.package import Plan, package_run, plan_run, write_plans
 from fleet.bundle.reader import Bundle, CheckLine, Verification, read_bundle, verify_bundle
+from fleet.bundle.second import Envelope, pack_second
 from fleet.bundle.sections import ModelSection, Payload, Preprocessing
 from fleet.bundle.writer import BundleInfo, write_bundle
 
@@ -16,6 +17,7 @@ __all__ = [
     "Bundle",
     "BundleInfo",
     "CheckLine",
+    "Envelope",
     "Manifest",
     "Metrics",
     "ModelSection",
@@ -24,6 +26,7 @@ __all__ = [
     "Preprocessing",
     "Provenance",
     "Verification",
+    "pack_second",
     "package_run",
     "plan_run",
     "read_bundle",

@@ -12,7 +12,7 @@ The header is laid out by hand because the bytes of ``tarfile`` depend on the Py
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 from fleet.errors import BundleError
@@ -57,17 +57,18 @@ def member_header(name: str, size: int) -> bytes:
     return header[:148] + checksum + header[156:]
 
 
-def pack(members: Mapping[str, bytes]) -> bytes:
+def pack(members: Mapping[str, bytes], order: Sequence[str] = MEMBERS) -> bytes:
     """Lay out a whole bundle file.
 
     Args:
-        members: Content of each of :data:`MEMBERS`.
+        members: Content of each member.
+        order: Names of the members, as they lie in the file.
 
     Raises:
         BundleError: A member is larger than the format can say.
     """
     parts = []
-    for name in MEMBERS:
+    for name in order:
         data = members[name]
         if len(data) > _MAX_TAR_SIZE:
             raise BundleError(f"{name} has {len(data)} bytes; a bundle holds at most 8 GiB")

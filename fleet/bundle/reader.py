@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from fleet.bundle import archive
 from fleet.bundle.canonical import parse_canonical
 from fleet.bundle.fields import SHA256
 from fleet.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest
+from fleet.bundle.second import SECOND, Envelope, open_payload, read_second
 from fleet.bundle.sections import Payload
 from fleet.bundle.tensors import tensor_layout
 from fleet.errors import BundleError, IntegrityError
@@ -33,10 +36,16 @@ class Bundle:
     Attributes:
         manifest: Everything but the weights.
         model: The weights, a whole safetensors file.
+        graph: Weight-free ONNX graph, or None.
+        self_test: Images and expected answers, a safetensors file, or None.
+        envelope: Public manifest of a bundle of version 2; None for version 1.
     """
 
     manifest: Manifest
     model: bytes
+    graph: bytes | None = None
+    self_test: bytes | None = None
+    envelope: Envelope | None = None
 
 
 @dataclass(frozen=True)
@@ -62,76 +71,117 @@ class Verification:
         path: The file.
         checks: In the order they ran; the first failure is the last one.
         notes: Limits of the verdict and oddities that are no failure.
-        manifest: None unless every check passed.
+        manifest: None unless every check passed and the payload was opened.
+        envelope: Public manifest of a bundle of version 2, or None.
     """
 
     path: Path
     checks: tuple[CheckLine, ...]
     notes: tuple[str, ...]
     manifest: Manifest | None
+    envelope: Envelope | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every check ran and passed."""
+        """Whether every check ran and passed; a sealed payload may have stayed closed."""
+        return self.manifest is not None or self.envelope is not None
+
+    @property
+    def opened(self) -> bool:
+        """Whether the weights were looked at."""
         return self.manifest is not None
 
 
-def read_bundle(path: Path, *, max_model_bytes: int = archive.MAX_MODEL_BYTES) -> Bundle:
+def read_bundle(
+    path: Path,
+    *,
+    key: X25519PrivateKey | None = None,
+    max_model_bytes: int = archive.MAX_MODEL_BYTES,
+) -> Bundle:
     """Read a bundle into memory after checking every byte of it.
 
     Args:
         path: A ``.fleet`` file.
+        key: The device's private key, for a sealed bundle.
         max_model_bytes: Largest model accepted; checked before it is allocated.
 
     Raises:
-        BundleError: There is no such file, or it is not in the format.
-        IntegrityError: The manifest or the weights are not those that their digest names.
+        BundleError: There is no such file, it is not in the format, or it is sealed and the key is
+            absent or another device's.
+        IntegrityError: A member is not the one that its digest names.
     """
     with _open(path) as stream:
         try:
-            return examine(stream, [], max_model_bytes=max_model_bytes)
+            found = examine(stream, [], key=key, max_model_bytes=max_model_bytes)
+            if isinstance(found, Envelope):
+                raise BundleError(
+                    f"sealed to {found.device!r} and not opened",
+                    hint="the device itself can open it; elsewhere there is no key for it",
+                )
         except BundleError as error:
             raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
+    return found
 
 
-def verify_bundle(path: Path, *, max_model_bytes: int = archive.MAX_MODEL_BYTES) -> Verification:
-    """Run every check of :func:`read_bundle` and keep the findings.
+def verify_bundle(
+    path: Path,
+    *,
+    key: X25519PrivateKey | None = None,
+    max_model_bytes: int = archive.MAX_MODEL_BYTES,
+) -> Verification:
+    """Run every check of :func:`read_bundle` and keep the findings; arguments as there.
 
     Raises:
         BundleError: There is no such file, or it cannot be opened. Damage does not raise.
     """
     checks: list[CheckLine] = []
-    bundle = None
     with _open(path) as stream:
         try:
-            bundle = examine(stream, checks, max_model_bytes=max_model_bytes)
+            found = examine(stream, checks, key=key, max_model_bytes=max_model_bytes)
         except BundleError as error:
             hint = () if error.hint is None else (error.hint,)
             return Verification(path, tuple(checks), hint, None)
     notes = [UNSIGNED]
-    if path.name != bundle.manifest.file_name:
-        notes.insert(0, f"renamed: the manifest belongs to {bundle.manifest.file_name}")
-    return Verification(path, tuple(checks), tuple(notes), bundle.manifest)
+    if isinstance(found, Envelope):
+        notes.insert(0, "sealed, not opened: only the device can check what is inside")
+    if path.name != (name := _file_name(found)):
+        notes.insert(0, f"renamed: the manifest belongs to {name}")
+    manifest, envelope = (
+        (None, found) if isinstance(found, Envelope) else (found.manifest, found.envelope)
+    )
+    return Verification(path, tuple(checks), tuple(notes), manifest, envelope)
 
 
-def examine(stream: BinaryIO, checks: list[CheckLine], *, max_model_bytes: int) -> Bundle:
+def examine(
+    stream: BinaryIO,
+    checks: list[CheckLine],
+    *,
+    key: X25519PrivateKey | None = None,
+    max_model_bytes: int,
+) -> Bundle | Envelope:
     """Walk through an open bundle; each finding is appended to ``checks``.
 
     Args:
         stream: Seekable, at its start.
         checks: Receives one line for each check that ran, the failing one included.
-        max_model_bytes: Largest model accepted.
+        key: The device's private key, for a sealed bundle.
+        max_model_bytes: Largest model accepted; checked before it is allocated.
+
+    Returns:
+        The bundle, or the public manifest alone if it is sealed and there is no key.
 
     Raises:
         BundleError: A check failed.
     """
     with _check(checks, "format") as found:
         version = archive.read_member(stream, archive.VERSION_MEMBER, archive.MAX_VERSION_BYTES)
-        manifest_sha256 = _read_version(version)
-        found.append(f"{FORMAT} version {FORMAT_VERSION}")
+        number, manifest_sha256 = _read_version(version)
+        found.append(f"{FORMAT} version {number}")
     with _check(checks, "manifest digest") as found:
         text = archive.read_member(stream, archive.MANIFEST_MEMBER, archive.MAX_MANIFEST_BYTES)
         found.append(_check_digest(archive.MANIFEST_MEMBER, text, manifest_sha256))
+    if number == SECOND:
+        return _examine_second(stream, checks, text, key, max_model_bytes)
     with _check(checks, "container") as found:
         model = archive.read_member(stream, archive.MODEL_MEMBER, max_model_bytes)
         archive.read_end(stream)
@@ -139,11 +189,44 @@ def examine(stream: BinaryIO, checks: list[CheckLine], *, max_model_bytes: int) 
     with _check(checks, "manifest") as found:
         manifest = Manifest.from_dict(parse_canonical(text, archive.MANIFEST_MEMBER))
         found.append(f"device {manifest.device}, release {manifest.release}")
+    _check_weights(checks, model, manifest.payload)
+    return Bundle(manifest, model)
+
+
+def _examine_second(
+    stream: BinaryIO,
+    checks: list[CheckLine],
+    text: bytes,
+    key: X25519PrivateKey | None,
+    max_model_bytes: int,
+) -> Bundle | Envelope:
+    with _check(checks, "container") as found:
+        envelope, graph, payload = read_second(stream, text, max_model_bytes=max_model_bytes)
+        found.append(f"every member and nothing else, {stream.tell()} bytes")
+    with _check(checks, "manifest") as found:
+        found.append(
+            f"device {envelope.device}, release {envelope.release}, counter {envelope.counter}"
+        )
+    with _check(checks, "payload") as found:
+        opened = open_payload(envelope, payload, key, max_model_bytes=max_model_bytes)
+        state = "sealed, not opened" if opened is None else f"opened, seal {envelope.seal}"
+        found.append(f"{state}, {len(payload)} bytes")
+    if opened is None:
+        return envelope
+    _check_weights(checks, opened.model, opened.manifest.payload)
+    return Bundle(opened.manifest, opened.model, graph or None, opened.self_test or None, envelope)
+
+
+def _check_weights(checks: list[CheckLine], model: bytes, payload: Payload) -> None:
     with _check(checks, "weights digest") as found:
-        found.append(_check_payload(model, manifest.payload))
+        found.append(_check_payload(model, payload))
     with _check(checks, "weights") as found:
         found.append(f"{len(tensor_layout(model))} tensors fill {len(model)} bytes")
-    return Bundle(manifest, model)
+
+
+def _file_name(found: Bundle | Envelope) -> str:
+    named = found if isinstance(found, Envelope) else found.manifest
+    return f"{named.device}-{named.release}.fleet"
 
 
 def version_value(manifest_text: bytes) -> dict[str, Any]:
@@ -152,21 +235,21 @@ def version_value(manifest_text: bytes) -> dict[str, Any]:
     return {"format": FORMAT, "version": FORMAT_VERSION, "manifest_sha256": digest}
 
 
-def _read_version(data: bytes) -> str:
-    """Return the manifest's digest; refuse other formats and other versions first."""
+def _read_version(data: bytes) -> tuple[int, str]:
+    """Return version and manifest's digest; refuse other formats and other versions first."""
     value = parse_canonical(data, "version")
     if value.get("format") != FORMAT:
         raise BundleError("this is no fleet bundle: its format has another name")
     number = value.get("version")
-    if type(number) is not int or number != FORMAT_VERSION:
+    if type(number) is not int or number not in (FORMAT_VERSION, SECOND):
         raise BundleError(
-            f"bundle format version is not {FORMAT_VERSION}",
+            f"bundle format version is neither {FORMAT_VERSION} nor {SECOND}",
             hint="a newer version of fleet may have made it; upgrade interval-fleet",
         )
     digest = value.get("manifest_sha256")
     if len(value) != 3 or not isinstance(digest, str) or not SHA256.fullmatch(digest):
         raise BundleError("version: it must hold format, version and manifest_sha256 only")
-    return digest
+    return number, digest
 
 
 def _check_payload(model: bytes, payload: Payload) -> str:

@@ -57,11 +57,12 @@ class Fetcher(FetcherInterface):
                 for chunk in self._one_request(url, offset):
                     offset += len(chunk)
                     yield chunk
-                return
             except urllib3.exceptions.HTTPError as error:
                 idle = 0 if offset > before else idle + 1
                 if idle >= self._tries:
                     raise TufDownloadError(f"{url}: the link broke: {error}") from error
+            else:
+                return
 
     def _one_request(self, url: str, offset: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={offset}-"} if offset else {}

@@ -1,6 +1,6 @@
 """The device side: from a bundle to decisions. torch is loaded only when its engine starts."""
 
-from fleet.runtime.classifier import DeviceClassifier, Prediction, load_bundle
+from fleet.runtime.classifier import DeviceClassifier, Prediction, load_bundle, load_engine
 from fleet.runtime.engine import Engine
 
-__all__ = ["DeviceClassifier", "Engine", "Prediction", "load_bundle"]
+__all__ = ["DeviceClassifier", "Engine", "Prediction", "load_bundle", "load_engine"]

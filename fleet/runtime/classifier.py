@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +110,7 @@ class DeviceClassifier:
         ]
 
 
-def load_bundle(path: Path | str, *, engine: EngineName = "torch") -> DeviceClassifier:
+def load_bundle(path: Path | str, *, engine: EngineName = "auto") -> DeviceClassifier:
     """Load a device from its bundle, after every check of :func:`fleet.bundle.verify_bundle`.
 
     Example::
@@ -118,7 +120,7 @@ def load_bundle(path: Path | str, *, engine: EngineName = "torch") -> DeviceClas
 
     Args:
         path: A ``.fleet`` file.
-        engine: What computes the network; ``torch`` is the only one.
+        engine: What computes the network: ``edge`` (ONNX Runtime), ``torch``, or ``auto``.
 
     Raises:
         BundleError: The file is no bundle, is damaged, or its weights do not fit its manifest.
@@ -131,20 +133,38 @@ def load_bundle(path: Path | str, *, engine: EngineName = "torch") -> DeviceClas
 def load_engine(name: EngineName, bundle: Bundle) -> Engine:
     """Start an engine on a bundle's weights.
 
+    Args:
+        name: ``torch``, ``edge`` (ONNX Runtime), or ``auto``: the edge engine where the bundle
+            carries a graph and ONNX Runtime is installed, else torch.
+        bundle: An opened bundle.
+
     Raises:
         BackendError: There is no such engine, or this machine lacks what it needs.
         BundleError: The weights do not fit the manifest.
     """
-    if name != "torch":
-        raise BackendError(f"there is no engine {name!r}", hint="the engines are: torch")
+    if name == "auto":
+        edge = bundle.graph is not None and find_spec("onnxruntime") is not None
+        name = "edge" if edge else "torch"
+    if name not in _ENGINES:
+        raise BackendError(
+            f"there is no engine {name!r}", hint=f"the engines are: auto, {', '.join(_ENGINES)}"
+        )
+    module, kind, extra = _ENGINES[name]
     try:
-        from fleet.runtime.torch_engine import TorchEngine  # noqa: PLC0415
+        engine = getattr(import_module(module), kind)
     except (ImportError, OSError) as error:
         raise BackendError(
-            f"the torch engine cannot start: {error}",
-            hint="pip install 'interval-fleet[train]'; `fleet doctor` looks further",
+            f"the {name} engine cannot start: {error}",
+            hint=f"pip install 'interval-fleet[{extra}]'; `fleet doctor` looks further",
         ) from error
-    return TorchEngine(bundle)
+    return cast(Engine, engine(bundle))
+
+
+_ENGINES = {
+    "edge": ("fleet.runtime.onnx_engine", "OnnxEngine", "edge"),
+    "torch": ("fleet.runtime.torch_engine", "TorchEngine", "train"),
+}
+"""Module, class, and the extra that brings what it needs."""
 
 
 def _slots(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
-EngineName = Literal["torch"]
+EngineName = Literal["auto", "edge", "torch"]
 
 
 class Engine(Protocol):

@@ -33,7 +33,7 @@ class TorchEngine:
     def __init__(self, bundle: Bundle) -> None:
         try:
             _check_backbone(bundle.manifest, tensor_layout(bundle.model))
-            self._classifier = _build(bundle.manifest)
+            self._classifier = build_network(bundle.manifest)
             load_weights(self._classifier, load(bundle.model))
         except (CheckpointError, ProfileError, SafetensorError) as error:
             raise BundleError(
@@ -49,8 +49,8 @@ class TorchEngine:
         return cast(FloatArray, outputs.numpy())
 
 
-def _build(manifest: Manifest, **changes: Any) -> Classifier:
-    """Build the manifest's network with weights that are about to be replaced."""
+def build_network(manifest: Manifest, **changes: Any) -> Classifier:
+    """Build the manifest's network; its weights are about to be replaced."""
     model, images = manifest.model, manifest.preprocessing
     arguments: dict[str, Any] = {
         **{setting.name: getattr(model, setting.name) for setting in fields(ModelSpec)},
@@ -72,7 +72,9 @@ def _check_backbone(manifest: Manifest, layout: Mapping[str, TensorInfo]) -> Non
     before the weights in the bundle are known to have it. The head is small for any manifest.
     """
     with torch.device("meta"):
-        wanted = _build(manifest, head="logits", task="tra", encoding=None).backbone.state_dict()
+        wanted = build_network(
+            manifest, head="logits", task="tra", encoding=None
+        ).backbone.state_dict()
     for key, tensor in wanted.items():
         found = layout.get(f"backbone.{key}")
         if found is None or found.shape != tuple(tensor.shape):

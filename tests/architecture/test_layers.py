@@ -16,7 +16,7 @@ ROWS = [
     {"assembly", "attacks", "bundle"},
     {"execution", "runtime"},
     {"audit", "training"},
-    {"reports"},
+    {"reports", "rollout"},
     {"paper"},
     {"cli"},
 ]
@@ -33,6 +33,7 @@ WITHOUT_TORCH = {
     "rundata",
     "bundle",
     "reports",
+    "rollout",
 }
 ROOT = Path(__file__).resolve().parents[2] / "fleet"
 MODULES = sorted(ROOT.rglob("*.py"))

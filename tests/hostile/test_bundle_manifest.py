@@ -28,6 +28,8 @@ def refuse(data: bytes, path: Path, message: str) -> None:
     assert str(caught.value).isprintable()
 
 
+NEITHER = "bundle format version is neither 1 nor 2"
+
 SPELLINGS: dict[str, tuple[bytes, bytes]] = {
     "minus zero as an integer": (b'"s0": 0.0', b'"s0": -0'),
     "other spelling of a number": (b'"s0": 0.0', b'"s0": 0.00'),
@@ -91,11 +93,17 @@ VERSIONS: dict[str, tuple[Any, str]] = {
     "other format": ({"format": "tar", "version": 1}, "this is no fleet bundle"),
     "no format": ({"version": 1}, "this is no fleet bundle"),
     "newer": (
-        {"format": "fleet-bundle", "version": 2, "more": []},
-        "bundle format version is not 1",
+        {"format": "fleet-bundle", "version": 3, "more": []},
+        NEITHER,
     ),
-    "version true": ({"format": "fleet-bundle", "version": True}, "bundle format version is not 1"),
-    "version 1.0": ({"format": "fleet-bundle", "version": 1.0}, "bundle format version is not 1"),
+    "version true": (
+        {"format": "fleet-bundle", "version": True},
+        NEITHER,
+    ),
+    "version 1.0": (
+        {"format": "fleet-bundle", "version": 1.0},
+        NEITHER,
+    ),
     "no digest": ({"format": "fleet-bundle", "version": 1}, "must hold format, version and"),
     "digest is a number": (
         {"format": "fleet-bundle", "version": 1, "manifest_sha256": 3},

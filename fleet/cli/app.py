@@ -1,6 +1,7 @@
 """The command tree and the one place where errors become messages and exit codes.
 
-Exit codes: 0 done; 1 the check ran and the answer is no; 2 could not do it; 130 interrupted.
+Exit codes: 0 done; 1 the check ran and the answer is no; 2 could not do it; 130 interrupted. On a
+device `fleet install` and `fleet commit` have codes of their own (:mod:`fleet.cli.device`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from fleet.cli import options
+from fleet.cli import device, options, rollout
 from fleet.cli.audit import app as audit_app
 from fleet.cli.bundle import package, predict, verify
 from fleet.cli.doctor import doctor
@@ -45,6 +46,16 @@ app.command(rich_help_panel=options.EVALUATE)(report)
 app.command(rich_help_panel=options.EVALUATE)(reproduce)
 app.command(rich_help_panel=options.ON_DEVICE)(verify)
 app.command(rich_help_panel=options.ON_DEVICE)(predict)
+app.add_typer(device.app, name="device", rich_help_panel=options.ON_DEVICE)
+app.command(rich_help_panel=options.ON_DEVICE)(device.install)
+app.command(rich_help_panel=options.ON_DEVICE)(device.commit)
+app.command(rich_help_panel=options.ON_DEVICE)(device.rollback)
+app.add_typer(rollout.keys_app, name="keys", rich_help_panel=options.ROLL_OUT)
+app.command(rich_help_panel=options.ROLL_OUT)(rollout.enroll)
+app.command(rich_help_panel=options.ROLL_OUT)(rollout.publish)
+app.add_typer(rollout.rollout_app, name="rollout", rich_help_panel=options.ROLL_OUT)
+app.add_typer(rollout.repo_app, name="repo", rich_help_panel=options.ROLL_OUT)
+app.add_typer(rollout.media_app, name="media", rich_help_panel=options.ROLL_OUT)
 app.add_typer(profiles_app, name="profiles", rich_help_panel=options.INSPECT)
 app.command(rich_help_panel=options.INSPECT)(doctor)
 
@@ -100,4 +111,4 @@ def _fail(message: str, hint: str | None, error: BaseException) -> None:
     console.print(Text("error: ", style="bold red") + Text(message), soft_wrap=True)
     if hint:
         console.print(Text("hint:  ", style="bold") + Text(hint), soft_wrap=True)
-    sys.exit(2)
+    sys.exit(getattr(error, "exit_code", 2))

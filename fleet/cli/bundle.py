@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from fleet.cli.options import (
     DataRootOption,
@@ -24,8 +26,9 @@ from fleet.cli.output import Format, Output
 
 if TYPE_CHECKING:
     from fleet.bundle import Plan, Verification
+    from fleet.rollout.packaging import Packaged
     from fleet.rundir import RunDirectory
-    from fleet.runtime import Prediction
+    from fleet.runtime import DeviceClassifier, Prediction
 
 
 def package(
@@ -41,6 +44,30 @@ def package(
     data_root: DataRootOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace bundles of this name whose content differs.")
+    ] = False,
+    depot: Annotated[
+        Path | None,
+        typer.Option(
+            "--depot", envvar="FLEET_DEPOT", help="Seal each bundle to its device enrolled here."
+        ),
+    ] = None,
+    unsealed: Annotated[
+        bool, typer.Option("--unsealed", help="With --depot, for laboratories: seal nothing.")
+    ] = False,
+    edge: Annotated[
+        bool, typer.Option(help="With --depot: export the graph for devices without torch.")
+    ] = True,
+    counter: Annotated[
+        int | None, typer.Option(min=1, help="With --depot: number of the release; the next one.")
+    ] = None,
+    floor: Annotated[
+        int, typer.Option(min=0, help="With --depot: lowest counter a device may go back to.")
+    ] = 0,
+    max_transfer: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Largest audited transfer rate.")
+    ] = None,
+    allow_unaudited: Annotated[
+        bool, typer.Option("--allow-unaudited", help="With --depot; the manifest records it.")
     ] = False,
     dry_run: DryRunOption = False,
     form: FormatOption = Format.auto,
@@ -60,6 +87,28 @@ def package(
     chosen = release if release is not None else _release(found)
     directory = found.bundles if out is None else out
     output.note(f"packaging {found.root} as release {chosen}")
+    if depot is not None:
+        from fleet.rollout.depot import Depot
+        from fleet.rollout.packaging import package_for_depot
+
+        if dry_run:
+            raise typer.BadParameter("not with --depot", param_hint="--dry-run")
+        rows = package_for_depot(
+            found,
+            chosen,
+            directory,
+            Depot(depot),
+            devices=device,
+            sealed=not unsealed,
+            edge=edge,
+            counter=counter,
+            floor=floor,
+            max_transfer=max_transfer,
+            allow_unaudited=allow_unaudited,
+        )
+        output.data(_sealed_table(directory, rows), {"bundles": [row.to_dict() for row in rows]})
+        output.next_command("fleet", "publish", directory, "--depot", depot)
+        return
     plans = plan_run(found, chosen, directory, device)
     if not dry_run:
         write_plans(plans, force=force)
@@ -70,6 +119,10 @@ def package(
     if not dry_run:
         written = sum(plan.state != "unchanged" for plan in plans)
         output.note(f"wrote {written} bundles to {directory}, {len(plans) - written} were there")
+        output.note(
+            "they are unsealed and unsigned: `fleet keys init` and `fleet package --depot DEPOT` "
+            "change that"
+        )
         output.next_command("fleet", "verify", directory)
 
 
@@ -82,6 +135,15 @@ def verify(
         ),
     ] = None,
     runs: RunsOption = Path("runs"),
+    device: Annotated[
+        str | None, typer.Option("--device", "-d", help="Fail unless they are this device's.")
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option("--release", "-r", help="Fail unless they are of this release.")
+    ] = None,
+    home: Annotated[
+        Path | None, typer.Option("--home", help="A device's directory, to open sealed payloads.")
+    ] = None,
     form: FormatOption = Format.auto,
 ) -> None:
     """Check every byte of bundles; exit code 1 if any check of any bundle fails.
@@ -94,7 +156,12 @@ def verify(
 
     output = Output(form)
     paths = _expand(bundles) if bundles else _newest(runs, output)
-    results = [verify_bundle(path) for path in paths]
+    key = None
+    if home is not None:
+        from fleet.rollout.keys import load_identity
+
+        key = load_identity(home).seal_key
+    results = [_expected(verify_bundle(path, key=key), device, release) for path in paths]
     failed = [result for result in results if not result.ok]
     value = {"ok": not failed, "bundles": [_verification_value(result) for result in results]}
     _write_lines(output, (line for result in results for line in _verification(result)), value)
@@ -119,8 +186,11 @@ def predict(
     """
     from fleet.runtime import load_bundle
 
-    output = Output(form)
-    classifier = load_bundle(bundle)
+    write_predictions(load_bundle(bundle), images, Output(form))
+
+
+def write_predictions(classifier: DeviceClassifier, images: list[Path], output: Output) -> None:
+    """Decide on images, and print a line for each."""
     found = list(zip(images, classifier.predict_files(images), strict=True))
     manifest = classifier.manifest
     value = {
@@ -212,8 +282,43 @@ def _plan_value(plan: Plan, words: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def _sealed_table(directory: Path, rows: list[Packaged]) -> Table:
+    table = Table(title=Text(f"bundles in {directory}"))
+    for name in ("bundle", "bytes", "counter", "sealed to", "transfer", "sha256"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        sealed = row.sealed_to or "NOBODY: unsealed"
+        transfer = "not audited" if row.transfer is None else f"{row.transfer:.3f}"
+        values = (row.path.name, f"{row.size:,}", str(row.counter), sealed, transfer)
+        table.add_row(*(Text(value) for value in (*values, row.sha256[:12])))
+    return table
+
+
+def _expected(result: Verification, device: str | None, release: str | None) -> Verification:
+    """Add the answer to "is this mine, and this one?"."""
+    from fleet.bundle import CheckLine
+
+    named = result.manifest or result.envelope
+    if named is None:
+        return result
+    lines = [
+        CheckLine(
+            name, found == wanted, f"{found}" if found == wanted else f"{found}, not {wanted}"
+        )
+        for name, found, wanted in (
+            ("this device", named.device, device),
+            ("this release", named.release, release),
+        )
+        if wanted is not None
+    ]
+    if all(line.ok for line in lines):
+        return replace(result, checks=(*result.checks, *lines))
+    return replace(result, checks=(*result.checks, *lines), manifest=None, envelope=None)
+
+
 def _verification(result: Verification) -> Iterable[str]:
-    yield f"{result.path}: {'verified' if result.ok else 'NOT VERIFIED'}"
+    state = "verified" if result.opened else "sealed, not opened"
+    yield f"{result.path}: {state if result.ok else 'NOT VERIFIED'}"
     for check in result.checks:
         yield f"  {'ok' if check.ok else 'FAILED':<6}  {check.name:<15}  {check.detail}"
     for note in result.notes:
@@ -224,6 +329,7 @@ def _verification_value(result: Verification) -> dict[str, Any]:
     return {
         "path": str(result.path),
         "ok": result.ok,
+        "opened": result.opened,
         "signed": False,
         "checks": [vars(check) for check in result.checks],
         "notes": list(result.notes),

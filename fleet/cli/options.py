@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BUILD = "Build"
 EVALUATE = "Evaluate"
+ROLL_OUT = "Roll out"
 ON_DEVICE = "On the device"
 INSPECT = "Inspect"
 

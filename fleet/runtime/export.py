@@ -18,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from fleet.assembly import load_images
 from fleet.bundle import Bundle
 from fleet.errors import BackendError
+from fleet.profiles.spec import DataSpec
 from fleet.runtime.torch_engine import TorchEngine, build_network
 
 EXTERNAL = "weights"
@@ -64,6 +66,17 @@ def export_graph(bundle: Bundle) -> bytes:
             hint="package without --edge; torch can still run the bundle",
         ) from error
     return _without_weights(cast(Any, program).model_proto, set(classifier.state_dict()))
+
+
+def test_images(data: DataSpec, count: int) -> NDArray[np.uint8]:
+    """The first validation images of a run, uint8 (N, C, H, W); N is ``count`` at most.
+
+    Raises:
+        DataError: The images cannot be read.
+    """
+    split = load_images(data).validation
+    images = split.images(torch.arange(min(count, len(split))))
+    return cast("NDArray[np.uint8]", images.numpy())
 
 
 def self_test(bundle: Bundle, images: NDArray[np.uint8]) -> bytes:

@@ -34,7 +34,8 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
-        weights = load(bundle.model)
+        # BatchNorm's counter of batches is among the weights and not in the graph.
+        weights = {k: v for k, v in load(bundle.model).items() if k.encode() in bundle.graph}
         self._kept = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in weights.values()]
         try:
             options.add_external_initializers(list(weights), self._kept)

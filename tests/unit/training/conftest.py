@@ -37,7 +37,7 @@ def family(mnist_root: Path) -> Family:
     """Make a family of ``names``; keyword arguments change every device's training."""
 
     def make(*names: str, task: str = "int", head: str = "linear", **changes: Any) -> FamilySpec:
-        data = DataSpec("mnist", mnist_root, 10, 1, 28, 200, 512, 0)
+        data = DataSpec("mnist", mnist_root, 10, 1, 28, 200, 512, 0, test_limit=500)
         encoding = IntervalEncoding(10, 4.0, 16.0) if task == "int" else None
         model = ModelSpec(head=head, width=0.25)  # type: ignore[arg-type]
         training = replace(TRAINING, **changes)

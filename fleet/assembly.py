@@ -7,12 +7,14 @@ import os
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load
 
 from fleet.data import ImageData, load_data
-from fleet.data.sources import StreamedImages
+from fleet.data.dataset import StreamedImages
+from fleet.data.load import check_training, list_splits
 from fleet.errors import CheckpointError
 from fleet.models import Classifier, build_classifier, load_weights
 from fleet.profiles.resolved import read_family
@@ -32,6 +34,17 @@ def load_images(spec: DataSpec) -> ImageData:
         DataError: They are absent or unreadable.
     """
     return _load(spec, _stamp(spec.root))
+
+
+def count_images(spec: DataSpec) -> int:
+    """Count a family's images for training, and check what can be checked of undecoded images.
+
+    Raises:
+        DataError: They are absent, or nothing can be learnt from them.
+    """
+    raw, (train, *_) = list_splits(spec.dataset, spec.root, **_split_settings(spec))
+    check_training(train.labels, raw.class_names)
+    return len(train)
 
 
 def run_images(run: RunDirectory, spec: DataSpec | None = None) -> ImageData:
@@ -70,12 +83,13 @@ def _load(spec: DataSpec, _: int) -> ImageData:
         spec.root,
         channels=spec.channels,
         image_size=spec.image_size,
-        num_classes=spec.num_classes,
-        validation=spec.validation,
-        train_limit=spec.train_limit,
-        test_limit=spec.test_limit,
-        split_seed=spec.split_seed,
+        **_split_settings(spec),
     )
+
+
+def _split_settings(spec: DataSpec) -> dict[str, Any]:
+    names = ("num_classes", "validation", "train_limit", "test_limit", "split_seed")
+    return {name: getattr(spec, name) for name in names}
 
 
 def _stamp(root: Path) -> int:

@@ -13,6 +13,7 @@ from fleet.files import read_json, write_json
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DataSpec
 from fleet.rundir import RunDirectory
+from fleet.vocabulary import shown
 
 
 def check_data(
@@ -77,8 +78,8 @@ def move_images(run: RunDirectory, root: Path) -> None:
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], tests: bool) -> Iterator[str]:
     before, after = list(old["class_names"]), list(new["class_names"])
     if before != after:
-        gone = ", ".join(name for name in before if name not in after)
-        come = ", ".join(name for name in after if name not in before)
+        gone = ", ".join(shown(name) for name in before if name not in after)
+        come = ", ".join(shown(name) for name in after if name not in before)
         told = [f"{word} {names}" for word, names in (("without", gone), ("with", come)) if names]
         yield f"the classes changed ({', '.join(told) or 'their order'})"
     known = "train_sha256" in old  # runs of before have the digest of all images alone

@@ -8,6 +8,7 @@ a manifest follow from the field; ``make docs`` writes the schema and the tables
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,9 @@ Precision = Literal["bf16", "fp32"]
 Norm = Literal["linf", "l2"]
 Length = Literal["l1", "l2", "linf"]
 Protocol = Literal["paper", "adaptive"]
+
+LONGEST_NAME = 256
+"""Characters of a name in a manifest, for example that of a class."""
 
 HEADS: dict[Task, tuple[HeadName, ...]] = {
     "int": ("linear", "ordinal"),
@@ -152,3 +156,20 @@ class TrainingSpec:
     method: Method = setting(
         "standard", "How the device is trained; `standard` is undefended.", later=True
     )
+
+
+def printable(value: object) -> bool:
+    """Whether a value can be a name in a manifest: each character stands for itself in print.
+
+    Spaces are; tabs, no-break spaces, soft hyphens and joiners are not.
+    """
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+
+
+def shown(name: str) -> str:
+    """A name for messages; characters that look like others are named by their code points."""
+    odd = [c for c in name if not (c.isascii() and c.isprintable())]
+    if not odd and name == name.strip():
+        return name
+    points = ", ".join(f"U+{ord(c):04X} {unicodedata.name(c, '')}".strip() for c in odd[:3])
+    return f"{name!r}{f' ({points})' if odd else ''}".encode(errors="backslashreplace").decode()

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from fleet.errors import BundleError
+from fleet.vocabulary import LONGEST_NAME, printable
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
-_MAX_TEXT = 256
 _MAX_ITEMS = 10_000
 
 
@@ -37,8 +37,8 @@ class Fields:
     def text(self, key: str, pattern: re.Pattern[str] | None = None) -> str:
         """Take a short printable string that ``pattern`` matches as a whole."""
         value = self.value(key)
-        if not _printable(value):
-            raise self.error(key, f"must be 1 to {_MAX_TEXT} printable characters")
+        if not printable(value):
+            raise self.error(key, f"must be 1 to {LONGEST_NAME} printable characters")
         if pattern is not None and not pattern.fullmatch(value):
             raise self.error(key, f"is {value!r}, which does not have the form of a {key}")
         return str(value)
@@ -92,7 +92,7 @@ class Fields:
         value = self.value(key)
         if not isinstance(value, list) or not 0 < len(value) <= _MAX_ITEMS:
             raise self.error(key, f"must be a list of 1 to {_MAX_ITEMS} strings")
-        if not all(map(_printable, value)) or len(set(value)) != len(value):
+        if not all(map(printable, value)) or len(set(value)) != len(value):
             raise self.error(key, "must hold different, printable strings only")
         return tuple(value)
 
@@ -124,8 +124,3 @@ class Fields:
 
     def _path(self, key: str) -> str:
         return f"{self._where}.{key}" if self._where else key
-
-
-def _printable(value: object) -> bool:
-    """No control characters: these strings end up on terminals."""
-    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT and value.isprintable()

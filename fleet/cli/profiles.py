@@ -14,11 +14,13 @@ from rich.text import Text
 
 from fleet.cli.options import FormatOption, SecretOption
 from fleet.cli.output import Format, Output
-from fleet.errors import ProfileError
+from fleet.cli.train import say_single_steps
+from fleet.errors import DataError, ProfileError
 from fleet.files import canonical_json, write_text
 
 if TYPE_CHECKING:
     from fleet.profiles import DeviceSpec, FamilySpec
+    from fleet.profiles.spec import DataSpec
 
 HIDDEN = "auto"
 
@@ -59,19 +61,23 @@ def check(
     Example: fleet profiles check profiles/devices.yaml
     """
     from fleet.profiles import ProfileFileError, load_profile
+    from fleet.profiles.data_section import training_images
 
     output = Output()
     try:
         family = load_profile(profile, secret=secret, check_data=not no_data, create_secret=False)
+        images = training_images(family.data) if no_data else _count_images(output, family.data)
     except ProfileFileError:
         raise
-    except ProfileError as error:
+    except (DataError, ProfileError) as error:
         output.note(f"error: {error.message}")
         if error.hint:
             output.note(f"hint:  {error.hint}")
         raise typer.Exit(1) from error
     count = len(family.devices)
     output.note(f"ok: {profile}: {count} device{'s' if count > 1 else ''}, {family.data.dataset}")
+    if images is not None:
+        say_single_steps(output, family, images)
     output.next_command("fleet", "train", "--profiles", profile)
 
 
@@ -148,6 +154,20 @@ def new(
     output = Output()
     output.note(f"wrote {path}: {devices} devices on {dataset.value} in {root}")
     output.next_command("fleet", "profiles", "check", path)
+
+
+def _count_images(output: Output, data: DataSpec) -> int | None:
+    """Count the images for training; what the profile does not tell is looked at where it lies."""
+    from fleet.profiles.data_section import DATASETS, training_images
+
+    if DATASETS[data.dataset].train_images is not None:
+        return training_images(data)
+    try:
+        from fleet.assembly import count_images
+    except ModuleNotFoundError as error:
+        output.note(f"note: the images are not looked at: {error.name} is not installed")
+        return None
+    return count_images(data)
 
 
 def _table(family: FamilySpec, reveal: bool) -> Table:

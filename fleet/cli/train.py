@@ -27,7 +27,7 @@ from fleet.cli.progress import FamilyProgress
 from fleet.execution import Processes
 
 if TYPE_CHECKING:
-    from fleet.profiles.spec import DeviceSpec
+    from fleet.profiles.spec import DeviceSpec, FamilySpec
     from fleet.rundir import RunDirectory
     from fleet.training.family import FamilyResult
     from fleet.training.plan import TrainingPlan
@@ -82,7 +82,11 @@ def train(
     verb = "going on with" if plan.resumed else "training into"
     output.note(f"{verb} {plan.run.root}: {len(plan.pending)} of {len(plan.states)} devices to do")
 
+    from fleet.assembly import load_images
     from fleet.training.family import execute_plan
+
+    if plan.pending:
+        say_single_steps(output, spec, len(load_images(plan.spec.data).train))
 
     with FamilyProgress(len(plan.pending), output.stderr) as progress:
         result = execute_plan(plan, Processes(jobs, on_event=progress.update))
@@ -91,6 +95,19 @@ def train(
     _report_failures(output, result)
     output.note(f"wrote {plan.run.root}")
     output.next_command("fleet", "audit", "transfer", plan.run.root)
+
+
+def say_single_steps(output: Output, spec: FamilySpec, images: int) -> None:
+    """Name the devices that a batch as large as all images gives one step an epoch."""
+    from fleet.training.plan import single_step_devices
+
+    names = single_step_devices(spec, images)
+    if names:
+        devices = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        output.note(
+            f"note: 1 step an epoch for {devices}: {images} images for training are fewer than "
+            "two batches; a smaller `training.batch_size` gives more steps"
+        )
 
 
 def _report_failures(output: Output, result: FamilyResult) -> None:

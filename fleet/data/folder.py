@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fleet.data.pictures import SUFFIXES, THREADS
+from fleet.data.pictures import SUFFIXES
 from fleet.data.raw import RawDataset, RawSplit
 from fleet.errors import DataError
-from fleet.vocabulary import Fit
+from fleet.vocabulary import Fit, printable, shown
 
 IMAGENET10 = {
     "n01440764": "tench",
@@ -34,26 +31,33 @@ IMAGENET10 = {
 def read_folder(root: Path) -> RawDataset:
     """List ``root/train/CLASS/*`` and ``root/test/CLASS/*`` (``val`` if there is no ``test``).
 
-    Classes are the directories' names, sorted.
+    Classes are the directories' names, sorted. What is hidden is skipped.
 
     Raises:
-        DataError: A part is absent or empty, or the two parts have different classes.
+        DataError: A part is absent or empty, the two parts have different classes, or a class has
+            a name that cannot be packaged.
     """
     train = root / "train"
-    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-    if test is None:
+    tests = [root / name for name in ("test", "val") if (root / name).is_dir()]
+    if not tests:
         raise DataError(
             f"no test images: there is neither {root / 'test'} nor {root / 'val'}",
             hint="put one directory for each class under it, as under `train`",
         )
-    classes, others = _class_names(train), _class_names(test)
-    if classes != others:
-        odd = ", ".join(sorted(set(classes) ^ set(others))[:5])
+    test, left_out = tests[0], tests[1:]
+    names: list[list[str]] = []
+    for part in (train, test):
+        entries = _entries(part)
+        names.append([entry.name for entry in entries if entry.is_dir()])
+        left_out += [entry for entry in entries if not entry.is_dir()]
+        _check_names(part, names[-1])
+    if names[0] != names[1]:
+        odd = ", ".join(map(shown, sorted(set(names[0]) ^ set(names[1]))[:5]))
         raise DataError(
             f"{train} and {test} have different classes: {odd}",
             hint="give both the same directories",
         )
-    return _dataset(root, (train, test), {name: name for name in classes}, "image folder")
+    return _dataset(root, (train, test), dict(zip(names[0], names[0], strict=True)), left_out)
 
 
 def read_imagenet10(root: Path) -> RawDataset:
@@ -62,86 +66,84 @@ def read_imagenet10(root: Path) -> RawDataset:
     Raises:
         DataError: One of the ten directories is absent or empty.
     """
-    parts = (root / "train", root / "val")
     credit = "ImageNet (ILSVRC 2012) by O. Russakovsky et al.; its terms of access apply"
-    return _dataset(root, parts, IMAGENET10, credit, fit="crop")
+    return _dataset(root, (root / "train", root / "val"), IMAGENET10, [], credit, fit="crop")
 
 
-def digest_files(root: Path, *parts: Sequence[Path]) -> list[str]:
-    """SHA-256 over each file's path below ``root``, its size and its content, in order.
-
-    Returns:
-        The digest after each of ``parts``; the last one is of all.
-
-    Raises:
-        DataError: A file cannot be read.
-    """
-    digest, found = hashlib.sha256(), []
-    with ThreadPoolExecutor(THREADS) as pool:
-        for paths in parts:
-            for path, (size, content) in zip(paths, pool.map(_digest_file, paths), strict=True):
-                name = os.fsencode(path.relative_to(root))
-                digest.update(b"%d:%b:%d:%b" % (len(name), name, size, content))
-            found.append(digest.hexdigest())
-    return found
+def _check_names(part: Path, names: list[str]) -> None:
+    """Refuse names that bundles refuse, and names that look the same."""
+    first: dict[str, str] = {}
+    for name in names:
+        if not printable(name):
+            raise DataError(
+                f"the class {shown(name)} in {part} cannot be packaged: not every character of "
+                "its name prints as itself",
+                hint="rename the directory, under `train` and `test` alike",
+            )
+        other = first.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise DataError(
+                f"two classes in {part} look the same: {shown(other)} and {shown(name)}",
+                hint="join the two directories, or rename one",
+            )
 
 
 def _dataset(
     root: Path,
     parts: tuple[Path, Path],
     classes: Mapping[str, str],
-    credit: str,
+    left_out: list[Path],
+    credit: str = "image folder",
     *,
     fit: Fit = "squash",
 ) -> RawDataset:
     """Make a dataset of two trees; ``classes`` gives each directory its class name."""
-    (train, train_labels), (test, test_labels) = (_list(part, classes) for part in parts)
-    train_sha256, sha256 = digest_files(root, train, test)
-    return RawDataset(
-        train=RawSplit(train_labels, train),
-        test=RawSplit(test_labels, test),
-        class_names=tuple(classes.values()),
-        sha256=sha256,
-        train_sha256=train_sha256,
-        credit=credit,
-        fit=fit,
-    )
+    train, test = (_list(part, classes, left_out) for part in parts)
+    words = _in_words(root, left_out)
+    return RawDataset(train, test, tuple(classes.values()), credit, root, fit, words)
 
 
-def _digest_file(path: Path) -> tuple[int, bytes]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    return len(content), hashlib.sha256(content).digest()
-
-
-def _class_names(part: Path) -> tuple[str, ...]:
-    names = (entry.name for entry in _entries(part) if entry.is_dir())
-    return tuple(sorted(name for name in names if not name.startswith(".")))
-
-
-def _list(part: Path, folders: Iterable[str]) -> tuple[tuple[Path, ...], NDArray[np.int64]]:
+def _list(part: Path, folders: Mapping[str, str], left_out: list[Path]) -> RawSplit:
     """List the pictures of each class, sorted, with their labels."""
     paths: list[Path] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        found = [p for p in _entries(part / folder) if p.suffix.lower() in SUFFIXES]
+        entries = _entries(part / folder)
+        found = [path for path in entries if _is_picture(path)]
         if not found:
             raise DataError(
                 f"no images in {part / folder}",
                 hint=f"remove the directory, or put {', '.join(sorted(SUFFIXES))} files into it",
             )
-        paths += sorted(found)
+        left_out += [path for path in entries if not _is_picture(path)]
+        paths += found
         labels += [label] * len(found)
-    return tuple(paths), np.array(labels, dtype=np.int64)
+    return RawSplit(np.array(labels, dtype=np.int64), tuple(paths))
+
+
+def _is_picture(path: Path) -> bool:
+    """By its name; a link to nothing is one too, and an error when it is read."""
+    return path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists())
 
 
 def _entries(folder: Path) -> list[Path]:
+    """What is not hidden in a directory, sorted."""
     try:
-        return list(folder.iterdir())
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise DataError(
             f"cannot read the directory {folder}: {error.strerror}",
             hint="images lie in ROOT/train/CLASS/ and ROOT/test/CLASS/ (or ROOT/val/CLASS/)",
         ) from error
+
+
+def _in_words(root: Path, left_out: list[Path]) -> str:
+    """Count and name what was left out: ``2 files (train/a/b.gif, train/a/c.txt)``."""
+    words = []
+    for kind in ("file", "folder"):
+        found = [path for path in left_out if path.is_dir() == (kind == "folder")]
+        if found:
+            names = [shown(str(path.relative_to(root))) for path in found[:3]]
+            names += ["..."] if len(found) > 3 else []
+            words.append(f"{len(found)} {kind}{'s'[: len(found) > 1]} ({', '.join(names)})")
+    return " and ".join(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fleet.data.dataset import ImageData, Split, to_unit
+from fleet.data.dataset import ImageData, Split, open_images, to_unit
 from fleet.data.pictures import Frame
-from fleet.data.raw import RawSplit
+from fleet.data.raw import RawDataset, RawSplit
 from fleet.data.read import read_dataset
-from fleet.data.sources import open_images
-from fleet.errors import DataError
+from fleet.errors import DataError, warn
 from fleet.seeding import derive_seed
+from fleet.vocabulary import shown
 
 MEMORY_BUDGET = 2 * 1024**3
 """Bytes of uint8 images, all splits together, up to which a dataset is held in memory."""
@@ -62,15 +63,15 @@ def load_data(
     Raises:
         DataError: The data are absent, unreadable, or not what the arguments say.
     """
-    raw = read_dataset(dataset, root)
-    if len(raw.class_names) != num_classes:
-        raise DataError(
-            f"{dataset} in {root} has {len(raw.class_names)} classes, not {num_classes}",
-            hint=f"set `data.num_classes` to {len(raw.class_names)}",
-        )
-    fit, held_out = _split_rows(len(raw.train), validation, train_limit, split_seed)
-    test = raw.test if test_limit is None else _draw(raw.test, test_limit, split_seed)
-    parts = [raw.train.select(fit), raw.train.select(held_out), test]
+    raw, parts = list_splits(
+        dataset,
+        root,
+        num_classes=num_classes,
+        validation=validation,
+        train_limit=train_limit,
+        test_limit=test_limit,
+        split_seed=split_seed,
+    )
     frame = Frame(channels, image_size, raw.fit)
     in_memory = sum(map(len, parts)) * math.prod(frame.shape) <= memory_budget
     train, kept, tested = (_open(part, frame, in_memory) for part in parts)
@@ -85,8 +86,8 @@ def load_data(
         std=std,
         provenance={
             "dataset": dataset,
-            "sha256": raw.sha256,
-            "train_sha256": raw.train_sha256,
+            "sha256": raw.digests[1],
+            "train_sha256": raw.digests[0],
             "train": len(train),
             "validation": len(kept),
             "test": len(tested),
@@ -95,6 +96,63 @@ def load_data(
             "credit": raw.credit,
         },
     )
+
+
+def list_splits(
+    dataset: str,
+    root: Path,
+    *,
+    num_classes: int,
+    validation: int,
+    train_limit: int | None,
+    test_limit: int | None,
+    split_seed: int,
+) -> tuple[RawDataset, list[RawSplit]]:
+    """Read or list a dataset and split it as :func:`load_data` does; no picture is decoded.
+
+    Returns:
+        The dataset; its images for training, for validation and for test.
+
+    Raises:
+        DataError: The data are absent, damaged, or not what the arguments say.
+    """
+    raw = read_dataset(dataset, root)
+    if raw.left_out:
+        warn(f"left out of {root}: {raw.left_out}")
+    if len(raw.class_names) != num_classes:
+        raise DataError(
+            f"{dataset} in {root} has {len(raw.class_names)} classes, not {num_classes}",
+            hint=f"set `data.classes` to {len(raw.class_names)}",
+        )
+    fit, held_out = _split_rows(len(raw.train), validation, train_limit, split_seed)
+    test = raw.test if test_limit is None else _draw(raw.test, test_limit, split_seed)
+    return raw, [raw.train.select(fit), raw.train.select(held_out), test]
+
+
+def check_training(labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
+    """Refuse images that nothing can be learnt from.
+
+    Args:
+        labels: Those of the images for training, int64 (N,).
+        class_names: In label order.
+
+    Raises:
+        DataError: There is one image alone, or a class has none.
+    """
+    if len(labels) < 2:
+        raise DataError(
+            "there is 1 image for training; a batch needs 2",
+            hint="lower `data.validation` or raise `data.train_limit`",
+        )
+    counts = np.bincount(labels, minlength=len(class_names))
+    missing = [shown(name) for name, count in zip(class_names, counts, strict=True) if not count]
+    if missing:
+        raise DataError(
+            f"no image for training is of class {', '.join(missing[:5])}"
+            f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}: "
+            "all are kept for validation or cut off by the limit",
+            hint="lower `data.validation`, raise `data.train_limit`, or add images",
+        )
 
 
 def _split_rows(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fleet.data.pictures import THREADS
+from fleet.errors import DataError
 from fleet.vocabulary import Fit
 
 
@@ -43,44 +48,58 @@ class RawDataset:
         train: The dataset's training set, validation included.
         test: Its test set.
         class_names: In label order.
-        sha256: Digest of the whole content.
-        train_sha256: Digest of the training set, on which alone the weights depend.
         credit: Whom the images come from.
+        root: What the files' names in the digests begin below.
         fit: How pictures of another shape are brought into the frame.
+        left_out: What is there and was not read, in words; "" for nothing.
     """
 
     train: RawSplit
     test: RawSplit
     class_names: tuple[str, ...]
-    sha256: str
-    train_sha256: str
     credit: str
+    root: Path = Path()
     fit: Fit = "squash"
+    left_out: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """What makes two datasets the same images, plain JSON values."""
-        names = list(self.class_names)
-        return {"sha256": self.sha256, "train_sha256": self.train_sha256, "class_names": names}
+        """What makes two datasets the same images, plain JSON values.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        train, whole = self.digests
+        return {"sha256": whole, "train_sha256": train, "class_names": list(self.class_names)}
+
+    @cached_property
+    def digests(self) -> tuple[str, str]:
+        """SHA-256 of the training set, on which alone the weights depend, and of all.
+
+        Over type, shape and bytes of pictures and labels; for files, over each one's path below
+        ``root``, its size and its content, in order.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        digest, found = hashlib.sha256(), []
+        for split in (self.train, self.test):
+            if isinstance(split.pictures, np.ndarray):
+                for array in (split.pictures, split.labels):
+                    digest.update(f"{array.dtype.str}{array.shape}".encode("ascii"))
+                    digest.update(array.tobytes())
+            else:
+                with ThreadPoolExecutor(THREADS) as pool:
+                    contents = pool.map(_digest_file, split.pictures)
+                    for path, (size, content) in zip(split.pictures, contents, strict=True):
+                        name = os.fsencode(path.relative_to(self.root))
+                        digest.update(b"%d:%b:%d:%b" % (len(name), name, size, content))
+            found.append(digest.hexdigest())
+        return found[0], found[1]
 
 
-Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Pictures, uint8 (N, H, W) or (N, H, W, 3), and their labels, int64 (N,)."""
-
-
-def array_dataset(
-    train: Arrays, test: Arrays, class_names: tuple[str, ...], credit: str
-) -> RawDataset:
-    """Make a dataset of arrays; its digest is over type, shape and bytes of the four, in order."""
-    digest, digests = hashlib.sha256(), []
-    for array in (*train, *test):
-        digest.update(f"{array.dtype.str}{array.shape}".encode("ascii"))
-        digest.update(array.tobytes())
-        digests.append(digest.hexdigest())
-    return RawDataset(
-        train=RawSplit(train[1], train[0]),
-        test=RawSplit(test[1], test[0]),
-        class_names=class_names,
-        sha256=digests[-1],
-        train_sha256=digests[1],
-        credit=credit,
-    )
+def _digest_file(path: Path) -> tuple[int, bytes]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    return len(content), hashlib.sha256(content).digest()

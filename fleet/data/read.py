@@ -1,30 +1,30 @@
-"""Read a dataset by name, as it lies on disk; without torch, but for what is CIFAR-10's."""
+"""Read a dataset by name, as it lies on disk, without torch.
+
+MNIST's files are read as they came, packed or not, in half a second and without writing to
+``root``, which may be read-only; what is not there is fetched by torchvision. CIFAR-10 comes
+through torchvision: its files are pickles, and torchvision compares the MD5 of each with the
+published one before it unpickles it, so that a damaged or swapped one is never executed.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from fleet.data.folder import read_folder, read_imagenet10
-from fleet.data.mnist import read_fashion_mnist, read_mnist
-from fleet.data.raw import RawDataset
+from fleet.data.idx import damaged, read_idx
+from fleet.data.raw import RawDataset, RawSplit
 from fleet.errors import DataError
 
-
-def _read_cifar10(root: Path) -> RawDataset:
-    # torchvision takes seconds to import; no other dataset needs it.
-    from fleet.data.cifar import read_cifar10  # noqa: PLC0415
-
-    return read_cifar10(root)
-
-
-_READERS: dict[str, tuple[str, Callable[[Path], RawDataset]]] = {
-    "mnist": ("MNIST/raw", read_mnist),
-    "fashion-mnist": ("FashionMNIST/raw", read_fashion_mnist),
-    "cifar10": ("cifar-10-batches-py", _read_cifar10),
-    "folder": ("train", read_folder),
-    "imagenet10": ("train", read_imagenet10),
-}
+_FILES = tuple(
+    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+)
+_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker")
 
 
 def read_dataset(dataset: str, root: Path) -> RawDataset:
@@ -41,3 +41,117 @@ def read_dataset(dataset: str, root: Path) -> RawDataset:
 def lies_in(dataset: str, root: Path) -> bool:
     """Whether there is anything of a dataset under ``root``, so that it need not be fetched."""
     return (root / _READERS[dataset][0]).is_dir()
+
+
+def read_mnist(root: Path) -> RawDataset:
+    """Read MNIST from ``root/MNIST/raw``.
+
+    Raises:
+        DataError: Files are absent and cannot be fetched, or damaged.
+    """
+    return _read(
+        root,
+        "MNIST",
+        tuple(str(digit) for digit in range(10)),
+        "MNIST by Y. LeCun, C. Cortes and C. J. C. Burges, CC BY-SA 3.0",
+    )
+
+
+def read_fashion_mnist(root: Path) -> RawDataset:
+    """Read Fashion-MNIST from ``root/FashionMNIST/raw``.
+
+    Raises:
+        DataError: Files are absent and cannot be fetched, or damaged.
+    """
+    return _read(
+        root,
+        "FashionMNIST",
+        (*_FASHION, "Bag", "Ankle boot"),
+        "Fashion-MNIST by H. Xiao, K. Rasul and R. Vollgraf, MIT licence",
+    )
+
+
+def _read(root: Path, name: str, class_names: tuple[str, ...], credit: str) -> RawDataset:
+    files = _find(root, name)
+    return RawDataset(_read_split(*files[:2]), _read_split(*files[2:]), class_names, credit)
+
+
+def _read_split(images: Path, labels: Path) -> RawSplit:
+    pictures = read_idx(images, (28, 28))
+    classes = read_idx(labels, ()).astype(np.int64)
+    if len(pictures) != len(classes):
+        raise damaged(labels, f"{len(classes)} labels for {len(pictures)} images")
+    if classes.max() > 9:
+        raise damaged(labels, f"it holds the label {classes.max()}")
+    return RawSplit(classes, pictures)
+
+
+def _find(root: Path, name: str) -> list[Path]:
+    folder = root / name / "raw"
+    found = [_present(folder, file) for file in _FILES]
+    if None in found:
+        _fetch(root, name, folder)
+        found = [_present(folder, file) for file in _FILES]
+    return [path for path in found if path is not None]
+
+
+def _present(folder: Path, file: str) -> Path | None:
+    """Find a file, packed or unpacked."""
+    return next((p for p in (folder / f"{file}.gz", folder / file) if p.is_file()), None)
+
+
+def _fetch(root: Path, name: str, folder: Path) -> None:
+    # torchvision takes seconds to import; nothing of it is needed when the files are there.
+    from torchvision import datasets  # noqa: PLC0415
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+            getattr(datasets, name)(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        for created in (folder, folder.parent):
+            with contextlib.suppress(OSError):
+                created.rmdir()  # only if empty
+        reason = str(error).strip().splitlines()[-1]
+        raise DataError(
+            f"no {name} in {folder}, and it cannot be fetched: {reason}",
+            hint=f"put {', '.join(f'{file}.gz' for file in _FILES)} into {folder}",
+        ) from error
+
+
+def read_cifar10(root: Path) -> RawDataset:
+    """Read CIFAR-10 from ``root/cifar-10-batches-py``, fetching it if it is not there.
+
+    Raises:
+        DataError: It is absent and cannot be fetched, or damaged.
+    """
+    # torchvision takes seconds to import; no other dataset needs it.
+    from torchvision.datasets import CIFAR10  # noqa: PLC0415
+
+    folder = root / CIFAR10.base_folder
+    parts = []
+    try:
+        for train in (True, False):
+            with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+                # The pickles are from 2009: NumPy 2.4 warns of an old way to write a dtype.
+                warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
+                found = CIFAR10(str(root), train=train, download=train and not folder.exists())
+            labels = np.asarray(found.targets, dtype=np.int64)
+            parts.append(RawSplit(labels, np.ascontiguousarray(found.data)))
+    except (OSError, RuntimeError) as error:
+        state = "is incomplete or damaged" if folder.exists() else "is not there"
+        raise DataError(
+            f"CIFAR-10: {folder} {state}: {error}",
+            hint=f"unpack cifar-10-python.tar.gz ({CIFAR10.url}) into {root}",
+        ) from error
+    credit = "CIFAR-10 by A. Krizhevsky, V. Nair and G. Hinton"
+    return RawDataset(parts[0], parts[1], tuple(found.classes), credit)
+
+
+_READERS: dict[str, tuple[str, Callable[[Path], RawDataset]]] = {
+    "mnist": ("MNIST/raw", read_mnist),
+    "fashion-mnist": ("FashionMNIST/raw", read_fashion_mnist),
+    "cifar10": ("cifar-10-batches-py", read_cifar10),
+    "folder": ("train", read_folder),
+    "imagenet10": ("train", read_imagenet10),
+}
+"""What each dataset's files lie in, and its reader."""

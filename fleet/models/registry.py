@@ -168,5 +168,5 @@ def _check(
     if encoding is not None and encoding.num_classes != num_classes:
         raise ProfileError(
             f"the encoding has {encoding.num_classes} classes, the data {num_classes}",
-            hint="make `encoding.num_classes` and `data.num_classes` equal",
+            hint="give the encoding as many classes as `data.classes`",
         )

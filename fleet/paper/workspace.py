@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.data.mnist import read_mnist
+from fleet.data.read import read_mnist
 from fleet.errors import DataError
 from fleet.execution import LOCAL, Executor
 from fleet.profiles import load_profile

@@ -8,6 +8,7 @@ from typing import Any
 
 from fleet.assembly import load_images, read_through
 from fleet.data import ImageData
+from fleet.data.load import check_training
 from fleet.errors import FleetError
 from fleet.execution import LOCAL, Executor, Job, JobOutcome
 from fleet.files import locked, make_directory, write_json
@@ -68,6 +69,7 @@ def execute_plan(plan: TrainingPlan, executor: Executor = LOCAL) -> FamilyResult
     if plan.resumed:
         check_data(plan.run, images.record(), plan.spec.data.root, tests=_tested(plan))
     if plan.pending:
+        check_training(images.train.labels.numpy(), images.class_names)
         read_through(images)
     # Weights hold the positions of the intervals, so a family with drawn encodings is private.
     private = any(device.drawn for device in plan.spec.devices)

@@ -41,6 +41,11 @@ class TrainingPlan:
         )
 
 
+def single_step_devices(spec: FamilySpec, images: int) -> list[str]:
+    """Devices whose epoch is one step, because the images are fewer than two batches."""
+    return [device.name for device in spec.trained if images < 2 * device.training.batch_size]
+
+
 def plan_training(
     spec: FamilySpec,
     *,

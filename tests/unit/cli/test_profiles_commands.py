@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from fleet.cli.profiles import app
 from fleet.errors import ProfileError, StorageError
 from fleet.profiles import ProfileFileError, field_tables, json_schema, load_profile
+from fleet.seeding import derive_seed
 
 GOOD = (
     "version: 1\nname: fam\ndata: {dataset: mnist, root: .}\n"
@@ -184,6 +189,90 @@ def test_new_bounds_the_family(tmp_path: Path, devices: int) -> None:
     result = fleet_profiles("new", tmp_path / "x.yaml", "--devices", devices)
     assert result.exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+FOLDER = (
+    "version: 1\nname: fam\n"
+    "data: {dataset: folder, root: ., classes: 2, channels: 1, image_size: 16, validation: 2}\n"
+    "defaults: {encoding: {alpha: 4, beta: 16}, training: {batch_size: 4}}\n"
+    "devices: [{name: a}, {name: b, encoding: {beta: 8}, training: {batch_size: 3}}]\n"
+)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A profile and its pictures: 4 of each of two classes for training, 6 after validation."""
+    for part, count in (("train", 4), ("test", 1)):
+        for name in ("ant", "bee"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("L", (8, 8), i).save(tmp_path / part / name / f"{i}.png")
+    (tmp_path / "p.yaml").write_text(FOLDER, encoding="utf-8")
+    return tmp_path
+
+
+def test_check_looks_at_the_images_and_says_what_is_short(
+    pictures: Path, call_fleet: Callable[..., Any]
+) -> None:
+    (pictures / "train" / "ant" / "notes.txt").write_text("")
+    done = call_fleet("profiles", "check", pictures / "p.yaml")
+    assert done.returncode == 0
+    assert "note: left out of " in done.stderr
+    assert "1 file (train/ant/notes.txt)" in done.stderr
+    assert "note: 1 step an epoch for a, " in done.stderr
+    assert ": 6 images for training are fewer than two batches" in done.stderr
+    unlooked = call_fleet("profiles", "check", "--no-data", pictures / "p.yaml")
+    assert (unlooked.returncode, "note:" in unlooked.stderr) == (0, False)
+
+
+def _rename(root: Path, name: str) -> None:
+    for part in ("train", "test"):
+        (root / part / "bee").rename(root / part / name)
+
+
+def _write(root: Path, old: str, new: str) -> None:
+    (root / "p.yaml").write_text(FOLDER.replace(old, new), encoding="utf-8")
+
+
+def _keep(root: Path, count: int) -> None:
+    for name in ("ant", "bee"):
+        for i in range(count, 4):
+            (root / "train" / name / f"{i}.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda root: _rename(root, "b\u00adee"), "(U+00AD SOFT HYPHEN) in"),
+        (lambda root: (root / "test" / "bee").rename(root / "test" / "be"), "different classes"),
+        (lambda root: (root / "train").rename(root / "elsewhere"), "cannot read the directory"),
+        (lambda root: _keep(root, 1), "cannot cut 2 validation images from 2 training images"),
+        (lambda root: _write(root, "n: 2}", "n: 7}"), "is 1 image"),
+        (
+            lambda root: _write(root, "n: 2}", "n: 2, train_limit: 4, split_seed: SEED}"),
+            "no image for training is of class",
+        ),
+        (lambda root: _write(root, "classes: 2", "classes: 3"), "set `data.classes` to 2"),
+    ],
+)
+def test_check_refuses_images_that_training_would_refuse(
+    pictures: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    damage(pictures)
+    profile = pictures / "p.yaml"
+    profile.write_text(profile.read_text("utf-8").replace("SEED", str(_one_class_seed())), "utf-8")
+    result = fleet_profiles("check", profile)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert message in result.stderr
+
+
+def _one_class_seed() -> int:
+    """A seed whose split of 4 + 4 images leaves one class alone for a limit of four."""
+    for seed in range(1000):
+        generator = torch.Generator().manual_seed(derive_seed(seed, "validation-split"))
+        if len({int(row) // 4 for row in torch.randperm(8, generator=generator)[2:6]}) == 1:
+            return seed
+    raise AssertionError
 
 
 @pytest.mark.parametrize("root", ["images", "linked-images", ".."])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from fleet.bundle.fields import Fields
 from fleet.data import ImageData, load_data
+from fleet.data.dataset import MemoryImages, StreamedImages
 from fleet.data.folder import IMAGENET10
-from fleet.data.sources import MemoryImages, StreamedImages
-from fleet.errors import DataError
+from fleet.data.load import check_training
+from fleet.errors import BundleError, DataError, FleetWarning
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 
@@ -59,15 +62,92 @@ def test_val_stands_in_for_test_and_test_wins_over_val(tmp_path: Path) -> None:
     for name in ("ant", "bee", "cat"):
         (tmp_path / "test" / name).mkdir(parents=True)
         Image.new("L", (9, 9), 77).save(tmp_path / "test" / name / "one.bmp")
-    assert len(load(tmp_path).test) == 3
+    with pytest.warns(FleetWarning, match=r"left out of .*: 1 folder \(val\)$"):
+        assert len(load(tmp_path).test) == 3
 
 
-def test_hidden_directories_and_other_files_are_passed_over(tmp_path: Path) -> None:
+def test_what_is_hidden_is_skipped_in_silence(tmp_path: Path) -> None:
     expected = load(write_tree(tmp_path)).provenance
     (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
-    (tmp_path / "train" / "ant" / "notes.txt").write_text("not a picture")
-    (tmp_path / "train" / "README").write_text("not a class")
+    (tmp_path / "train" / ".DS_Store").write_bytes(b"\0")
+    (tmp_path / "train" / "ant" / "._0.png").write_bytes(b"what macOS leaves on other disks")
+    (tmp_path / "test" / "bee" / ".thumbnails").mkdir()
     assert load(tmp_path).provenance == expected
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
+    expected = load(write_tree(tmp_path)).provenance
+    for name in ("notes.txt", "a.gif", "b.tiff", "no-suffix"):
+        (tmp_path / "train" / "ant" / name).write_text("not read")
+    (tmp_path / "train" / "README").write_text("not a class")
+    os.mkfifo(tmp_path / "test" / "bee" / "pipe.png")
+    inner = tmp_path / "test" / "cat" / "more\x1b.png"
+    inner.mkdir()
+    Image.new("RGB", (9, 9)).save(inner / "0.png")
+    with pytest.warns(FleetWarning) as caught:
+        assert load(tmp_path).provenance == expected
+    (said,) = [str(warning.message) for warning in caught]
+    assert said == (
+        f"left out of {tmp_path}: 6 files (train/README, train/ant/a.gif, train/ant/b.tiff, ...) "
+        "and 1 folder ('test/cat/more\\x1b.png' (U+001B))"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "points"),
+    [
+        ("soft\u00adhyphen", "U+00AD SOFT HYPHEN"),
+        ("no\u00a0break", "U+00A0 NO-BREAK SPACE"),
+        ("joined\u200d", "U+200D ZERO WIDTH JOINER"),
+        ("tab\tbed", "U+0009"),
+        ("\x1b[2Jclear", "U+001B"),
+        (os.fsdecode(b"latin-\xe9"), "U+DCE9"),
+    ],
+)
+def test_a_class_name_that_no_bundle_takes_is_refused_when_images_are_read(
+    tmp_path: Path, name: str, points: str
+) -> None:
+    with pytest.raises(DataError, match="cannot be packaged") as caught:
+        load(write_tree(tmp_path, ("ant", name, "cat")))
+    assert f"({points})" in caught.value.message
+    assert caught.value.message.isprintable()
+    caught.value.message.encode("utf-8")
+    assert "rename the directory" in (caught.value.hint or "")
+    with pytest.raises(BundleError, match="printable"):  # the same rule
+        Fields({"class_names": ["ant", name, "cat"]}).texts("class_names")
+
+
+@pytest.mark.parametrize("name", ["café", "cafe\u0301", "two words", "日本", "😀", "a'b", "[old]"])
+def test_a_class_name_that_is_read_can_be_packaged(tmp_path: Path, name: str) -> None:
+    data = load(write_tree(tmp_path, ("ant", name, "zoo")))
+    names = list(data.class_names)
+    assert name in names
+    assert Fields({"class_names": names}).texts("class_names") == data.class_names
+
+
+def test_names_that_look_alike_are_told_apart_by_their_code_points(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    write_tree(tmp_path, ("ant", composed, "zoo"))
+    (tmp_path / "test" / composed).rename(tmp_path / "test" / decomposed)
+    with pytest.raises(DataError, match="have different classes") as caught:
+        load(tmp_path)
+    assert f"{decomposed!r} (U+0301 COMBINING ACUTE ACCENT)" in caught.value.message
+    assert f"{composed!r} (U+00E9 LATIN SMALL LETTER E WITH ACUTE)" in caught.value.message
+    write_tree(tmp_path / "both", (composed, decomposed, "zoo"))
+    with pytest.raises(DataError, match=r"look the same: .*U\+0301.* and .*U\+00E9"):
+        load(tmp_path / "both")
+
+
+def test_a_class_without_a_training_image_is_refused_for_training(tmp_path: Path) -> None:
+    data = load(write_tree(tmp_path), validation=9)
+    present = set(data.train.labels.tolist())
+    missing = next(name for label, name in enumerate(data.class_names) if label not in present)
+    with pytest.raises(DataError, match=f"no image for training is of class .*{missing}") as caught:
+        check_training(data.train.labels.numpy(), data.class_names)
+    assert "data.validation" in (caught.value.hint or "")
+    with pytest.raises(DataError, match="there is 1 image for training; a batch needs 2"):
+        check_training(np.zeros(1, dtype=np.int64), ("ant",))
+    check_training(np.array([0, 1, 1]), ("ant", "bee"))
 
 
 def test_memory_and_stream_give_the_same_bytes(tmp_path: Path) -> None:
@@ -158,7 +238,7 @@ def test_a_tree_that_is_not_as_it_should_be_is_refused(  # type: ignore[no-untyp
 def test_another_number_of_classes_is_refused_with_the_right_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 3 classes, not 10") as caught:
         load(write_tree(tmp_path), num_classes=10)
-    assert caught.value.hint == "set `data.num_classes` to 3"
+    assert caught.value.hint == "set `data.classes` to 3"
 
 
 def test_imagenet10_takes_its_ten_classes_out_of_a_larger_tree(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fleet.data.sources import StreamedImages
 from PIL import Image
 from torch import Tensor
 
@@ -21,7 +22,6 @@ from fleet.audit.core.jobs import audit_run_transfer
 from fleet.audit.core.members import TransferSettings
 from fleet.bundle import package_run
 from fleet.data import load_data
-from fleet.data.sources import StreamedImages
 from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError, DataError
 from fleet.execution import Progress, Serial

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fleet.data.sources import StreamedImages
 from PIL import Image
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from fleet.audit.core.jobs import audit_run_transfer
 from fleet.audit.core.members import TransferSettings
 from fleet.bundle import package_run
 from fleet.data import load_data
+from fleet.data.dataset import StreamedImages
 from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError, DataError
 from fleet.execution import Progress, Serial

@@ -42,9 +42,13 @@ GROUPS = {
     ),
     "audit": Group(
         (
-            "fleet/audit/core/[a-z]*.py",
-            "fleet/audit/core/checks/[a-z]*.py",
-            "fleet/audit/*/checks.py",
+            "fleet/audit/**/counting.py",
+            "fleet/audit/**/scoring.py",
+            "fleet/audit/**/statistics.py",
+            "fleet/audit/**/evidence.py",
+            "fleet/audit/**/standing.py",
+            "fleet/audit/**/checks.py",
+            "fleet/audit/**/checks/[a-z]*.py",
         ),
         (
             "tests/unit/audit/test_checks*.py",

@@ -175,7 +175,7 @@ def rungs(audit: CoalitionAudit, eps: float) -> list[Rung]:
     size = max((point.size for point in points), default=0)
     several = _of_size("T2", audit, eps, size) if size else None
     gone = Rung("T2", gap="no coalition of two or more")
-    return [noise_rung("coalition", audit, eps), nobody, several or gone]
+    return [noise_rung("coalition", audit.devices, audit.noise, eps), nobody, several or gone]
 
 
 def _of_size(level: str, audit: CoalitionAudit, eps: float, size: int) -> Rung | None:
@@ -208,14 +208,6 @@ REPORT = Report(
     lines=lines,
     page=page,
     tables={"coalition.csv": curve},
-    figures=(
-        Figure(
-            "coalition",
-            "fleet.reports.coalition_figure:draw",
-            "Line charts, one for each eps: mean evade rate of the devices that the attacker does "
-            "not own against the number that they own, for random and for greedy coalitions. "
-            "The same figures stand in the coalition table.",
-        ),
-    ),
+    figures=(Figure("coalition", "fleet.reports.coalition_figure:draw"),),
     rungs=rungs,
 )

@@ -12,14 +12,18 @@ from fleet.audit.coalition.result import CoalitionAudit, CurvePoint
 from fleet.audit.core.statistics import mean_rate
 from fleet.reports import drawing
 from fleet.reports.flags import flag
-from fleet.reports.palette import ADAPTIVE, ALARM, GREEDY, INK, NOISE
+from fleet.reports.palette import ADAPTIVE, GREEDY, INK, NOISE
 from fleet.reports.wording import short_eps
 
 _COLUMNS = 3
 
 
 def draw(audit: CoalitionAudit) -> Figure:
-    """One panel for each eps: random and greedy coalitions, control at size 0, noise floor."""
+    """Line charts, one for each eps: what several captured devices give against the rest.
+
+    Mean evade rate of the devices that the attacker does not own against the number that they own,
+    for random and for greedy coalitions. The same figures stand in the coalition table.
+    """
     figure, axes = drawing.panels(
         len(audit.eps), columns=_COLUMNS, size=(2.9, 2.3), top=1.7, gap=(0.35, 0.85)
     )
@@ -28,11 +32,7 @@ def draw(audit: CoalitionAudit) -> Figure:
     note = f"Attack: {_attack(audit)}. Fleet of {count}."
     drawing.head(figure, title, [drawing.drawable(note, 110)])
     drawing.legend(figure, _legend(), 0.7, columns=2)
-    flagged = flag(audit)
-    if flagged:
-        _, height = figure.get_size_inches()
-        words = f"{drawing.drawable(flagged.short, 80)} failed"
-        drawing.write(figure, 0.2, height - 1.45, words, weight="bold", color=ALARM)
+    drawing.failed(figure, flag(audit), 1.45)
     for number, (panel, eps) in enumerate(zip(axes, audit.eps, strict=True)):
         panel.set_title(f"eps {short_eps(eps)}")
         _panel(panel, audit, eps)

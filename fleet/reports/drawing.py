@@ -7,21 +7,24 @@ its objects: pyplot keeps figures alive and picks a screen backend.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 from matplotlib import font_manager, style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fleet.reports.palette import INK, LINE, MUTED, PAPER
-from fleet.reports.ramp import ramp_color
-from fleet.reports.wording import short_eps, visible
+from fleet.reports.flags import Flag
+from fleet.reports.palette import ALARM, EDGE, INK, LINE, MUTED, PAPER
+from fleet.reports.ramp import ink_color, ramp_color
+from fleet.reports.wording import MOST_PANELS, short_eps, visible
 
 _FONT = "DejaVu Sans"  # comes with matplotlib, so every machine sets the same letters
 _STYLE: dict[str, Any] = {
@@ -56,6 +59,7 @@ _METADATA: dict[str, dict[str, str | None]] = {
     "svg": {"Date": None, "Creator": None},
 }
 _BAR_STEPS = 50
+_EMPTY = "#eceef1"  # a cell without a rate
 _LONGEST_SIDE = 8000  # pixels of a PNG; a fleet of 64 would be larger than viewers open
 
 FileFormat = Literal["png", "svg"]
@@ -63,7 +67,7 @@ FileFormat = Literal["png", "svg"]
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw with our style, whatever the user's; his settings come back afterwards."""
+    """Draw with our style, whatever the user's; their settings come back afterwards."""
     with matplotlib.rc_context(), style.context(["default", _STYLE]):
         yield
 
@@ -118,6 +122,55 @@ def head(figure: Figure, title: str, notes: Sequence[str]) -> None:
     write(figure, 0.2, height - 0.26, title, size=12, weight="bold")
     for number, note in enumerate(notes):
         write(figure, 0.2, height - 0.52 - 0.19 * number, note, size=9)
+
+
+def failed(figure: Figure, flagged: Flag | None, below: float) -> None:
+    """Say which checks failed, so many inches ``below`` a figure's upper edge."""
+    if flagged:
+        _, height = figure.get_size_inches()
+        words = f"{drawable(flagged.short, 80)} failed"
+        write(figure, 0.2, height - below, words, weight="bold", color=ALARM)
+
+
+def rate_color(rate: float | None) -> str:
+    """Colour of a heat map's cell."""
+    return _EMPTY if rate is None else ramp_color(rate)
+
+
+def heat_map(
+    axes: Axes,
+    rates: Sequence[Sequence[float | None]],
+    corner: tuple[float, float],
+    cell: float,
+    words: Callable[[float | None], str] | None = None,
+) -> None:
+    """Draw a square of rates, y pointing down; the diagonal is outlined.
+
+    Args:
+        axes: Where to draw.
+        rates: Row by row, in [0, 1]; None stays empty.
+        corner: The upper left one.
+        cell: Side of a cell.
+        words: What stands in a cell, bold on the diagonal; None for no words.
+    """
+    left, top = corner
+    side = cell * len(rates)
+    if words is None:  # one picture: thousands of tiles make a slow file
+        pixels = np.array([[to_rgb(rate_color(rate)) for rate in row] for row in rates])
+        extent = (left, left + side, top + side, top)
+        axes.imshow(pixels, extent=extent, interpolation="nearest", aspect="auto")
+    for i, row in enumerate(rates):
+        for j, rate in enumerate(row if words else ()):
+            place, color = (left + j * cell, top + i * cell), rate_color(rate)
+            axes.add_artist(Rectangle(place, cell, cell, facecolor=color, edgecolor=PAPER, lw=1))
+            looks: dict[str, Any] = {"ha": "center", "va": "center", "size": 8.5}
+            looks |= {"color": ink_color(color), "weight": "bold" if i == j else "normal"}
+            text = words(rate) if words else ""
+            axes.text(place[0] + cell / 2, place[1] + cell / 2, text, **looks)
+        inner = cell / 25
+        place, size = (left + i * cell + inner, top + i * cell + inner), cell - 2 * inner
+        lw = 1.8 if len(rates) <= MOST_PANELS else 0.8
+        axes.add_artist(Rectangle(place, size, size, fill=False, edgecolor=EDGE, lw=lw))
 
 
 def legend(

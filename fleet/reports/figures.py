@@ -9,10 +9,10 @@ from typing import Any
 from fleet.audit.core.kind import load
 from fleet.audit.core.result import TransferAudit
 from fleet.errors import BackendError
-from fleet.reports.findings import Success
 from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import ladder
 from fleet.reports.report import Figure, report_of
+from fleet.reports.wording import Success
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,7 @@ class DrawnFigure:
     svg: bytes
 
 
-_LADDER = Figure(
-    "ladder",
-    "fleet.reports.ladder_figure:draw",
-    "Dot charts, one for each eps: mean and worst adaptive evade rate for attackers from nobody's "
-    "device up to the victim itself. The same figures stand in the threat ladder table.",
-)
+_LADDER = Figure("ladder", "fleet.reports.ladder_figure:draw")
 
 
 def draw_figures(report: AuditReport) -> list[DrawnFigure]:
@@ -111,4 +106,6 @@ def heatmap_svg(audit: TransferAudit, success: Success = "evade") -> bytes:
 
 def _drawn(figure: Figure, kind: str | None, arguments: tuple[Any, ...]) -> DrawnFigure:
     png, svg = encoded(figure.draw, arguments, "png", "svg")
-    return DrawnFigure(figure.name, kind, figure.alt, png, svg)
+    return DrawnFigure(
+        figure.name, kind, " ".join((load(figure.draw).__doc__ or "").split()), png, svg
+    )

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from fleet.audit.core.result import AuditedDevice, Cell, Matrix, Protocol, TransferAudit
 from fleet.audit.core.statistics import mean_rate
 from fleet.reports.flags import PROTOCOLS
-
-Success = Literal["flip", "reject", "evade"]
+from fleet.reports.wording import Success
 
 
 @dataclass(frozen=True)

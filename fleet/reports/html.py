@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -19,15 +19,12 @@ from fleet.reports.flags import verdict, worst_level
 from fleet.reports.inline_svg import inline_svg
 from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import ladder
-from fleet.reports.orders import OrderLabel, control_mark, order_label
+from fleet.reports.orders import control_mark, order_label
 from fleet.reports.palette import variables
 from fleet.reports.ramp import ANCHORS, RAMP_STEPS, ink_color, ramp_class, ramp_color
 from fleet.reports.report import Block, report_of
-from fleet.reports.tables import COUNT, NAME, Column, Form, Table
 from fleet.reports.views import all_checks, checks_table
-from fleet.reports.wording import format_count
-
-_CODE = Form(css="code")
+from fleet.reports.wording import ABSENT, format_count
 
 
 def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str:
@@ -59,7 +56,8 @@ def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str
             passed=checks_table(all_checks(report, "pass"), "Checks that passed"),
             rungs=ladder(report.audits.values()),
             figures=[_inlined(figure) for figure in figures],
-            devices=_devices(report.devices),
+            devices=[_device(device) for device in report.devices],
+            weights=[(device.name, device.weights_sha256) for device in report.devices],
             records=_records(report),
             sections=[_section(audit) for audit in report.audits.values()],
             titles={kind.name: kind.title for kind in KINDS.values()},
@@ -102,53 +100,18 @@ def _warnings(report: AuditReport) -> list[str]:
     return [*unread, *report.contradictions, *several]
 
 
-def _devices(devices: Sequence[AuditedDevice]) -> Table[tuple[AuditedDevice, OrderLabel]]:
-    return Table(
-        "Only beta / (alpha + beta), the order (up to reversal) and the weights tell two devices "
-        "apart; s0 and scale do not. A control is shipped to nobody.",
-        [(device, order_label(device)) for device in devices],
-        (
-            Column(lambda row: row[0].name, NAME, "device"),
-            Column(lambda row: row[0].role, COUNT, "role"),
-            Column(lambda row: row[0].task, COUNT, "task"),
-            Column(lambda row: row[0].architecture, COUNT, "network"),
-            Column(lambda row: row[0].head, COUNT, "head"),
-            Column(lambda row: row[1].alpha or None, COUNT, "alpha"),
-            Column(lambda row: row[1].beta or None, COUNT, "beta"),
-            Column(lambda row: row[1].ratio or None, COUNT, "beta / (alpha + beta)"),
-            Column(lambda row: row[1].s0 or None, COUNT, "s0"),
-            Column(lambda row: row[1].along, COUNT, "classes along the line"),
-        ),
-    )
+def _device(device: AuditedDevice) -> tuple[str, ...]:
+    label = order_label(device)
+    lengths = (label.alpha, label.beta, label.ratio, label.s0)
+    shown = (device.name, device.role, device.task, device.architecture, device.head)
+    return (*shown, *(length or ABSENT for length in lengths), label.along)
 
 
-def _records(report: AuditReport) -> list[tuple[str, list[Table[tuple[str, str]]]]]:
-    """Settings and provenance of each audit, and the digests, each below its summary."""
-    found = []
-    for kind, audit in report.audits.items():
-        title = KINDS[kind].title
-        tables = [
-            _pairs(f"{title}: how the audit was made", _flatten(audit.settings)),
-            _pairs(f"{title}: data, versions and machine", _flatten(audit.provenance)),
-        ]
-        found.append((f"{title} audit", tables))
-    weights = [(device.name, device.weights_sha256) for device in report.devices]
-    words = "SHA-256 of the weights"
-    return [*found, (words, [_pairs(words, weights, "device", "SHA-256", _CODE)])]
-
-
-def _pairs(
-    title: str,
-    rows: Iterable[tuple[str, str]],
-    name: str = "name",
-    value: str = "value",
-    form: Form = COUNT,
-) -> Table[tuple[str, str]]:
-    return Table(
-        title,
-        list(rows),
-        (Column(lambda row: row[0], COUNT, name), Column(lambda row: row[1], form, value)),
-    )
+def _records(report: AuditReport) -> dict[str, tuple[list[tuple[str, str]], ...]]:
+    return {
+        kind: (list(_flatten(audit.settings)), list(_flatten(audit.provenance)))
+        for kind, audit in report.audits.items()
+    }
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from fleet.audit.core.kind import Audit, kind_of, load
 from fleet.audit.core.result import AuditedDevice, NoiseFloor, Outcome
@@ -79,18 +79,6 @@ class Rung:
         return self.owns or LEVELS[self.level][0]
 
 
-class WithNoise(Protocol):
-    """An audit that tells the noise floor of its devices."""
-
-    @property
-    def devices(self) -> tuple[AuditedDevice, ...]:
-        """As the audit saw them."""
-
-    @property
-    def noise(self) -> tuple[NoiseFloor, ...]:
-        """One for each device and eps."""
-
-
 def ladder(audits: Iterable[Audit]) -> dict[float, list[Rung]]:
     """All rungs, weakest attacker first, at every eps at which two attackers can be compared.
 
@@ -111,7 +99,7 @@ def _rungs(audits: list[Audit], eps: float) -> list[Rung]:
     offered: list[Rung] = []
     for audit in audits:
         report: Any = load(kind_of(audit).report)
-        offered += report.rungs(audit, eps)
+        offered += report.rungs(audit, eps) if report.rungs else []
     chosen = []
     for level, (_, missing) in LEVELS.items():
         mine = [rung for rung in offered if rung.level == level] or [Rung(level, gap=missing)]
@@ -133,10 +121,12 @@ def absent(level: str) -> Rung:
     return Rung(level, gap="not audited at this eps")
 
 
-def noise_rung(source: str, audit: WithNoise, eps: float) -> Rung:
+def noise_rung(
+    source: str, devices: Sequence[AuditedDevice], noise: Sequence[NoiseFloor], eps: float
+) -> Rung:
     """The noise floor of an audit's devices."""
-    fleet = {device.name for device in audit.devices if device.role == "device"}
-    floors = [(f.victim, f.outcome) for f in audit.noise if f.eps == eps and f.victim in fleet]
+    fleet = {device.name for device in devices if device.role == "device"}
+    floors = [(f.victim, f.outcome) for f in noise if f.eps == eps and f.victim in fleet]
     return rated("noise", source, floors)
 
 

@@ -17,7 +17,10 @@ _LINE = 0.34
 
 
 def draw(rungs: dict[float, list[Rung]]) -> Figure:
-    """One panel for each eps, one line for each attacker, the weakest at the top."""
+    """Dot charts, one for each eps: mean and worst adaptive evade rate of each attacker.
+
+    From nobody's device up to the victim itself. The same figures stand in the threat ladder table.
+    """
     attackers = _attackers(rungs)
     columns = min(3, len(rungs))
     figure, axes = drawing.panels(

@@ -12,12 +12,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fleet.audit.core.result import Cell, Matrix, Outcome, Protocol, TransferAudit
-from fleet.reports.findings import Success, controls, protocols, rows
+from fleet.reports.findings import controls, protocols, rows
 from fleet.reports.flags import Flag, flag
 from fleet.reports.orders import control_mark
 from fleet.reports.report import Block
 from fleet.reports.tables import STYLES
-from fleet.reports.wording import format_eps, format_interval, format_rate, visible
+from fleet.reports.wording import Success, format_eps, format_interval, format_rate, visible
 
 _WIDEST_NAME = 12  # of a column's title; a longer name folds onto further lines
 

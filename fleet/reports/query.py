@@ -189,13 +189,6 @@ REPORT = Report(
     lines=lines,
     page=page,
     tables={"query.csv": curves},
-    figures=(
-        Figure(
-            "query",
-            "fleet.reports.query_figure:draw",
-            "Line charts, one for each victim and eps: evade rate against the number of queries, "
-            "one line for each method. The figures at the largest budget stand in the query table.",
-        ),
-    ),
+    figures=(Figure("query", "fleet.reports.query_figure:draw"),),
     rungs=rungs,
 )

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from fleet.audit.query.result import QueryAudit, QueryCurve, QueryMethod
 from fleet.reports import drawing
 from fleet.reports.flags import flag
-from fleet.reports.palette import ADAPTIVE, ALARM, FLIP, GREEDY, INK, MASKED, PURPLE
+from fleet.reports.palette import ADAPTIVE, FLIP, GREEDY, INK, MASKED, PURPLE
 from fleet.reports.wording import short_eps
 
 _COLUMNS = 4
@@ -37,7 +37,11 @@ class _Panel:
 
 
 def draw(audit: QueryAudit) -> Figure:
-    """One panel for each victim, eps and way of counting; the hardest hit where there are many."""
+    """Line charts, one for each victim and eps: evade rate against the number of queries.
+
+    One line for each method; the victims hit hardest where there are many. The figures at the
+    largest budget stand in the query table.
+    """
     shown = _panels(audit)
     methods = [method for method in _LOOKS if method in audit.methods]
     figure, axes = drawing.panels(
@@ -48,11 +52,7 @@ def draw(audit: QueryAudit) -> Figure:
         notes = [f"{notes[0]} The {_MOST_VICTIMS} of {len(audit.devices)} victims hit hardest."]
     drawing.head(figure, "Queries: what asking the victim gives", notes)
     drawing.legend(figure, _legend(methods), 0.7, columns=3)
-    flagged = flag(audit)
-    if flagged:
-        _, height = figure.get_size_inches()
-        words = f"{drawing.drawable(flagged.short, 80)} failed"
-        drawing.write(figure, 0.2, height - 1.4, words, weight="bold", color=ALARM)
+    drawing.failed(figure, flag(audit), 1.4)
     for number, (axis, panel) in enumerate(zip(axes, shown, strict=True)):
         axis.set_title(panel.title)
         _draw_panel(axis, panel)

@@ -27,18 +27,12 @@ class Figure:
 
     Attributes:
         name: Of its files, without suffix.
-        draw: ``module:function`` that draws an audit; loaded only where matplotlib is wanted.
-        alt: What it shows, in words.
+        draw: ``module:function`` that draws an audit; loaded only where matplotlib is wanted. Its
+            docstring says what the figure shows, for those who do not see it.
     """
 
     name: str
     draw: str
-    alt: str
-
-
-def _no_rungs(audit: object, eps: float) -> list[Rung]:
-    del audit, eps
-    return []
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class Report(Generic[A]):
     page: Callable[[A], Iterable[Block]]
     tables: Mapping[str, Callable[[A], Table[Any]]] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
-    rungs: Callable[[A, float], list[Rung]] = _no_rungs
+    rungs: Callable[[A, float], list[Rung]] | None = None
 
 
 def report_of(audit: Audit) -> Report[Any]:

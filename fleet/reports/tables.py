@@ -16,6 +16,7 @@ from fleet.audit.core.result import Outcome
 from fleet.reports.flags import Flag
 from fleet.reports.wording import (
     ABSENT,
+    Success,
     format_eps,
     format_interval,
     format_lift,
@@ -87,15 +88,6 @@ INTERVAL = Form(
 OUTCOME = Form(write=_outcome)
 
 
-def _never(row: object) -> bool:
-    del row
-    return False
-
-
-def _unflagged(row: object) -> None:
-    del row
-
-
 @dataclass(frozen=True)
 class Column(Generic[Row]):
     """One column: what it holds, how it is written, and under which heading where.
@@ -115,13 +107,24 @@ class Column(Generic[Row]):
     html: str = ""
     terminal: str = ""
     csv: str | None = None
-    bold: Callable[[Row], bool] = _never
-    flag: Callable[[Row], Flag | None] = _unflagged
+    bold: Callable[[Row], bool] | None = None
+    flag: Callable[[Row], Flag | None] | None = None
 
     def show(self, row: Row) -> str:
         """A row's value for people."""
         value = self.get(row)
         return ABSENT if value is None else self.form.show(value)
+
+
+def rates(get: Callable[[Row], Outcome], *kinds: Success) -> list[Column[Row]]:
+    """For the page, a rate and its 95 % interval of each kind of success."""
+    found: list[Column[Row]] = []
+    for kind in kinds:
+        found += [
+            Column(lambda row, kind=kind: get(row).rate(kind), RATE, kind),  # type: ignore[misc]
+            Column(lambda row, kind=kind: get(row).interval(kind), INTERVAL, "95 %"),  # type: ignore[misc]
+        ]
+    return found
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class Table(Generic[Row]):
     title: str
     rows: Sequence[Row]
     columns: Sequence[Column[Row]]
-    apart: Callable[[Row], bool] = _never
+    apart: Callable[[Row], bool] | None = None
 
     def of(self, rows: Sequence[Row], title: str = "") -> Table[Row]:
         """The same table of other rows, with another title if one is given."""
@@ -167,7 +170,7 @@ class Table(Generic[Row]):
             )
         began = False
         for row in self.rows:
-            if not began and self.apart(row):
+            if not began and self.apart and self.apart(row):
                 table.add_section()
                 began = True
             table.add_row(*(_text(column, row) for column in columns))
@@ -198,10 +201,10 @@ def _written(column: Column[Row], row: Row) -> Mapping[str, Any]:
 
 
 def _cell(column: Column[Row], row: Row) -> str:
-    shown, flag = column.show(row), column.flag(row)
+    shown, flag = column.show(row), column.flag and column.flag(row)
     if column.form.tag:
         return Markup('<span class="tag {0}">{0}</span>').format(shown)
-    if column.bold(row):
+    if column.bold and column.bold(row):
         shown = Markup("<b>{}</b>").format(shown)
     if flag:
         return Markup('{} <span class="tag fail">{}</span>').format(shown, flag.short)
@@ -212,4 +215,4 @@ def _text(column: Column[Row], row: Row) -> Text:
     shown = column.show(row)
     if column.form.tag:
         return Text(shown.upper(), style=STYLES[shown])
-    return Text(shown, style="bold" if column.bold(row) else "")
+    return Text(shown, style="bold" if column.bold and column.bold(row) else "")

@@ -177,13 +177,5 @@ REPORT = Report(
     lines=lines,
     page=page,
     tables={"trace.csv": confusions},
-    figures=(
-        Figure(
-            "trace",
-            "fleet.reports.trace_figure:draw",
-            "Confusion matrix of the device on which images were made and the device named, and "
-            "the share named correctly by each score, against chance. The same shares stand in "
-            "the trace table.",
-        ),
-    ),
+    figures=(Figure("trace", "fleet.reports.trace_figure:draw"),),
 )

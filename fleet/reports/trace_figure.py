@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
 from fleet.audit.trace.result import SCORES, TraceAudit, TraceRate
 from fleet.reports import drawing
 from fleet.reports.flags import flag
-from fleet.reports.palette import ADAPTIVE, ALARM, EDGE, FLIP, GREEDY, INK
-from fleet.reports.ramp import ink_color, ramp_color
-from fleet.reports.wording import format_rate, short_eps
+from fleet.reports.palette import ADAPTIVE, FLIP, GREEDY, INK
+from fleet.reports.wording import MOST_PANELS, format_rate, short_eps
 
 _LOOKS = {"deviation": (FLIP, "s"), "alignment": (ADAPTIVE, "o"), "combined": (GREEDY, "D")}
-_NUMBERED = 20  # devices up to which the confusion matrix holds numbers
 
 
 def draw(audit: TraceAudit) -> Figure:
-    """For each eps the confusion matrix of single images, and top-1 of every score."""
+    """Confusion matrix of the device on which images were made and the device named.
+
+    Beside it the share named correctly by each score, against chance. The same shares stand in the
+    trace table.
+    """
     names = [drawing.drawable(device.name, 18) for device in audit.devices]
-    cell = 0.42 if len(names) <= _NUMBERED else 0.15
+    cell = 0.42 if len(names) <= MOST_PANELS else 0.15
     side = max(1.9, cell * len(names))
     named = 0.25 + max(map(len, names)) * 0.078
     top, line = 1.45, side + max(named, 0.6) + 0.7
@@ -37,10 +36,7 @@ def draw(audit: TraceAudit) -> Figure:
     ]
     drawing.head(figure, "Trace: on which device were the images made?", notes)
     drawing.legend(figure, _legend(), 0.85)
-    flagged = flag(audit)
-    if flagged:
-        words = f"{drawing.drawable(flagged.short, 80)} failed"
-        drawing.write(figure, 0.2, height - 1.25, words, weight="bold", color=ALARM)
+    drawing.failed(figure, flag(audit), 1.25)
     for number, eps in enumerate(audit.eps):
         low = height - top - number * line - side - 0.3
         box = (named / width, low / height, side / width, side / height)
@@ -59,18 +55,14 @@ def _confusion(axes: Axes, rate: TraceRate, names: list[str], eps: float) -> Non
     for spine in axes.spines.values():
         spine.set_visible(False)
     shares = [[hits / (sum(row.named) or 1) for hits in row.named] for row in rate.confusion]
-    pixels = np.array([[to_rgb(ramp_color(share)) for share in row] for row in shares])
-    axes.imshow(pixels, extent=(0, count, count, 0), interpolation="nearest", aspect="auto")
-    for row, line in enumerate(shares):
-        for column, share in enumerate(line):
-            if count <= _NUMBERED:
-                text = format_rate(share, 2).lstrip("0") if 0 < share < 1 else f"{share:.0f}"
-                looks = {"ha": "center", "va": "center", "fontsize": 8}
-                place = (column + 0.5, row + 0.5)
-                axes.text(*place, text, color=ink_color(ramp_color(share)), **looks)  # type: ignore[arg-type]
-        axes.add_patch(Rectangle((row, row), 1, 1, fill=False, edgecolor=EDGE, lw=1.5))
+
+    def words(share: float | None) -> str:
+        return format_rate(share, 2).lstrip("0") if share and share < 1 else f"{share:.0f}"
+
+    drawing.heat_map(axes, shares, (0, 0), 1, words if count <= MOST_PANELS else None)
+    axes.set(xlim=(0, count), ylim=(count, 0))
     places = [k + 0.5 for k in range(count)]
-    small = 8.5 if count <= _NUMBERED else 6
+    small = 8.5 if count <= MOST_PANELS else 6
     axes.set_xticks(places, names, rotation=90, fontsize=small)
     axes.set_yticks(places, names, fontsize=small)
     axes.tick_params(length=0)

@@ -10,23 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fleet.audit.core.result import AuditedDevice, Matrix, TransferAudit
 from fleet.reports import drawing
 from fleet.reports.drawing import drawable
-from fleet.reports.findings import Success, protocols, rows
+from fleet.reports.findings import protocols, rows
 from fleet.reports.flags import flag
 from fleet.reports.orders import OrderLabel, control_mark, order_label
-from fleet.reports.palette import ALARM, EDGE, INK, MUTED, PAPER
-from fleet.reports.ramp import ink_color, ramp_color
-from fleet.reports.wording import MOST_PANELS, format_eps, format_rate
+from fleet.reports.palette import ALARM, INK, MUTED, PAPER
+from fleet.reports.ramp import ink_color
+from fleet.reports.wording import MOST_PANELS, Success, format_eps, format_rate
 
-_EMPTY = "#eceef1"
 _SUCCESS = {"flip": "flip (wrong class)", "reject": "reject", "evade": "evade (flip or reject)"}
 _LONGEST_NAME = 20
 _LETTER = 0.0091  # inches of a letter's width for each point of its size
@@ -99,12 +96,14 @@ class Sheet:
     """What every part of the drawing needs.
 
     Attributes:
+        figure: The figure.
         page: Axes over the whole figure, in inches from its top left corner.
         audit: The audit.
         success: What counts as success.
         layout: Sizes of a panel.
     """
 
+    figure: Figure
     page: Axes
     audit: TransferAudit
     success: Success
@@ -112,7 +111,10 @@ class Sheet:
 
 
 def draw(audit: TransferAudit, success: Success = "evade") -> Figure:
-    """Every protocol (columns) at every eps (rows), all on one scale."""
+    """Heatmaps of the evade rate, surrogates as rows and victims as columns.
+
+    Each device's order of classes stands on the axes. The same figures stand in the tables below.
+    """
     grid = [(eps, protocols(audit, eps)) for eps in audit.eps]
     layout = _layout(audit)
     bar = 0.2 + max(len(names) for _, names in grid) * layout.width
@@ -120,7 +122,7 @@ def draw(audit: TransferAudit, success: Success = "evade") -> Figure:
     figure = Figure(figsize=(width, height))
     page = figure.add_axes((0, 0, 1, 1))
     page.set_axis_off()
-    sheet = Sheet(page, audit, success, layout)
+    sheet = Sheet(figure, page, audit, success, layout)
     _title(sheet)
     for row, (eps, names) in enumerate(grid):
         for column, protocol in enumerate(names):
@@ -152,10 +154,7 @@ def _title(sheet: Sheet) -> None:
     note = "Rows: surrogate. Columns: victim. Lighter = higher. Outlined: white-box."
     strips = "Grey strips: the class at each slot, slot 0 at the left or at the top."
     source = f"Run {drawable(sheet.audit.run, 40)}, {drawable(sheet.audit.created, 40)}."
-    _write(sheet.page, 0.2, 0.28, title, size=12, weight="bold")
-    _write(sheet.page, 0.2, 0.56, note, size=9)
-    _write(sheet.page, 0.2, 0.76, strips, size=9)
-    _write(sheet.page, 0.2, 0.96, source, size=9)
+    drawing.head(sheet.figure, title, (note, strips, source))
 
 
 def _panel(sheet: Sheet, x: float, y: float, matrix: Matrix) -> None:
@@ -208,21 +207,11 @@ def _column_label(sheet: Sheet, index: int, x: float, top: float) -> None:
 def _cells(sheet: Sheet, left: float, top: float, matrix: Matrix) -> None:
     layout, page = sheet.layout, sheet.page
     rates = [[c.outcome.rate(sheet.success) for c in row] for row in rows(sheet.audit, matrix)]
-    if layout.digits:
-        for i, row in enumerate(rates):
-            for j, rate in enumerate(row):
-                corner = (left + j * layout.cell, top + i * layout.cell)
-                _tile(sheet, corner, layout.cell, rate, weight="bold" if i == j else "normal")
-    else:  # one picture: thousands of tiles make a slow file
-        pixels = np.array([[to_rgb(_color(rate)) for rate in row] for row in rates])
-        extent = (left, left + layout.side, top + layout.side, top)
-        page.imshow(pixels, extent=extent, interpolation="nearest", aspect="auto")
-    inner = min(0.025, layout.cell / 12)
-    for i in range(len(rates)):
-        place = (left + i * layout.cell + inner, top + i * layout.cell + inner)
-        side = layout.cell - 2 * inner
-        looks: dict[str, Any] = {"fill": False, "edgecolor": EDGE, "lw": 1.8 if side > 0.3 else 0.8}
-        page.add_artist(Rectangle(place, side, side, **looks))
+
+    def words(rate: float | None) -> str:
+        return format_rate(rate, layout.digits)
+
+    drawing.heat_map(page, rates, (left, top), layout.cell, words if layout.digits else None)
 
 
 def _control_lines(sheet: Sheet, left: float, top: float) -> None:
@@ -250,25 +239,14 @@ def _rows_below(sheet: Sheet, left: float, bottom: float, eps: float) -> None:
             _tile(sheet, (x, clean - 0.08), 0.2, device.clean_accuracy)
 
 
-def _tile(
-    sheet: Sheet,
-    corner: tuple[float, float],
-    height: float,
-    rate: float | None,
-    *,
-    weight: str = "normal",
-) -> None:
-    width, color = sheet.layout.cell, _color(rate)
+def _tile(sheet: Sheet, corner: tuple[float, float], height: float, rate: float | None) -> None:
+    width, color = sheet.layout.cell, drawing.rate_color(rate)
     edge = {"edgecolor": PAPER, "lw": 1} if width > 0.3 else {"lw": 0}
     sheet.page.add_artist(Rectangle(corner, width, height, facecolor=color, **edge))
     if sheet.layout.digits:
-        looks = {"size": 8.5, "ha": "center", "color": ink_color(color), "weight": weight}
+        looks = {"size": 8.5, "ha": "center", "color": ink_color(color)}
         x, y = corner[0] + width / 2, corner[1] + height / 2
         _write(sheet.page, x, y, format_rate(rate, sheet.layout.digits), **looks)
-
-
-def _color(rate: float | None) -> str:
-    return _EMPTY if rate is None else ramp_color(rate)
 
 
 def _write(page: Axes, x: float, y: float, text: str, **looks: Any) -> None:

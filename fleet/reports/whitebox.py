@@ -28,6 +28,7 @@ from fleet.reports.tables import (
     Column,
     Form,
     Table,
+    rates,
 )
 from fleet.reports.wording import format_eps, format_interval, format_rate, short_eps, visible
 
@@ -100,6 +101,9 @@ def details(audit: WhiteboxAudit) -> Table[WhiteboxFigure]:
     """Every figure with its interval; ``floor_*`` in CSV: under Eq. 2's floor decoding."""
     devices = {device.name: device for device in audit.devices}
 
+    def found(figure: WhiteboxFigure) -> Outcome:
+        return figure.outcome
+
     def noise(figure: WhiteboxFigure) -> Outcome:
         return audit.noise_floor(figure.device, figure.eps).outcome
 
@@ -126,12 +130,7 @@ def details(audit: WhiteboxAudit) -> Table[WhiteboxFigure]:
             Column(lambda f: f.eps, EPS, "eps", csv="eps"),
             Column(lambda f: devices[f.device].clean_accuracy, RATE, csv="clean_accuracy"),
             Column(lambda f: f.outcome.n, COUNT, "n"),
-            Column(lambda f: f.outcome.rate("flip"), RATE, "flip"),
-            Column(lambda f: f.outcome.interval("flip"), INTERVAL, "95 %"),
-            Column(lambda f: f.outcome.rate("reject"), RATE, "reject"),
-            Column(lambda f: f.outcome.interval("reject"), INTERVAL, "95 %"),
-            Column(lambda f: f.outcome.rate("evade"), RATE, "evade"),
-            Column(lambda f: f.outcome.interval("evade"), INTERVAL, "95 %"),
+            *rates(found, "flip", "reject", "evade"),
             Column(lambda f: f.floor.rate("evade"), RATE, "evade, floor decoding"),
             Column(lambda f: noise(f).rate("evade"), RATE, "noise floor"),
             Column(lift, LIFT, "lift"),
@@ -275,7 +274,7 @@ def rungs(audit: WhiteboxAudit, eps: float) -> list[Rung]:
     """The noise floor, and the attacker who has the victim."""
     if eps not in audit.eps:
         return [absent("T4")]
-    found = [noise_rung("whitebox", audit, eps)]
+    found = [noise_rung("whitebox", audit.devices, audit.noise, eps)]
     if "adaptive" in audited_protocols(audit):
         names = [device.name for device in audit.devices if device.role == "device"]
         own = [(name, audit.figure(name, "adaptive", eps).outcome) for name in names]
@@ -290,25 +289,9 @@ REPORT = Report(
     page=page,
     tables={"whitebox.csv": details, "whitebox-margins.csv": margins},
     figures=(
-        Figure(
-            "whitebox-curves",
-            "fleet.reports.whitebox_figures:draw_curves",
-            "Line charts, one for each device: white-box evade and flip rate of the adaptive "
-            "protocol, evade rate of the paper's protocol and the noise floor against eps. "
-            "The same figures stand in the white-box table.",
-        ),
-        Figure(
-            "whitebox-split",
-            "fleet.reports.whitebox_figures:draw_split",
-            "Stacked bars: share of flips and of rejects for every device, eps and protocol, with "
-            "the noise floor as a line. The same figures stand in the white-box table.",
-        ),
-        Figure(
-            "whitebox-margins",
-            "fleet.reports.whitebox_figures:draw_margins",
-            "Histograms, one for each device: first-order distance of each correct image from the "
-            "decision boundary, on a log scale, with every eps and the share of images below it.",
-        ),
+        Figure("whitebox-curves", "fleet.reports.whitebox_figures:draw_curves"),
+        Figure("whitebox-split", "fleet.reports.whitebox_figures:draw_split"),
+        Figure("whitebox-margins", "fleet.reports.whitebox_figures:draw_margins"),
     ),
     rungs=rungs,
 )

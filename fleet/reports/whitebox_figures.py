@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -16,46 +16,26 @@ from fleet.audit.core.result import AuditedDevice, Outcome, Protocol
 from fleet.audit.core.statistics import mean_rate
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import drawing
-from fleet.reports.findings import Success
 from fleet.reports.flags import audited_protocols, flag
 from fleet.reports.orders import control_mark
 from fleet.reports.palette import ADAPTIVE, ALARM, FLIP, INK, MASKED, MUTED, NOISE, PAPER, REJECT
-from fleet.reports.wording import ABSENT, MOST_PANELS, format_rate, short_eps
+from fleet.reports.wording import ABSENT, MOST_PANELS, Success, format_rate, short_eps
 
 _COLUMNS = 4
 
 
-@dataclass(frozen=True)
-class OwnRates:
-    """One device under white-box attack, worst case over the attacks of each protocol.
-
-    Attributes:
-        device: The device.
-        eps: Radii, ascending, pixel units.
-        outcomes: By protocol, then in the order of ``eps``.
-        noise: Noise floor, in the order of ``eps``.
-    """
-
-    device: AuditedDevice
-    eps: tuple[float, ...]
-    outcomes: Mapping[Protocol, tuple[Outcome, ...]]
-    noise: tuple[Outcome, ...]
+def _outcomes(
+    audit: WhiteboxAudit, names: Sequence[str], protocol: Protocol | None, eps: float
+) -> list[Outcome]:
+    """Worst case of a protocol on each device at one eps; of no protocol the noise floor."""
+    if protocol is None:
+        return [audit.noise_floor(name, eps).outcome for name in names]
+    return [audit.figure(name, protocol, eps).outcome for name in names]
 
 
-def own_rates(audit: WhiteboxAudit) -> list[OwnRates]:
-    """Collect the figures of every device, controls last."""
-    protocols = audited_protocols(audit)
-    found = {(f.device, f.protocol, f.eps): f.outcome for f in audit.figures if f.attack == "worst"}
-    floors = {(floor.victim, floor.eps): floor.outcome for floor in audit.noise}
-    return [
-        OwnRates(
-            device=device,
-            eps=audit.eps,
-            outcomes={p: tuple(found[device.name, p, e] for e in audit.eps) for p in protocols},
-            noise=tuple(floors[device.name, eps] for eps in audit.eps),
-        )
-        for device in sorted(audit.devices, key=lambda device: device.role == "control")
-    ]
+def in_order(audit: WhiteboxAudit) -> list[AuditedDevice]:
+    """Devices, controls last."""
+    return sorted(audit.devices, key=lambda device: device.role == "control")
 
 
 def grouped(devices: Sequence[AuditedDevice]) -> dict[str, list[str]]:
@@ -79,10 +59,13 @@ def _title(device: AuditedDevice) -> str:
 
 
 def draw_curves(audit: WhiteboxAudit) -> Figure:
-    """One panel for each device, or for each group of devices where there are many."""
-    rates = {found.device.name: found for found in own_rates(audit)}
-    groups = grouped([found.device for found in rates.values()])
-    lines = _curves_legend(audit, many=len(groups) < len(rates))
+    """Line charts, one for each device or group of devices: white-box success against eps.
+
+    Evade and flip rate of the adaptive protocol, evade rate of the paper's protocol, and the noise
+    floor. The same figures stand in the white-box table.
+    """
+    groups = grouped(in_order(audit))
+    lines = _curves_legend(audit, many=len(groups) < len(audit.devices))
     top = 0.95 + 0.2 * len(lines)
     figure, axes = drawing.panels(
         len(groups), columns=_COLUMNS, size=(1.9, 1.6), top=top, gap=(0.35, 0.75)
@@ -90,49 +73,38 @@ def draw_curves(audit: WhiteboxAudit) -> Figure:
     drawing.head(figure, "White-box attack success against eps", ())
     drawing.legend(figure, lines, 0.45, columns=1)
     for number, (panel, (title, names)) in enumerate(zip(axes, groups.items(), strict=True)):
-        members = [rates[name] for name in names]
         panel.set_title(drawing.drawable(title, 27))
-        _curves_panel(panel, members)
+        _curves_panel(panel, audit, names)
         first = number % _COLUMNS == 0
         drawing.rate_axis(panel, labelled=first, label="share of correct")
         drawing.eps_axis(panel, audit.eps, labelled=number + _COLUMNS >= len(groups))
     return figure
 
 
-def _curves_panel(axes: Axes, members: Sequence[OwnRates]) -> None:
-    eps = members[0].eps
-    floors = [_mean([found.noise[i] for found in members], "evade") for i in range(len(eps))]
+def _curves_panel(axes: Axes, audit: WhiteboxAudit, names: Sequence[str]) -> None:
+    eps = audit.eps
+    floors = [_mean(_outcomes(audit, names, None, radius), "evade") for radius in eps]
     if len(eps) > 1:
         axes.fill_between(eps, 0, floors, color=NOISE, alpha=0.55, lw=0)
     else:
         axes.axhspan(0, floors[0], color=NOISE, alpha=0.55, lw=0)
-    _line(axes, members, "paper", "evade", {"color": MASKED, "ls": ":", "marker": "x"})
-    _line(axes, members, "adaptive", "flip", {"color": FLIP, "ls": "--", "marker": "s"})
-    _line(axes, members, "adaptive", "evade", {"color": ADAPTIVE, "marker": "o"}, band=True)
-
-
-def _line(
-    axes: Axes,
-    members: Sequence[OwnRates],
-    protocol: Protocol,
-    success: Success,
-    looks: dict[str, str],
-    *,
-    band: bool = False,
-) -> None:
-    if protocol not in members[0].outcomes:
-        return
-    eps = members[0].eps
-    columns = [[found.outcomes[protocol][i] for found in members] for i in range(len(eps))]
-    if band:
-        bounds = [_bounds(column, success) for column in columns]
-        lows, highs = zip(*bounds, strict=True)
-        if len(eps) > 1:
-            axes.fill_between(eps, lows, highs, color=looks["color"], alpha=0.2, lw=0)
-        else:
-            axes.vlines(eps, lows, highs, color=looks["color"], lw=2.5, alpha=0.35)
-    means = [_mean(column, success) for column in columns]
-    axes.plot(eps, means, ms=3.5, lw=1.5, clip_on=False, **looks)  # type: ignore[arg-type]
+    kinds: tuple[tuple[Protocol, Success, dict[str, Any]], ...] = (
+        ("paper", "evade", {"color": MASKED, "ls": ":", "marker": "x"}),
+        ("adaptive", "flip", {"color": FLIP, "ls": "--", "marker": "s"}),
+        ("adaptive", "evade", {"color": ADAPTIVE, "marker": "o"}),
+    )
+    for protocol, success, looks in kinds:
+        if protocol not in audit.protocols:
+            continue
+        columns = [_outcomes(audit, names, protocol, radius) for radius in eps]
+        if (protocol, success) == ("adaptive", "evade"):
+            lows, highs = zip(*(_bounds(column, success) for column in columns), strict=True)
+            if len(eps) > 1:
+                axes.fill_between(eps, lows, highs, color=looks["color"], alpha=0.2, lw=0)
+            else:
+                axes.vlines(eps, lows, highs, color=looks["color"], lw=2.5, alpha=0.35)
+        means = [_mean(column, success) for column in columns]
+        axes.plot(eps, means, ms=3.5, lw=1.5, clip_on=False, **looks)
 
 
 def _mean(outcomes: Sequence[Outcome], success: Success) -> float:
@@ -173,16 +145,19 @@ _LETTER = 0.078
 
 
 def draw_split(audit: WhiteboxAudit) -> Figure:
-    """A panel for each eps (columns) and protocol (rows), a bar for each device."""
-    rates = own_rates(audit)
+    """Stacked bars: share of flips and of rejects for every device, eps and protocol.
+
+    The noise floor is a line. The same figures stand in the white-box table.
+    """
+    devices = in_order(audit)
     chosen = _spread(audit.eps)
     protocols = audited_protocols(audit)
-    names = [_name(found) for found in rates]
+    names = [_name(device) for device in devices]
     left = 0.45 + max(map(len, names)) * _LETTER
     figure, axes = drawing.panels(
         len(chosen) * len(protocols),
         columns=len(chosen),
-        size=(1.5, _BAR * len(rates) + 0.1),
+        size=(1.5, _BAR * len(devices) + 0.1),
         top=1.55,
         gap=(0.25, 0.95),
         margin=(left, 0.5),
@@ -194,38 +169,33 @@ def draw_split(audit: WhiteboxAudit) -> Figure:
         line = axes[row * len(chosen) : (row + 1) * len(chosen)]
         _row_title(figure, line[0], audit, protocol)
         for eps, panel in zip(chosen, line, strict=True):
-            _split_panel(panel, rates, names, protocol, eps, first=panel is line[0])
+            labels = names if panel is line[0] else [""] * len(names)
+            _split_panel(panel, audit, labels, protocol, eps)
     return figure
 
 
 def _split_panel(
-    axes: Axes,
-    rates: list[OwnRates],
-    names: list[str],
-    protocol: Protocol,
-    eps: float,
-    *,
-    first: bool,
+    axes: Axes, audit: WhiteboxAudit, labels: list[str], protocol: Protocol, eps: float
 ) -> None:
-    place = rates[0].eps.index(eps)
-    outcomes = [found.outcomes[protocol][place] for found in rates]
+    names = [device.name for device in in_order(audit)]
+    outcomes = _outcomes(audit, names, protocol, eps)
     flips = [outcome.rate("flip") or 0.0 for outcome in outcomes]
     rejects = [outcome.rate("reject") or 0.0 for outcome in outcomes]
-    floors = [found.noise[place].rate("evade") or 0.0 for found in rates]
-    heights = range(len(rates))
+    floors = [floor.rate("evade") or 0.0 for floor in _outcomes(audit, names, None, eps)]
+    heights = range(len(names))
     axes.barh(heights, flips, height=0.72, color=FLIP)
     looks = {"facecolor": REJECT, "hatch": "////", "edgecolor": PAPER, "lw": 0}
     axes.barh(heights, rejects, height=0.72, left=flips, **looks)  # type: ignore[arg-type]
     axes.vlines(floors, [y - 0.42 for y in heights], [y + 0.42 for y in heights], color=INK, lw=1.6)
-    axes.set_ylim(len(rates) - 0.4, -0.6)
-    axes.set_yticks(heights, names if first else [""] * len(names))
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(heights, labels)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     axes.grid(visible=False, axis="y")
     axes.set_title(f"eps {short_eps(eps)}")
-    devices = sum(found.device.role == "device" for found in rates)
-    if 0 < devices < len(rates):
+    devices = sum(device.role == "device" for device in audit.devices)
+    if 0 < devices < len(names):
         axes.axhline(devices - 0.5, color=MUTED, lw=1.0)
 
 
@@ -247,9 +217,9 @@ def _split_legend() -> list[Patch]:
     ]
 
 
-def _name(found: OwnRates) -> str:
-    mark = control_mark(found.device)
-    return drawing.drawable(found.device.name, 26 - len(mark)) + mark
+def _name(device: AuditedDevice) -> str:
+    mark = control_mark(device)
+    return drawing.drawable(device.name, 26 - len(mark)) + mark
 
 
 def _spread(eps: tuple[float, ...]) -> list[float]:
@@ -265,7 +235,11 @@ _MOST_MARKS = 3
 
 
 def draw_margins(audit: WhiteboxAudit) -> Figure:
-    """One panel for each device, or for each group of devices where there are many."""
+    """Histograms, one for each device or group of devices: distance from the decision boundary.
+
+    To first order, of each correct image, on a log scale, with every eps and the share of images
+    below it.
+    """
     values = {margins.device: margins for margins in audit.margins}
     groups = grouped(audit.devices)
     edges = _edges([v for margins in audit.margins for v in margins.values], audit.eps)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+Success = Literal["flip", "reject", "evade"]
+
 ABSENT = "–"
 """Stands where there is nothing to divide by."""
 

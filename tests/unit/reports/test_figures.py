@@ -111,9 +111,9 @@ def test_many_eps_are_thinned_and_said(make_whitebox):
 def test_large_fleets_are_grouped(make_whitebox, make_query, make_trace):
     names = [f"camera-{index:02d}" for index in range(24)]
     audit = make_whitebox(names, eps=(0.1,))
-    from fleet.reports.whitebox_figures import grouped, own_rates
+    from fleet.reports.whitebox_figures import grouped, in_order
 
-    panels = list(grouped([found.device for found in own_rates(audit)]))
+    panels = list(grouped(in_order(audit)))
     assert panels == ["23 × int, nn, linear", "1 × int, nn, ordinal", "1 × control tra, nn, logits"]
     shown = draw("whitebox_figures:draw_curves", audit)
     assert set(panels) <= set(shown)

@@ -30,6 +30,7 @@ class ToyAudit(Stored, schema="fleet.audit.toy/1"):
 
 
 def draw(audit):
+    """A toy."""
     from matplotlib.figure import Figure as Drawing
 
     figure = Drawing()
@@ -48,7 +49,7 @@ REPORT: Report[ToyAudit] = Report(
     lines=lambda audit: [f"toy found {audit.outcome.evade}"],
     page=lambda audit: [("banner", flag(audit)), ("figures",), ("described", found(audit))],
     tables={"toy.csv": found},
-    figures=(Figure("toy-drawn", "toy_audit:draw", "A toy."),),
+    figures=(Figure("toy-drawn", "toy_audit:draw"),),
     rungs=lambda audit, eps: [rated("T1", "toy", [("a → b", audit.outcome)], flag(audit))],
 )
 

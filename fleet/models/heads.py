@@ -14,7 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from fleet.encoding import IntervalEncoding
+from fleet.errors import ProfileError
 from fleet.vocabulary import Start
+
+SMALLEST_GATE = 1e-3
+"""Least lead over the runner-up: a tie decides nothing, and the temperature stays above 0."""
 
 
 def slot_centers(encoding: IntervalEncoding) -> Tensor:
@@ -125,8 +129,14 @@ class OrdinalHead(Head):
         # float64, so that the scalar is rounded once: with beta = 0 only the exact centre decodes.
         self.register_buffer("start", centers[0])
         self.register_buffer("steps", centers.diff())
+        self.slots = encoding.slots
         self.linear = nn.Linear(features, len(centers) - 1)
         nn.init.zeros_(self.linear.bias)
+
+    def answers(self, labels: Tensor) -> Tensor:
+        """Right answer of each unit, +1 or -1, float32 (B, K-1), for classes, int64 (B,)."""
+        slots = torch.tensor(self.slots, device=labels.device)[labels].unsqueeze(1)
+        return torch.where(slots > torch.arange(len(self.steps), device=labels.device), 1.0, -1.0)
 
     def forward(self, features: Tensor) -> Tensor:
         """Make the units before the clip, float32 (B, K-1)."""
@@ -136,6 +146,100 @@ class OrdinalHead(Head):
         """Make the scalar in the encoding's units, float32 (B,)."""
         units = (raw + 0.5).clamp(0.0, 1.0)
         return (self.start + (self.steps * units).sum(1)).float()
+
+
+def margin_gates(encoding: IntervalEncoding) -> Tensor:
+    """Lead that each class's value needs over all others, float64 (K,): what alpha and beta buy.
+
+    With a lead m over the runner-up, the two have the shares p and 1 - p, ``p = 1 / (1 + e^-m)``,
+    and their mixture lies ``(1 - p) * d`` from the centre, d being the distance to the next
+    centre. That is inside the interval, half of beta, from ``m = ln(2d / beta - 1)`` on: 0 for
+    touching intervals, 0.41 for alpha 4 and beta 16, without limit as beta shrinks.
+    """
+    lengths = encoding.edges.exact_upper - encoding.edges.exact_lower
+    half = torch.tensor(lengths.tolist(), dtype=torch.float64) / 2
+    steps = slot_centers(encoding).diff()
+    nearest = torch.minimum(torch.cat([steps[:1], steps]), torch.cat([steps, steps[-1:]]))
+    by_slot = (nearest / half - 1).clamp(min=1.0).log()
+    return by_slot[torch.tensor(encoding.slots)]
+
+
+class SoftmaxHead(Head):
+    """K values z_k, gated by their margin, then the softmax of ``z / T`` times interval centres.
+
+    Where the largest value leads all others by its class's gate (:func:`margin_gates`) or more,
+    ``o = sum_k softmax(z / T)_k * center_k``. T is so small that ``o`` is then inside the class's
+    interval, whatever the other values are: the scalar decides exactly as the margins do. Below
+    the gate ``o`` is the middle of the gap above that class's interval, which decodes as None:
+    without the gate a mixture of two far classes would land in the interval of a third.
+
+    Args:
+        features: Number of features, D.
+        encoding: The device's intervals, beta > 0.
+
+    Raises:
+        ProfileError: An interval has length 0.
+    """
+
+    centers: Tensor
+    rejects: Tensor
+    gates: Tensor
+    temperature: Tensor
+
+    def __init__(self, features: int, encoding: IntervalEncoding) -> None:
+        super().__init__()
+        centers, gates, rejects, temperature = _softmax_map(encoding)
+        self.register_buffer("centers", centers)
+        self.register_buffer("rejects", rejects)
+        self.register_buffer("gates", gates)
+        self.register_buffer("temperature", temperature)
+        self.linear = nn.Linear(features, encoding.num_classes)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Make the values before gate and softmax, float32 (B, K), class by class."""
+        return cast(Tensor, self.linear(features))
+
+    def outputs(self, raw: Tensor) -> Tensor:
+        """Make the scalar in the encoding's units, float32 (B,)."""
+        values = raw.double()
+        best, label = values.topk(2, dim=1)
+        first = label[:, 0]
+        sure = best[:, 0] - best[:, 1] >= self.gates[first]
+        shares = (values / self.temperature).softmax(1)
+        return torch.where(sure, shares @ self.centers, self.rejects[first]).float()
+
+
+def _softmax_map(encoding: IntervalEncoding) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Centres, gates and rejected outputs by class, float64 (K,), and the temperature.
+
+    If all others trail by the gate g or more, each of their shares is at most e^(-g/T), and ``o``
+    is at most ``sum_k |center_k - center_y| * e^(-g/T)`` from the centre. T makes that at most a
+    quarter of beta: half of the room, so that rounding cannot cross the edge.
+    """
+    classes = range(encoding.num_classes)
+    lengths = [encoding.upper(y) - encoding.lower(y) for y in classes]
+    if min(lengths) <= 0:
+        raise ProfileError(
+            "the head `softmax` needs intervals of some length: with beta 0 it would never answer",
+            hint="raise `encoding.beta`",
+        )
+    centers = torch.tensor([encoding.center(y) for y in classes], dtype=torch.float64)
+    reach = (centers.unsqueeze(1) - centers).abs().sum(1)
+    room = torch.tensor(lengths, dtype=torch.float64) / 4
+    gates = margin_gates(encoding).clamp(min=SMALLEST_GATE)
+    temperature = (gates / (reach / room).log().clamp(min=1.0)).min()
+    gaps = _gaps(encoding)
+    rejects = torch.tensor([encoding.upper(y) + gaps[y] / 2 for y in classes], dtype=torch.float64)
+    return centers, gates, rejects, temperature
+
+
+def _gaps(encoding: IntervalEncoding) -> list[float]:
+    """Length of the gap above each class's interval; above the last one, that below it."""
+    lower, upper = encoding.edges.exact_lower, encoding.edges.exact_upper
+    between = [float(low - up) for low, up in zip(lower[1:], upper[:-1], strict=True)]
+    by_slot = [*between, between[-1]]
+    return [by_slot[slot] for slot in encoding.slots]
 
 
 class LogitsHead(Head):

@@ -1,0 +1,1 @@
+"""Sound bounds of a network's values over a ball of images."""

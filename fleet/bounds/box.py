@@ -1,0 +1,200 @@
+"""Interval bound propagation: a box of inputs through a network, layer by layer.
+
+A box is its centre and its radius. An affine layer ``Wv + b`` moves the centre like any value and
+the radius by ``|W|``; a monotone activation moves the two corners. BatchNorm in training mode takes
+its statistics from the *clean* values that travel beside the box (Shi et al. 2021), so that bounds
+describe the network that is used and the batch's perturbation does not move its own normalisation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fleet.bounds.fused import normalise_and_activate
+from fleet.errors import AuditError
+from fleet.models.convolutional import ConvNet
+from fleet.models.paper import PaperNN
+
+Normalisation = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """All values ``v`` with ``|v - centre| <= radius``, and the clean values beside them.
+
+    Attributes:
+        values: Rows of the clean images, then rows of the box's centre: (2B, ...). Or the centre
+            alone, (B, ...), where it stands for the clean images too: a third less work.
+        radius: (B, ...), >= 0.
+    """
+
+    values: Tensor
+    radius: Tensor
+
+    @property
+    def centre(self) -> Tensor:
+        """(B, ...)."""
+        return self.values[-len(self.radius) :]
+
+    @property
+    def clean(self) -> Tensor:
+        """The clean values, or the centre that stands for them, (B, ...)."""
+        return self.values[: len(self.radius)]
+
+
+def image_box(x: Tensor, eps: float, *, clean: bool) -> Box:
+    """Images within ``eps`` of ``x`` in every pixel, cut to [0, 1].
+
+    Args:
+        x: Images in [0, 1], (B, ...).
+        eps: Radius on the [0, 1] scale, >= 0.
+        clean: Whether the images travel beside their box.
+    """
+    low, high = (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)
+    centre = (low + high) / 2
+    return Box(torch.cat([x, centre]) if clean else centre, (high - low) / 2)
+
+
+def normalised(box: Box, mean: Tensor, std: Tensor) -> Box:
+    """``(v - mean) / std`` for each channel."""
+    return Box((box.values - mean) / std, box.radius / std)
+
+
+def propagate(layer: nn.Module, box: Box) -> Box:
+    """Carry a box through a layer, or a whole network.
+
+    Args:
+        layer: A convolution, linear layer, BatchNorm, ReLU, clip, sigmoid, pooling, flattening,
+            dropout in eval mode, or a ``Sequential`` of these.
+        box: What goes in.
+
+    Returns:
+        A box that holds the layer's value for every value in ``box``, up to rounding
+        (:mod:`fleet.bounds.certify` adds the rounding).
+
+    Raises:
+        AuditError: The layer is of another kind.
+    """
+    return _propagate(layer, box)
+
+
+def _scaled(box: Box, gain: Tensor, shift: Tensor) -> Box:
+    """``gain * v + shift`` for each channel."""
+    shape = (1, -1) + (1,) * (box.values.dim() - 2)
+    gain, shift = gain.view(shape), shift.view(shape)
+    return Box(gain * box.values + shift, gain.abs() * box.radius)
+
+
+def _gain_and_shift(layer: Normalisation, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    gain = layer.weight * torch.rsqrt(var + layer.eps)
+    return gain, layer.bias - mean * gain
+
+
+def _remember(layer: Normalisation, mean: Tensor, var: Tensor, count: int) -> None:
+    """Move the running statistics towards one batch's, as PyTorch does."""
+    if layer.running_mean is None or layer.running_var is None or layer.momentum is None:
+        return
+    with torch.no_grad():
+        cast(Tensor, layer.num_batches_tracked).add_(1)
+        layer.running_mean.lerp_(mean, layer.momentum)
+        layer.running_var.lerp_(var * (count / max(1, count - 1)), layer.momentum)
+
+
+@singledispatch
+def _propagate(layer: nn.Module, box: Box) -> Box:
+    raise AuditError(
+        f"no bounds for a layer of type {type(layer).__name__}",
+        hint="certificates exist for the architectures `cnn` and `nn`",
+    )
+
+
+@_propagate.register(ConvNet)
+@_propagate.register(PaperNN)
+def _(layer: ConvNet | PaperNN, box: Box) -> Box:
+    return _propagate(layer.layers, box)
+
+
+@_propagate.register
+def _(layer: nn.Sequential, box: Box) -> Box:
+    layers = list(layer)
+    while layers:
+        current = layers.pop(0)
+        following = layers[0] if layers else None
+        if isinstance(current, Normalisation) and current.training:
+            if isinstance(following, nn.ReLU | nn.Hardtanh):
+                box = _batch_normalised(current, layers.pop(0), box)
+                continue
+        box = _propagate(current, box)
+    return box
+
+
+def _batch_normalised(layer: Normalisation, activation: nn.Module, box: Box) -> Box:
+    """BatchNorm in training mode and the activation after it, in one step."""
+    ceiling = activation.max_val if isinstance(activation, nn.Hardtanh) else torch.inf
+    values, radius, mean, var = normalise_and_activate(
+        box.values, box.radius, layer.weight, layer.bias, eps=layer.eps, ceiling=ceiling
+    )
+    _remember(layer, mean, var, box.radius.numel() // len(mean))
+    return Box(values, radius)
+
+
+@_propagate.register
+def _(layer: nn.Conv2d, box: Box) -> Box:
+    if layer.padding_mode != "zeros":
+        raise AuditError(f"no bounds for padding {layer.padding_mode!r}", hint="pad with zeros")
+    how = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    values = functional.conv2d(box.values, layer.weight, layer.bias, *how)
+    return Box(values, functional.conv2d(box.radius, layer.weight.abs(), None, *how))
+
+
+@_propagate.register
+def _(layer: nn.Linear, box: Box) -> Box:
+    return Box(layer(box.values), functional.linear(box.radius, layer.weight.abs()))
+
+
+@_propagate.register(nn.BatchNorm1d)
+@_propagate.register(nn.BatchNorm2d)
+def _(layer: Normalisation, box: Box) -> Box:
+    if not layer.training:
+        if layer.running_mean is None or layer.running_var is None:
+            raise AuditError("no bounds for BatchNorm without running statistics", hint="keep them")
+        return _scaled(box, *_gain_and_shift(layer, layer.running_mean, layer.running_var))
+    axes = [axis for axis in range(box.values.dim()) if axis != 1]
+    var, mean = torch.var_mean(box.clean, axes, correction=0)
+    _remember(layer, mean.detach(), var.detach(), box.radius.numel() // len(mean))
+    return _scaled(box, *_gain_and_shift(layer, mean, var))
+
+
+@_propagate.register(nn.ReLU)
+@_propagate.register(nn.Hardtanh)
+@_propagate.register(nn.Sigmoid)
+@_propagate.register(nn.MaxPool2d)
+def _(layer: nn.Module, box: Box) -> Box:
+    """Monotone: the corners bound it."""
+    low, high = layer(box.centre - box.radius), layer(box.centre + box.radius)
+    centre = (low + high) / 2
+    with_clean = len(box.values) > len(box.radius)
+    values = torch.cat([layer(box.clean), centre]) if with_clean else centre
+    return Box(values, (high - low) / 2)
+
+
+@_propagate.register(nn.Flatten)
+@_propagate.register(nn.Identity)
+@_propagate.register(nn.AvgPool2d)
+@_propagate.register(nn.AdaptiveAvgPool2d)
+def _(layer: nn.Module, box: Box) -> Box:
+    """Linear with weights >= 0: the radius goes through as it is."""
+    return Box(layer(box.values), layer(box.radius))
+
+
+@_propagate.register
+def _(layer: nn.Dropout, box: Box) -> Box:
+    if layer.training and layer.p:
+        raise AuditError("no bounds for dropout in training mode", hint="set `dropout: 0`")
+    return box

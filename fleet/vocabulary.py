@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 Task = Literal["int", "tra", "hin"]
 DatasetName = Literal["mnist", "fashion-mnist", "cifar10", "folder", "imagenet10"]
 Fit = Literal["squash", "crop"]
-Architecture = Literal["nn", "alexnet", "resnet18", "densenet121"]
-HeadName = Literal["linear", "ordinal", "logits"]
+Architecture = Literal["nn", "cnn", "alexnet", "resnet18", "densenet121"]
+Activation = Literal["relu", "clip"]
+HeadName = Literal["linear", "ordinal", "softmax", "logits"]
 Stem = Literal["auto", "cifar", "imagenet"]
 Start = Literal["range", "zero"]
-Method = Literal["standard"]
+Method = Literal["standard", "certified"]
 Precision = Literal["bf16", "fp32"]
 Norm = Literal["linf", "l2"]
 Length = Literal["l1", "l2", "linf"]
@@ -32,7 +33,7 @@ LONGEST_NAME = 256
 """Characters of a name in a manifest, for example that of a class."""
 
 HEADS: dict[Task, tuple[HeadName, ...]] = {
-    "int": ("linear", "ordinal"),
+    "int": ("linear", "ordinal", "softmax"),
     "tra": ("logits",),
     "hin": ("logits",),
 }
@@ -81,14 +82,17 @@ def plain_settings(spec: DataclassInstance) -> dict[str, Any]:
 class ModelSpec:
     """The network of a device."""
 
-    architecture: Architecture = setting("nn", "`nn` is the paper's own network.")
+    architecture: Architecture = setting(
+        "nn", "`nn` is the paper's own network; `cnn` a smaller one that can be certified."
+    )
     head: HeadName = setting(
         MISSING,
-        "`linear` (as in the paper) or `ordinal` for task `int`; `logits` for `tra` and `hin`. "
+        "`linear` (as in the paper), `ordinal` or `softmax` for task `int`; `logits` for `tra` and "
+        "`hin`. "
         "Null is `linear` or `logits`.",
     )
     width: float = setting(
-        1.0, "Multiplies the channels of `nn` (1.0: 32 and 64).", ge=0.0625, le=16
+        1.0, "Multiplies the channels of `nn` and `cnn` (1.0: 32 and 64).", ge=0.0625, le=16
     )
     batch_norm: bool = setting(True, "BatchNorm in `nn` and `alexnet`; the others always have it.")
     pretrained: bool = setting(
@@ -100,6 +104,11 @@ class ModelSpec:
         "auto",
         "First layers of `alexnet`, `resnet18` and `densenet121`: `cifar` (3x3, stride 1), "
         "`imagenet` (shrinks early), or `auto`: `cifar` below 64 pixels.",
+    )
+    activation: Activation = setting(
+        "relu",
+        "Activation of `cnn`: `clip` is a ReLU that saturates where each neuron learns to.",
+        later=True,
     )
 
 
@@ -154,7 +163,44 @@ class TrainingSpec:
         None, "Validate after every so many steps too, for a finer curve.", ge=1
     )
     method: Method = setting(
-        "standard", "How the device is trained; `standard` is undefended.", later=True
+        "standard",
+        "How the device is trained: `standard` is undefended; `certified` proves that no "
+        "perturbation within `eps` changes the decision (heads `softmax` and `ordinal`).",
+        later=True,
+    )
+    eps: float = setting(
+        0.0,
+        "For `certified`: largest change of a pixel, on the scale from 0 to 1.",
+        later=True,
+        ge=0,
+        lt=1,
+    )
+    eps_factor: float = setting(
+        1.15,
+        "Certified training ends at this many times `eps`: bounds of unseen images are looser.",
+        later=True,
+        ge=1,
+        le=4,
+    )
+    kappa: float = setting(
+        0.4,
+        "Weight of the clean loss at the end of certified training, against the worst case's.",
+        later=True,
+        ge=0,
+        le=1,
+    )
+    warm_up: float = setting(
+        0.05, "Share of certified training's steps at eps 0.", later=True, ge=0, lt=1
+    )
+    ramp: float = setting(
+        0.5,
+        "Share of certified training's steps in which eps grows and the clean loss's weight falls.",
+        later=True,
+        gt=0,
+        le=1,
+    )
+    l1: float = setting(
+        0.0, "Weight of the sum of all weights' sizes in certified training.", later=True, ge=0
     )
 
 

@@ -4,6 +4,11 @@ A box is its centre and its radius. An affine layer ``Wv + b`` moves the centre 
 the radius by ``|W|``; a monotone activation moves the two corners. BatchNorm in training mode takes
 its statistics from the *clean* values that travel beside the box (Shi et al. 2021), so that bounds
 describe the network that is used and the batch's perturbation does not move its own normalisation.
+
+A network computes in float32, and its values differ from exact arithmetic. A box with a rounding
+``unit`` holds them all the same: a sum of n products in any order is off by at most
+``gamma * sum |w v|`` with ``gamma = n u / (1 - n u)`` (Higham 2002, section 3.1), so the radius
+grows by ``|W| gamma (|centre| + radius)`` in every layer.
 """
 
 from __future__ import annotations
@@ -21,6 +26,9 @@ from fleet.errors import AuditError
 from fleet.models.convolutional import ConvNet
 from fleet.models.paper import PaperNN
 
+FLOAT32 = 2.0**-24
+"""Largest relative error of one float32 operation."""
+
 Normalisation = nn.BatchNorm1d | nn.BatchNorm2d
 
 
@@ -32,10 +40,12 @@ class Box:
         values: Rows of the clean images, then rows of the box's centre: (2B, ...). Or the centre
             alone, (B, ...), where it stands for the clean images too: a third less work.
         radius: (B, ...), >= 0.
+        unit: Rounding unit of the network's arithmetic, :data:`FLOAT32`; 0 for exact arithmetic.
     """
 
     values: Tensor
     radius: Tensor
+    unit: float = 0.0
 
     @property
     def centre(self) -> Tensor:
@@ -46,6 +56,25 @@ class Box:
     def clean(self) -> Tensor:
         """The clean values, or the centre that stands for them, (B, ...)."""
         return self.values[: len(self.radius)]
+
+    def moved(self, values: Tensor, radius: Tensor) -> Box:
+        """The box after a layer."""
+        return Box(values, radius, self.unit)
+
+    def widened(self, terms: int) -> Tensor:
+        """Radius, with what the next layer's sums of ``terms`` products may be off, (B, ...)."""
+        if not self.unit:
+            return self.radius
+        gamma = rounding(terms, self.unit)
+        return (1 + gamma) * self.radius + gamma * self.centre.abs()
+
+
+def rounding(terms: int, unit: float) -> float:
+    """Largest error of a sum of so many products, relative to the sum of their sizes.
+
+    Four operations more than there are cover a bias and this bound's own float64.
+    """
+    return (terms + 4) * unit / (1 - (terms + 4) * unit)
 
 
 def image_box(x: Tensor, eps: float, *, clean: bool) -> Box:
@@ -63,7 +92,11 @@ def image_box(x: Tensor, eps: float, *, clean: bool) -> Box:
 
 def normalised(box: Box, mean: Tensor, std: Tensor) -> Box:
     """``(v - mean) / std`` for each channel."""
-    return Box((box.values - mean) / std, box.radius / std)
+    gamma = rounding(2, box.unit)
+    radius = (
+        (1 + gamma) * box.radius + gamma * (box.centre.abs() + mean) if box.unit else box.radius
+    )
+    return box.moved((box.values - mean) / std, radius / std)
 
 
 def propagate(layer: nn.Module, box: Box) -> Box:
@@ -84,16 +117,15 @@ def propagate(layer: nn.Module, box: Box) -> Box:
     return _propagate(layer, box)
 
 
-def _scaled(box: Box, gain: Tensor, shift: Tensor) -> Box:
-    """``gain * v + shift`` for each channel."""
+def _standardised(layer: Normalisation, box: Box, mean: Tensor, var: Tensor) -> Box:
+    """BatchNorm with given statistics."""
     shape = (1, -1) + (1,) * (box.values.dim() - 2)
-    gain, shift = gain.view(shape), shift.view(shape)
-    return Box(gain * box.values + shift, gain.abs() * box.radius)
-
-
-def _gain_and_shift(layer: Normalisation, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-    gain = layer.weight * torch.rsqrt(var + layer.eps)
-    return gain, layer.bias - mean * gain
+    gain = (layer.weight * torch.rsqrt(var + layer.eps)).view(shape)
+    bias, offset = layer.bias.view(shape), mean.view(shape) * gain
+    radius = gain.abs() * box.widened(4)
+    if box.unit:
+        radius = radius + rounding(4, box.unit) * (bias.abs() + offset.abs())
+    return box.moved(gain * box.values + (bias - offset), radius)
 
 
 def _remember(layer: Normalisation, mean: Tensor, var: Tensor, count: int) -> None:
@@ -107,7 +139,7 @@ def _remember(layer: Normalisation, mean: Tensor, var: Tensor, count: int) -> No
 
 
 @singledispatch
-def _propagate(layer: nn.Module, box: Box) -> Box:
+def _propagate(layer: nn.Module, box: Box) -> Box:  # noqa: ARG001
     raise AuditError(
         f"no bounds for a layer of type {type(layer).__name__}",
         hint="certificates exist for the architectures `cnn` and `nn`",
@@ -126,11 +158,11 @@ def _(layer: nn.Sequential, box: Box) -> Box:
     while layers:
         current = layers.pop(0)
         following = layers[0] if layers else None
-        if isinstance(current, Normalisation) and current.training:
-            if isinstance(following, nn.ReLU | nn.Hardtanh):
-                box = _batch_normalised(current, layers.pop(0), box)
-                continue
-        box = _propagate(current, box)
+        trained = isinstance(current, Normalisation) and current.training
+        if trained and isinstance(following, nn.ReLU | nn.Hardtanh):
+            box = _batch_normalised(cast(Normalisation, current), layers.pop(0), box)
+        else:
+            box = _propagate(current, box)
     return box
 
 
@@ -141,21 +173,31 @@ def _batch_normalised(layer: Normalisation, activation: nn.Module, box: Box) -> 
         box.values, box.radius, layer.weight, layer.bias, eps=layer.eps, ceiling=ceiling
     )
     _remember(layer, mean, var, box.radius.numel() // len(mean))
-    return Box(values, radius)
+    return box.moved(values, radius)
 
 
 @_propagate.register
 def _(layer: nn.Conv2d, box: Box) -> Box:
+    def convolve(v: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return functional.conv2d(
+            v, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
+        )
+
     if layer.padding_mode != "zeros":
         raise AuditError(f"no bounds for padding {layer.padding_mode!r}", hint="pad with zeros")
-    how = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    values = functional.conv2d(box.values, layer.weight, layer.bias, *how)
-    return Box(values, functional.conv2d(box.radius, layer.weight.abs(), None, *how))
+    terms = layer.weight[0].numel()
+    radius = convolve(box.widened(terms), layer.weight.abs(), None)
+    if box.unit and layer.bias is not None:
+        radius = radius + rounding(terms, box.unit) * layer.bias.abs()[:, None, None]
+    return box.moved(convolve(box.values, layer.weight, layer.bias), radius)
 
 
 @_propagate.register
 def _(layer: nn.Linear, box: Box) -> Box:
-    return Box(layer(box.values), functional.linear(box.radius, layer.weight.abs()))
+    radius = functional.linear(box.widened(layer.in_features), layer.weight.abs())
+    if box.unit and layer.bias is not None:
+        radius = radius + rounding(layer.in_features, box.unit) * layer.bias.abs()
+    return box.moved(layer(box.values), radius)
 
 
 @_propagate.register(nn.BatchNorm1d)
@@ -164,11 +206,11 @@ def _(layer: Normalisation, box: Box) -> Box:
     if not layer.training:
         if layer.running_mean is None or layer.running_var is None:
             raise AuditError("no bounds for BatchNorm without running statistics", hint="keep them")
-        return _scaled(box, *_gain_and_shift(layer, layer.running_mean, layer.running_var))
+        return _standardised(layer, box, layer.running_mean, layer.running_var)
     axes = [axis for axis in range(box.values.dim()) if axis != 1]
     var, mean = torch.var_mean(box.clean, axes, correction=0)
     _remember(layer, mean.detach(), var.detach(), box.radius.numel() // len(mean))
-    return _scaled(box, *_gain_and_shift(layer, mean, var))
+    return _standardised(layer, box, mean, var)
 
 
 @_propagate.register(nn.ReLU)
@@ -176,12 +218,13 @@ def _(layer: Normalisation, box: Box) -> Box:
 @_propagate.register(nn.Sigmoid)
 @_propagate.register(nn.MaxPool2d)
 def _(layer: nn.Module, box: Box) -> Box:
-    """Monotone: the corners bound it."""
+    """Monotone: the corners bound it. Only the sigmoid rounds."""
     low, high = layer(box.centre - box.radius), layer(box.centre + box.radius)
     centre = (low + high) / 2
     with_clean = len(box.values) > len(box.radius)
     values = torch.cat([layer(box.clean), centre]) if with_clean else centre
-    return Box(values, (high - low) / 2)
+    slack = rounding(4, box.unit) if isinstance(layer, nn.Sigmoid) else 0.0
+    return box.moved(values, (high - low) / 2 + slack)
 
 
 @_propagate.register(nn.Flatten)
@@ -190,7 +233,9 @@ def _(layer: nn.Module, box: Box) -> Box:
 @_propagate.register(nn.AdaptiveAvgPool2d)
 def _(layer: nn.Module, box: Box) -> Box:
     """Linear with weights >= 0: the radius goes through as it is."""
-    return Box(layer(box.values), layer(box.radius))
+    averaged = isinstance(layer, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
+    pixels = box.centre.shape[2] * box.centre.shape[3] if averaged else 0
+    return box.moved(layer(box.values), layer(box.widened(pixels) if averaged else box.radius))
 
 
 @_propagate.register

@@ -47,9 +47,14 @@ def _packed(v: Tensor) -> Tensor:
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, radius: Tensor, weight: Tensor, bias: Tensor,
-        eps: float, ceiling: float,
+    def forward(  # noqa: PLR0917
+        ctx: Any,
+        values: Tensor,
+        radius: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        ceiling: float,
     ) -> Four:
         values, radius = _packed(values), _packed(radius)
         rows = len(radius)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fleet.bounds.box import Box
+from fleet.bounds.box import Box, rounding
 from fleet.errors import AuditError
 from fleet.models.heads import Head, LogitsHead, OrdinalHead, SoftmaxHead
 
@@ -47,11 +47,23 @@ def lower_margins(head: Head, box: Box, labels: Tensor) -> Tensor:
     rows = torch.arange(len(labels), device=labels.device)
     values = functional.linear(box.centre, weight, bias)
     margins = values.gather(1, labels.unsqueeze(1)) - values - spread[rows, labels]
+    if box.unit:
+        off = rounding_of(weight, bias, box)
+        margins = margins - off - off.gather(1, labels.unsqueeze(1))
     own = functional.one_hot(labels, classes).bool()
     return margins.masked_fill(own, torch.inf)
 
 
 def unit_bounds(head: OrdinalHead, box: Box) -> tuple[Tensor, Tensor]:
     """Centre and radius of the K-1 units before the clip, each (B, K-1)."""
-    centre = functional.linear(box.centre, head.linear.weight, head.linear.bias)
-    return centre, functional.linear(box.radius, head.linear.weight.abs())
+    weight, bias = head.linear.weight, head.linear.bias
+    spread = functional.linear(box.radius, weight.abs())
+    if box.unit:
+        spread = spread + rounding_of(weight, bias, box)
+    return functional.linear(box.centre, weight, bias), spread
+
+
+def rounding_of(weight: Tensor, bias: Tensor, box: Box) -> Tensor:
+    """How far the network's own last layer may be off, (B, K)."""
+    sizes: Tensor = functional.linear(box.centre.abs() + box.radius, weight.abs(), bias.abs())
+    return sizes * rounding(weight.shape[1], box.unit)

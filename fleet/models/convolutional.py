@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
 from fleet.errors import ProfileError
-
-Activation = Literal["relu", "clip"]
+from fleet.vocabulary import Activation
 
 SMALLEST = 16
 """Below this, two halvings leave fewer than 4 x 4 pixels."""

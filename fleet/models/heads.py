@@ -130,6 +130,7 @@ class OrdinalHead(Head):
         self.register_buffer("start", centers[0])
         self.register_buffer("steps", centers.diff())
         self.slots = encoding.slots
+        self.walls = _walls(encoding)
         self.linear = nn.Linear(features, len(centers) - 1)
         nn.init.zeros_(self.linear.bias)
 
@@ -146,6 +147,16 @@ class OrdinalHead(Head):
         """Make the scalar in the encoding's units, float32 (B,)."""
         units = (raw + 0.5).clamp(0.0, 1.0)
         return (self.start + (self.steps * units).sum(1)).float()
+
+
+def _walls(encoding: IntervalEncoding) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For each class the end of the interval below, its own edges, the start of that above."""
+    lower = torch.tensor(encoding.edges.exact_lower.tolist(), dtype=torch.float64)
+    upper = torch.tensor(encoding.edges.exact_upper.tolist(), dtype=torch.float64)
+    far = torch.tensor([torch.inf], dtype=torch.float64)
+    slots = torch.tensor(encoding.slots)
+    below, above = torch.cat([-far, upper[:-1]]), torch.cat([lower[1:], far])
+    return below[slots], lower[slots], upper[slots], above[slots]
 
 
 def margin_gates(encoding: IntervalEncoding) -> Tensor:

@@ -10,9 +10,10 @@ from torch import nn
 from fleet.encoding import IntervalEncoding
 from fleet.errors import ProfileError
 from fleet.models.classifier import Classifier
-from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead
+from fleet.models.convolutional import ConvNet
+from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead, SoftmaxHead
 from fleet.models.paper import PaperNN
-from fleet.vocabulary import HEADS, Architecture, HeadName, Start, Stem, Task
+from fleet.vocabulary import HEADS, Activation, Architecture, HeadName, Start, Stem, Task
 
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
@@ -31,6 +32,7 @@ def build_classifier(
     batch_norm: bool = True,
     stem: Stem = "auto",
     pretrained: bool = False,
+    activation: Activation = "relu",
     start: Start = "range",
     dropout: float = 0.5,
     seed: int,
@@ -40,19 +42,21 @@ def build_classifier(
     PyTorch's global random state is the same before and after.
 
     Args:
-        architecture: ``nn`` (the paper's), ``alexnet``, ``resnet18`` or ``densenet121``.
-        head: ``linear`` or ``ordinal`` for the task ``int``, ``logits`` for the others.
+        architecture: ``nn`` (the paper's), ``cnn``, ``alexnet``, ``resnet18`` or ``densenet121``.
+        head: ``linear``, ``ordinal`` or ``softmax`` for the task ``int``, ``logits`` for
+            the others.
         task: ``int``, ``tra`` or ``hin``.
         encoding: Intervals of the task ``int``; None for the others.
         num_classes: Number of classes, K.
         input_shape: (C, H, W); C is 1 or 3.
         mean: Mean of each channel on the [0, 1] scale.
         std: Standard deviation of each channel on that scale.
-        width: Multiplies the channels of the paper's NN; the others ignore it.
+        width: Multiplies the channels of the paper's NN and of ``cnn``; the others ignore it.
         batch_norm: BatchNorm in the paper's NN and in AlexNet; the others always have it.
         stem: First layers of torchvision's networks: ``cifar``, ``imagenet``, or ``auto`` by the
             image size; the paper's NN ignores it.
         pretrained: Start from torchvision's ImageNet weights; colour images of 64 pixels or more.
+        activation: ``relu`` or ``clip`` in ``cnn``; the others ignore it.
         start: Where a ``linear`` head's outputs begin: ``range`` or ``zero``.
         dropout: Share that AlexNet drops in training; the others ignore it.
         seed: Seed of the initial weights.
@@ -77,6 +81,7 @@ def build_classifier(
             architecture,
             input_shape,
             width,
+            activation=activation,
             batch_norm=batch_norm,
             stem=stem,
             pretrained=pretrained,
@@ -101,6 +106,7 @@ def _backbone(
     input_shape: tuple[int, int, int],
     width: float,
     *,
+    activation: Activation,
     batch_norm: bool,
     stem: Stem,
     pretrained: bool,
@@ -110,6 +116,8 @@ def _backbone(
     if architecture == "nn":
         network = PaperNN(input_shape, width=width, batch_norm=batch_norm)
         return network, PaperNN.features
+    if architecture == "cnn":
+        return ConvNet(input_shape, width=width, activation=activation), ConvNet.features
     # torchvision takes seconds to import, and the paper's NN needs nothing of it.
     from fleet.models import vision  # noqa: PLC0415
 
@@ -130,6 +138,8 @@ def _head(
         return LogitsHead(features, classes)
     if name == "linear":
         return LinearHead(features, encoding, start=start)
+    if name == "softmax":
+        return SoftmaxHead(features, encoding)
     return OrdinalHead(features, encoding)
 
 
@@ -151,9 +161,10 @@ def _check(
         raise ProfileError(
             f"images have {input_shape[0]} channels", hint="use 1 (grey) or 3 (colour)"
         )
-    if pretrained and architecture == "nn":
+    if pretrained and architecture in {"nn", "cnn"}:
         raise ProfileError(
-            "there are no pretrained weights for architecture 'nn'", hint="set `pretrained: false`"
+            f"there are no pretrained weights for architecture {architecture!r}",
+            hint="set `pretrained: false`",
         )
     if (task == "int") != (encoding is not None):
         raise ProfileError(

@@ -29,6 +29,7 @@ def device_problems(device: DeviceSection, node: Node, data: DataSpec | None) ->
     """
     return [
         *_model_problems(device, node),
+        *_method_problems(device, node),
         *_encoding_problems(device, node, data),
         *(_image_problems(device, node, data) if data else ()),
     ]
@@ -76,21 +77,46 @@ def _model_problems(device: DeviceSection, node: Node) -> Iterator[Problem]:
         mark, path = _place(node, "model", "head")
         text = f"{path} {model.head!r} does not fit task {device.task!r} of {owner}"
         yield Problem(mark, text, f"this task takes {' or '.join(allowed)}")
-    if model.width != 1.0 and model.architecture != "nn":
+    if model.width != 1.0 and model.architecture not in {"nn", "cnn"}:
         mark, path = _place(node, "model", "width")
-        yield Problem(mark, f"{path} is only for 'nn'; {owner} has {model.architecture!r}")
-    if not model.batch_norm and model.architecture in {"resnet18", "densenet121"}:
+        yield Problem(
+            mark, f"{path} is only for 'nn' and 'cnn'; {owner} has {model.architecture!r}"
+        )
+    if model.activation != "relu" and model.architecture != "cnn":
+        mark, path = _place(node, "model", "activation")
+        yield Problem(mark, f"{path} is only for 'cnn'; {owner} has {model.architecture!r}")
+    if not model.batch_norm and model.architecture in {"cnn", "resnet18", "densenet121"}:
         mark, path = _place(node, "model", "batch_norm")
         yield Problem(mark, f"{path} must be true; {model.architecture} is built on BatchNorm")
-    if model.stem != "auto" and model.architecture == "nn":
+    if model.stem != "auto" and model.architecture in {"nn", "cnn"}:
         mark, path = _place(node, "model", "stem")
-        yield Problem(mark, f"{path} is not for 'nn'; {owner} has no other first layers")
+        text = f"{path} is not for {model.architecture!r}; {owner} has no other first layers"
+        yield Problem(mark, text)
     if model.stem == "cifar" and model.pretrained:
         mark, path = _place(node, "model", "stem")
         yield Problem(mark, f"{path} must be 'imagenet' or 'auto' for pretrained weights")
-    if model.pretrained and model.architecture == "nn":
+    if model.pretrained and model.architecture in {"nn", "cnn"}:
         mark, path = _place(node, "model", "pretrained")
-        yield Problem(mark, f"{path} must be false; there are no pretrained weights of 'nn'")
+        text = f"{path} must be false; there are no pretrained weights of {model.architecture!r}"
+        yield Problem(mark, text)
+
+
+def _method_problems(device: DeviceSection, node: Node) -> Iterator[Problem]:
+    model, training, owner = device.model, device.training, f"device {device.name!r}"
+    if training.method == "standard":
+        return
+    if training.eps == 0:
+        mark, path = _place(node, "training", "eps")
+        text = f"{path} is missing; method {training.method!r} of {owner} defends a radius"
+        yield Problem(mark, text, "write for example `eps: 0.1`")
+    if training.method == "certified" and model.head not in {"softmax", "ordinal"}:
+        mark, path = _place(node, "model", "head")
+        text = f"{path} of {owner} cannot be certified"
+        yield Problem(mark, text, "write `head: softmax`, or `head: ordinal`")
+    if training.method == "certified" and model.architecture not in {"nn", "cnn"}:
+        mark, path = _place(node, "model", "architecture")
+        text = f"{path} {model.architecture!r} of {owner} has no bounds to train"
+        yield Problem(mark, text, "write `architecture: cnn`")
 
 
 def _encoding_problems(

@@ -8,124 +8,155 @@ and of the worst case's weight.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fleet.bounds.box import image_box, normalised, propagate
+from fleet.bounds.certify import certificates
 from fleet.bounds.heads import lower_margins
-from fleet.errors import TrainingError
+from fleet.data import to_unit
 from fleet.models import Classifier
-from fleet.models.heads import OrdinalHead, SoftmaxHead
+from fleet.models.heads import Head, OrdinalHead, SoftmaxHead
+from fleet.training.method import Batch, Method, Verdict
+
+STATISTICS = 5000
+"""Training images from which BatchNorm's statistics are taken before an evaluation."""
+
+PROBE = 500
+"""Validation images that are certified after each epoch, for the record."""
+
+INITIAL_GAIN = 0.5
+"""Gain of BatchNorm before a clip: neurons begin linear over two standard deviations."""
 
 
-@dataclass(frozen=True)
-class Certified:
-    """The recipe.
+class Certified(Method):
+    """Mix the clean loss and the worst case's: ``kappa * clean + (1 - kappa) * worst``.
 
-    Attributes:
-        eps: What the device is to be certified for, on the [0, 1] scale.
-        factor: Training ends at ``factor * eps``: the bounds of unseen images are looser.
-        kappa: Weight of the clean loss at the end of the ramp; 1 before it.
-        warm_up: Share of the steps at eps 0.
-        ramp: Share of the steps in which eps and kappa move.
-        l1: Weight of the sum of the weights' absolute values.
-        separate: Whether the clean images travel beside their box: a third more work for exact
-            clean statistics; otherwise the box's centre stands for them.
+    During the warm-up eps is 0; then it grows in a straight line to ``eps_factor * eps`` while
+    kappa falls from 1 to the profile's. Bounds are computed in float32 whatever the precision.
     """
 
-    eps: float
-    factor: float = 1.15
-    kappa: float = 0.4
-    warm_up: float = 0.07
-    ramp: float = 0.5
-    l1: float = 0.0
-    separate: bool = True
+    growth_limit = None
 
-    def at(self, progress: float) -> tuple[float, float]:
+    def begin(self) -> None:
+        """Draw the weights of all but the last layer from N(0, sqrt(2 pi) / inputs)."""
+        for layer in self.classifier.backbone.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                spread = math.sqrt(2 * math.pi) / layer.weight[0].numel()
+                nn.init.normal_(layer.weight, 0, spread)
+        if self.device.model.activation == "clip":
+            for norm in _norms(self.classifier):
+                nn.init.constant_(norm.weight, INITIAL_GAIN)
+
+    def radius_and_share(self, progress: float) -> tuple[float, float]:
         """Eps and kappa at a share of the steps, [0, 1]."""
-        done = min(1.0, max(0.0, (progress - self.warm_up) / self.ramp))
-        return done * self.eps * self.factor, 1 - done * (1 - self.kappa)
+        spec = self.device.training
+        done = min(1.0, max(0.0, (progress - spec.warm_up) / spec.ramp))
+        return done * spec.eps * spec.eps_factor, 1 - done * (1 - spec.kappa)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean loss of the batch."""
+        eps, kappa = self.radius_and_share(batch.step / batch.steps)
+        classifier, head, labels = self.classifier, self.classifier.head, batch.labels
+        if eps == 0:
+            loss = margin_loss(
+                head, clean_margins(head, classifier.raw(batch.images), labels), labels
+            )
+        else:
+            images = image_box(batch.images, eps, clean=True)
+            images = normalised(images, classifier.mean, classifier.std)
+            box = propagate(classifier.backbone, images)
+            clean = margin_loss(head, clean_margins(head, head(box.clean), labels), labels)
+            worst = margin_loss(head, lower_margins(head, box, labels), labels)
+            loss = kappa * clean + (1 - kappa) * worst
+        if self.device.training.l1:
+            sizes = [p.abs().sum() for p in classifier.parameters() if p.dim() > 1]
+            loss = loss + self.device.training.l1 * torch.stack(sizes).sum()
+        return loss
+
+    def before_evaluation(self, *, final: bool) -> None:  # noqa: ARG002
+        """Take BatchNorm's statistics from clean images and the present weights."""
+        settle_statistics(self.classifier, self._batches(STATISTICS))
+
+    def end_epoch(self, epoch: int) -> Verdict:  # noqa: ARG002
+        """Record the share of validation images that is certified at the profile's eps."""
+        self.before_evaluation(final=False)
+        split = self.images.validation
+        rows = torch.arange(min(PROBE, len(split)))
+        found = certificates(
+            self.classifier,
+            to_unit(split.images(rows)),
+            split.labels[rows],
+            self.device.training.eps,
+            dtype=torch.float32,
+        )
+        self.classifier.train()
+        return Verdict(metrics={"certified": int(found.stays.sum()), "certified_n": len(rows)})
+
+    def _batches(self, count: int) -> Iterator[Tensor]:
+        split = self.images.train
+        for rows in torch.arange(min(count, len(split))).split(500):
+            yield to_unit(split.images(rows)).contiguous(memory_format=torch.channels_last)
 
 
-def interval_weights(classifier: Classifier, generator: torch.Generator) -> None:
-    """Draw weights N(0, sqrt(2 pi) / inputs): bounds then keep their width from layer to layer."""
-    for layer in classifier.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            inputs = layer.weight[0].numel()
-            nn.init.normal_(layer.weight, 0, math.sqrt(2 * math.pi) / inputs, generator=generator)
+def clean_margins(head: Head, raw: Tensor, labels: Tensor) -> Tensor:
+    """Margins of the clean values, as :func:`fleet.bounds.heads.lower_margins` of a point.
+
+    Args:
+        head: ``softmax``, ``ordinal`` or ``logits``.
+        raw: Its values, float32 (B, K) or (B, K-1).
+        labels: Classes, int64 (B,).
+    """
+    if isinstance(head, OrdinalHead):
+        return head.answers(labels) * raw
+    own = functional.one_hot(labels, raw.shape[1]).bool()
+    return (raw.gather(1, labels.unsqueeze(1)) - raw).masked_fill(own, torch.inf)
+
+
+def margin_loss(head: Head, margins: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of margins.
+
+    ``softmax``: ``log(1 + sum_k exp(gate - m_k))``: what decides is the lead beyond the gate.
+    ``ordinal``: ``sum_j log(1 + exp(-m_j))``.
+
+    Args:
+        head: Whose margins they are.
+        margins: (B, K), the true class's own infinite; ordinal: (B, K-1).
+        labels: Classes, int64 (B,).
+    """
+    if isinstance(head, OrdinalHead):
+        return functional.softplus(-margins).sum(1).mean()
+    if isinstance(head, SoftmaxHead):
+        margins = margins - head.gates.to(margins)[labels].unsqueeze(1)
+    zero = margins.new_zeros(len(margins), 1)
+    return torch.cat([zero, -margins], 1).logsumexp(1).mean()
 
 
 @torch.no_grad()
 def settle_statistics(classifier: Classifier, batches: Iterable[Tensor]) -> None:
-    """Take BatchNorm's statistics anew, from clean images and the final weights.
+    """Take BatchNorm's statistics anew, as the plain mean over all batches.
 
     Args:
-        classifier: Left in eval mode.
+        classifier: Its mode is as before afterwards.
         batches: Images, float32 (B, C, H, W) in [0, 1]; the more, the better.
     """
-    norms = [m for m in classifier.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    was_training, norms = classifier.training, list(_norms(classifier))
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all batches
+        norm.momentum = None
     classifier.train()
     for x in batches:
         classifier(x)
-    classifier.eval()
+    classifier.train(was_training)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 
-def certified_loss(
-    classifier: Classifier, x: Tensor, y: Tensor, recipe: Certified, progress: float
-) -> Tensor:
-    """Mix the clean loss and the worst case's: ``kappa * clean + (1 - kappa) * worst``.
-
-    Args:
-        classifier: In training mode, with a ``softmax`` or ``ordinal`` head.
-        x: Images, float32 (B, C, H, W) in [0, 1], channels last.
-        y: Classes, int64 (B,).
-        recipe: What the mixture is made of.
-        progress: Share of the training's steps that are done.
-
-    Returns:
-        A float32 scalar.
-    """
-    eps, kappa = recipe.at(progress)
-    if eps == 0:
-        loss = values_loss(classifier, classifier.raw(x), y)
-    else:
-        images = image_box(x, eps, clean=recipe.separate)
-        box = propagate(classifier.backbone, normalised(images, classifier.mean, classifier.std))
-        raw = classifier.head(box.clean)
-        worst = margin_loss(classifier, lower_margins(classifier.head, box, y))
-        loss = kappa * values_loss(classifier, raw, y) + (1 - kappa) * worst
-    if recipe.l1:
-        loss = loss + recipe.l1 * sum(p.abs().sum() for p in classifier.parameters() if p.dim() > 1)
-    return loss
-
-
-def values_loss(classifier: Classifier, raw: Tensor, y: Tensor) -> Tensor:
-    """Loss of the clean values: that of their margins, as if nothing moved them."""
-    head = classifier.head
-    if isinstance(head, OrdinalHead):
-        return margin_loss(classifier, head.answers(y) * raw)
-    own = functional.one_hot(y, raw.shape[1]).bool()
-    margins = raw.gather(1, y.unsqueeze(1)) - raw
-    return margin_loss(classifier, margins.masked_fill(own, torch.inf))
-
-
-def margin_loss(classifier: Classifier, margins: Tensor) -> Tensor:
-    """Cross-entropy of margins.
-
-    ``softmax``: ``log(1 + sum_k exp(gate - m_k))``: what decides is the lead beyond the gate.
-    ``ordinal``: ``sum_j softplus(-m_j)``.
-    """
-    if isinstance(classifier.head, OrdinalHead):
-        return functional.softplus(-margins).sum(1).mean()
-    zero = margins.new_zeros(len(margins), 1)
-    return torch.cat([zero, -margins], 1).logsumexp(1).mean()
+def _norms(classifier: Classifier) -> Iterator[nn.BatchNorm1d | nn.BatchNorm2d]:
+    for layer in classifier.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            yield layer

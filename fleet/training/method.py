@@ -1,7 +1,8 @@
 """How a device is trained: the loss of a batch, and what a method does around steps and epochs.
 
 A method is one module beside this one: a subclass of :class:`Method` and its entry in
-:data:`METHODS`. :mod:`fleet.training.fit` keeps the loop, the clock, the checkpoints and the files.
+:data:`fleet.training.methods.METHODS`. :mod:`fleet.training.fit` keeps the loop, the clock, the
+checkpoints and the files.
 """
 
 from __future__ import annotations
@@ -136,7 +137,3 @@ class Standard(Method):
     def loss(self, batch: Batch) -> Tensor:
         """Mean loss of the batch."""
         return self.clean_loss(self.raw(batch.images), batch.labels)
-
-
-METHODS: dict[str, type[Method]] = {"standard": Standard}
-"""Class of each ``training.method``."""

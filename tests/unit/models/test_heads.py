@@ -7,7 +7,8 @@ import torch
 
 from fleet.encoding import IntervalEncoding
 from fleet.encoding.tensor import decode, encoding_tensors
-from fleet.models.heads import LinearHead, LogitsHead, OrdinalHead
+from fleet.errors import ProfileError
+from fleet.models.heads import LinearHead, LogitsHead, OrdinalHead, SoftmaxHead, margin_gates
 
 ENCODINGS = [
     pytest.param(IntervalEncoding(10, 4.0, 16.0), id="paper"),
@@ -118,3 +119,77 @@ def test_logits_head_gives_one_value_for_each_class() -> None:
     raw = head(torch.ones(3, 8))
     assert raw.shape == (3, 10)
     assert head.outputs(raw) is raw
+
+
+SOFTMAX = [case for case in ENCODINGS if case.id in {"paper", "far-and-permuted", "tiny"}] + [
+    pytest.param(IntervalEncoding(10, 2.0, 18.0, order=(4, 2, 7, 0, 9, 6, 3, 8, 1, 5)), id="wide"),
+    pytest.param(
+        IntervalEncoding(5, (1.0, 2.0, 3.0, 0.5, 7.0), (4.0, 0.3, 1.0, 9.0, 2.5)), id="by class"
+    ),
+    pytest.param(IntervalEncoding(6, 9.0, 1.0), id="narrow"),
+]
+
+
+@pytest.mark.parametrize("encoding", SOFTMAX)
+def test_softmax_head_answers_the_class_that_leads_by_its_gate_and_none_otherwise(
+    encoding: IntervalEncoding,
+) -> None:
+    head = SoftmaxHead(8, encoding)
+    count, tensors = encoding.num_classes, encoding_tensors(encoding)
+    generator = torch.Generator().manual_seed(0)
+    raw = torch.cat(
+        [
+            torch.randn(4000, count, generator=generator) * scale
+            for scale in (0.1, 0.5, 2.0, 50.0, 1e4)
+        ]
+    )
+    best, label = raw.double().topk(2)
+    gates = head.gates[label[:, 0]]
+    lead = best[:, 0] - best[:, 1]
+    answers = decode(head.outputs(raw), tensors)
+    assert torch.equal(answers, torch.where(lead >= gates, label[:, 0], -1))
+    assert (answers >= 0).any()
+    assert (answers < 0).any()
+
+
+@pytest.mark.parametrize("encoding", SOFTMAX)
+def test_all_other_values_at_the_gate_do_not_carry_the_scalar_out(
+    encoding: IntervalEncoding,
+) -> None:
+    head = SoftmaxHead(8, encoding)
+    classes = torch.arange(encoding.num_classes)
+    raw = torch.zeros(len(classes), len(classes), dtype=torch.float64)
+    raw[classes, classes] = head.gates
+    assert torch.equal(decode(head.outputs(raw), encoding_tensors(encoding)), classes)
+
+
+def test_a_mixture_of_two_far_classes_is_no_third_one() -> None:
+    encoding = IntervalEncoding(9, 4.0, 16.0)
+    head = SoftmaxHead(8, encoding)
+    raw = torch.full((1, 9), -30.0)
+    raw[0, 0] = raw[0, 8] = 5.0
+    ungated = (raw.softmax(1).double() @ head.centers).float()
+    assert decode(ungated, encoding_tensors(encoding)).tolist() == [4]
+    assert decode(head.outputs(raw), encoding_tensors(encoding)).tolist() == [-1]
+
+
+def test_the_gate_is_what_alpha_and_beta_say() -> None:
+    assert margin_gates(IntervalEncoding(10, 4.0, 16.0)).tolist() == pytest.approx(
+        [0.40547] * 10, abs=1e-4
+    )
+    wider = margin_gates(IntervalEncoding(10, 1.0, 19.0)).max()
+    narrower = margin_gates(IntervalEncoding(10, 16.0, 4.0)).min()
+    assert wider < 0.11
+    assert narrower > 2
+    with pytest.raises(ProfileError, match="beta 0"):
+        SoftmaxHead(8, IntervalEncoding(10, 1.0, 0.0))
+
+
+def test_values_that_are_not_finite_are_rejected() -> None:
+    encoding = IntervalEncoding(3, 4.0, 16.0)
+    inf, nan = float("inf"), float("nan")
+    raw = torch.tensor([[nan, 0.0, 0.0], [inf, 0.0, 0.0], [inf, inf, 0.0], [-inf, -inf, -inf]])
+    assert (
+        decode(SoftmaxHead(8, encoding).outputs(raw), encoding_tensors(encoding)).tolist()
+        == [-1] * 4
+    )

@@ -17,7 +17,8 @@ from fleet.profiles.spec import FamilySpec
 from fleet.rundir import RunDirectory
 from fleet.training import fit
 from fleet.training.family import train_family
-from fleet.training.method import METHODS, Batch, Method, Verdict
+from fleet.training.method import Batch, Method, Verdict
+from fleet.training.methods import METHODS
 
 Family = Callable[..., FamilySpec]
 

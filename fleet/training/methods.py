@@ -1,0 +1,9 @@
+"""All training methods by name."""
+
+from __future__ import annotations
+
+from fleet.training.certified import Certified
+from fleet.training.method import Method, Standard
+
+METHODS: dict[str, type[Method]] = {"standard": Standard, "certified": Certified}
+"""Class of each ``training.method``."""

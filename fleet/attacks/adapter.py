@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fleet.attacks.objectives import interval_tensors
 from fleet.models import Classifier
+from fleet.models.heads import SoftmaxHead
 
 
 class PseudoLogits(nn.Module):
@@ -26,13 +27,17 @@ class PseudoLogits(nn.Module):
     For an ``ordinal`` head the edges between two slots ask their own unit, before its clip, in
     place of ``o``: a saturated unit has no gradient behind it.
 
+    A ``softmax`` head gives the values before its gate and softmax, which hide every gradient, and
+    one more column for None: the runner-up's value and the leader's gate.
+
     The logits of the tasks ``tra`` and ``hin`` are given as they are.
 
     Args:
         classifier: What is adapted; shared, not copied.
 
     Attributes:
-        num_columns: 2K + 1 for the task ``int``: classes, then gaps from below; else K.
+        num_columns: 2K + 1 for the task ``int``: classes, then gaps from below; K + 1 for its
+            head ``softmax``: classes, then None; else K.
     """
 
     edges: Tensor
@@ -43,7 +48,9 @@ class PseudoLogits(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.num_columns = classifier.num_classes
-        if classifier.encoding is not None:
+        if isinstance(classifier.head, SoftmaxHead):
+            self.num_columns = classifier.num_classes + 1
+        elif classifier.encoding is not None:
             tensors = interval_tensors(classifier, classifier.mean.device)
             self.num_columns = 2 * classifier.num_classes + 1
             self.pitch = tensors.pitch
@@ -62,6 +69,10 @@ class PseudoLogits(nn.Module):
             float32 (B, num_columns).
         """
         raw = self.classifier.raw(x)
+        if isinstance(self.classifier.head, SoftmaxHead):
+            best, label = raw.topk(2, dim=1)
+            none = best[:, 1] + self.classifier.head.gates.float()[label[:, 0]]
+            return torch.cat([raw, none.unsqueeze(1)], 1)
         outputs = self.classifier.outputs(raw)
         if self.classifier.encoding is None:
             return outputs

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fleet.attacks.objectives import Margin, Value, interval_tensors
 from fleet.models import Classifier
+from fleet.models.heads import SoftmaxHead
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,30 +49,42 @@ def exits(classifier: Classifier, labels: Tensor) -> Exits:
     still shows how far it is from turning, where the gradient of ``o`` is 0. The opened value is
     never above the true one, and equals it unless that unit is saturated.
 
-    Logits: ``z_k - z_y`` for each of the K - 1 rivals k.
+    Logits: ``z_k - z_y`` for each of the K - 1 rivals k. ``softmax`` head: the same, and the true
+    class's gate: closer than that the lead is too small for an answer.
 
     Args:
         classifier: Any task.
         labels: True classes, int64 (B,).
     """
-    if classifier.task == "int":
+    if not classifier.by_class:
         return _edges(classifier, labels)
     count = classifier.num_classes - 1
     true = labels.repeat(count).unsqueeze(1)
     rival = torch.arange(count, device=labels.device).repeat_interleave(len(labels)).unsqueeze(1)
     rival = rival + (rival >= true).long()
+    gate = _gate(classifier, true.squeeze(1))
     return Exits(
         count,
-        lambda raw: (raw.gather(1, rival) - raw.gather(1, true)).squeeze(1),
+        lambda raw: (raw.gather(1, rival) - raw.gather(1, true)).squeeze(1) + gate,
         _evasion(classifier, true.squeeze(1)),
     )
 
 
 def nearest_exits(classifier: Classifier, labels: Tensor) -> Exits:
-    """List the exits, but only the best rival of each image for logits (Carlini & Wagner 2017)."""
-    if classifier.task == "int":
+    """List the exits, but only the best rival of values by class (Carlini & Wagner 2017)."""
+    if not classifier.by_class:
         return _edges(classifier, labels)
-    return Exits(1, Margin().bind(classifier, labels), _evasion(classifier, labels))
+    margin, gate = Margin().bind(classifier, labels), _gate(classifier, labels)
+    return Exits(1, lambda raw: margin(raw) + gate, _evasion(classifier, labels))
+
+
+def _gate(classifier: Classifier, labels: Tensor) -> Tensor:
+    """Lead that the true class needs for an answer; 0 for logits. float32 (B,)."""
+    head = classifier.head
+    gates = (
+        head.gates if isinstance(head, SoftmaxHead) else labels.new_zeros(classifier.num_classes)
+    )
+    return gates.float()[labels]
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class OutputValue:
 
 @dataclass(frozen=True)
 class Margin:
-    """The best wrong logit minus the true one (tasks ``tra`` and ``hin``)."""
+    """The best wrong value minus the true one (heads ``logits`` and ``softmax``)."""
 
     @property
     def variants(self) -> int:
@@ -148,7 +148,9 @@ class Directions:
 
     ``linear`` head: ``+o`` and ``-o``. ``ordinal`` head: the clip hides the gradient of saturated
     units, so the unit to be turned is added before its clip: the next one above the true slot for
-    UP, the true slot's own for DOWN.
+    UP, the true slot's own for DOWN. ``softmax`` head: gate and softmax hide it everywhere, so the
+    values before them are ascended: the best rival's lead over the true class, among the slots
+    above for UP and below for DOWN (the end slots, with one side alone, among all).
     """
 
     @property
@@ -160,6 +162,8 @@ class Directions:
         """See :class:`Objective`."""
         tensors = interval_tensors(classifier, labels.device)
         sign = torch.tensor([1.0, -1.0], device=labels.device).repeat_interleave(len(labels))
+        if classifier.by_class:
+            return _best_rivals(tensors, labels)
         if classifier.head_name != "ordinal":
             return lambda raw: sign * classifier.outputs(raw)
         slots = tensors.class_slot[labels]
@@ -179,7 +183,8 @@ class Targets:
     """TARGET: towards chosen slots, for a flip where UP and DOWN end in a gap.
 
     ``linear`` head: minus the distance from the slot's centre, in slots. ``ordinal`` head: minus
-    how far the units before their clip are from where that slot has them. Logits, whose slots are
+    how far the units before their clip are from where that slot has them. ``softmax`` head: the
+    value of the slot's class minus the true one. Logits, whose slots are
     the classes: the target's logit minus the true one. An image whose own slot is the target has
     nowhere to go, and stays.
 
@@ -201,6 +206,8 @@ class Targets:
             return self._rivals(labels)
         tensors = interval_tensors(classifier, labels.device)
         target = self._aims(tensors.class_slot[labels], classifier.num_classes)
+        if classifier.by_class:
+            return _lead(tensors.slot_class[target], labels.repeat(self.variants))
         if classifier.head_name != "ordinal":
             center = tensors.center[tensors.slot_class[target]]
             return lambda raw: -(classifier.outputs(raw) - center).abs() / tensors.pitch
@@ -210,9 +217,7 @@ class Targets:
 
     def _rivals(self, labels: Tensor) -> Value:
         """Margins of the targets over the true class."""
-        true = labels.repeat(self.variants).unsqueeze(1)
-        target = self._aims(labels, 0).unsqueeze(1)
-        return lambda raw: (raw.gather(1, target) - raw.gather(1, true)).squeeze(1)
+        return _lead(self._aims(labels, 0), labels.repeat(self.variants))
 
     def _aims(self, slots: Tensor, count: int) -> Tensor:
         """Target slot of every row, int64 (variants * B,)."""
@@ -222,6 +227,33 @@ class Targets:
         upper = torch.where(slots < count - 1, slots + 1, slots - 2)
         # Two classes have one other slot, which both variants then aim at.
         return torch.cat([lower.clamp(max=count - 1), upper.clamp(min=0)])
+
+
+def _lead(target: Tensor, true: Tensor) -> Value:
+    """The target's value minus the true class's; classes, int64, of every row."""
+    columns = torch.stack([target, true], 1)
+
+    def value(raw: Tensor) -> Tensor:
+        pair = raw.gather(1, columns)
+        return pair[:, 0] - pair[:, 1]
+
+    return value
+
+
+def _best_rivals(tensors: EncodingTensors, labels: Tensor) -> Value:
+    """UP and DOWN of values by class: the best lead among the slots above, and below."""
+    slots = tensors.class_slot
+    own = slots[labels].unsqueeze(1)
+    sides = [slots > own, slots < own]
+    others = slots != own
+    allowed = torch.cat([torch.where(side.any(1, keepdim=True), side, others) for side in sides])
+    true = labels.repeat(2).unsqueeze(1)
+
+    def value(raw: Tensor) -> Tensor:
+        best = raw.masked_fill(~allowed, -torch.inf).amax(1)
+        return best - raw.gather(1, true).squeeze(1)
+
+    return value
 
 
 def interval_tensors(classifier: Classifier, device: torch.device) -> EncodingTensors:

@@ -25,7 +25,7 @@ class Classifier(nn.Module):
         encoding: Intervals of the task ``int``; None for the others.
         num_classes: Number of classes, K.
         input_shape: (C, H, W) of one image.
-        head_name: ``linear``, ``ordinal`` or ``logits``.
+        head_name: ``linear``, ``ordinal``, ``softmax`` or ``logits``.
     """
 
     mean: Tensor
@@ -54,6 +54,11 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
         self.backbone = backbone
         self.head = head
+
+    @property
+    def by_class(self) -> bool:
+        """Whether :meth:`raw` has one value for each class, whose lead over the others decides."""
+        return self.head_name in {"softmax", "logits"}
 
     @classmethod
     def from_module(
@@ -109,7 +114,7 @@ class Classifier(nn.Module):
 
         Returns:
             float32: (B, 1) for ``linear``, (B, K-1) units before the clip for ``ordinal``,
-            (B, K) for ``logits``.
+            (B, K) for ``softmax`` (before gate and softmax) and ``logits``.
         """
         features = self.features(x)
         with torch.autocast(x.device.type, enabled=False):

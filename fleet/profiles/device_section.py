@@ -103,6 +103,12 @@ def _model_problems(device: DeviceSection, node: Node) -> Iterator[Problem]:
 
 def _method_problems(device: DeviceSection, node: Node) -> Iterator[Problem]:
     model, training, owner = device.model, device.training, f"device {device.name!r}"
+    if model.head == "softmax" and training.loss == "paper":
+        mark, path = _place(node, "training", "loss")
+        text = (
+            f"{path} cannot train the head 'softmax' of {owner}, whose gate hides Eq. 3's gradient"
+        )
+        yield Problem(mark, text, "leave `loss` out")
     if training.method == "standard":
         return
     if training.eps == 0:

@@ -12,14 +12,13 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fleet.bounds.box import image_box, normalised, propagate
 from fleet.bounds.certify import certificates
 from fleet.bounds.heads import lower_margins
 from fleet.data import to_unit
 from fleet.models import Classifier
-from fleet.models.heads import Head, OrdinalHead, SoftmaxHead
+from fleet.training.losses import clean_margins, margin_loss
 from fleet.training.method import Batch, Method, Verdict
 
 STATISTICS = 5000
@@ -100,39 +99,6 @@ class Certified(Method):
         split = self.images.train
         for rows in torch.arange(min(count, len(split))).split(500):
             yield to_unit(split.images(rows)).contiguous(memory_format=torch.channels_last)
-
-
-def clean_margins(head: Head, raw: Tensor, labels: Tensor) -> Tensor:
-    """Margins of the clean values, as :func:`fleet.bounds.heads.lower_margins` of a point.
-
-    Args:
-        head: ``softmax``, ``ordinal`` or ``logits``.
-        raw: Its values, float32 (B, K) or (B, K-1).
-        labels: Classes, int64 (B,).
-    """
-    if isinstance(head, OrdinalHead):
-        return head.answers(labels) * raw
-    own = functional.one_hot(labels, raw.shape[1]).bool()
-    return (raw.gather(1, labels.unsqueeze(1)) - raw).masked_fill(own, torch.inf)
-
-
-def margin_loss(head: Head, margins: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of margins.
-
-    ``softmax``: ``log(1 + sum_k exp(gate - m_k))``: what decides is the lead beyond the gate.
-    ``ordinal``: ``sum_j log(1 + exp(-m_j))``.
-
-    Args:
-        head: Whose margins they are.
-        margins: (B, K), the true class's own infinite; ordinal: (B, K-1).
-        labels: Classes, int64 (B,).
-    """
-    if isinstance(head, OrdinalHead):
-        return functional.softplus(-margins).sum(1).mean()
-    if isinstance(head, SoftmaxHead):
-        margins = margins - head.gates.to(margins)[labels].unsqueeze(1)
-    zero = margins.new_zeros(len(margins), 1)
-    return torch.cat([zero, -margins], 1).logsumexp(1).mean()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from torch.nn import functional
 from fleet.encoding import tensor as encoding
 from fleet.encoding.tensor import EncodingTensors
 from fleet.models import Classifier
+from fleet.models.heads import Head, OrdinalHead, SoftmaxHead
 from fleet.models.hinge import multiclass_hinge
 
 
@@ -30,6 +31,7 @@ def batch_loss(
     int    linear  scaled  Eq. 3 in slot units, inner margin, Huber tail
     int    ordinal paper   Eq. 3 on the scalar
     int    ordinal scaled  cross-entropy of the K-1 questions "is the slot at least j?"
+    int    softmax scaled  cross-entropy of the leads beyond the gate
     tra    logits          cross-entropy
     hin    logits          multi-class hinge (Crammer and Singer 2001), margin 1
     ====== ======= ======= ==========================================================
@@ -49,6 +51,8 @@ def batch_loss(
         if classifier.task == "hin":
             return multiclass_hinge(raw, labels).mean()
         return functional.cross_entropy(raw, labels)
+    if classifier.head_name == "softmax":
+        return margin_loss(classifier.head, clean_margins(classifier.head, raw, labels), labels)
     if loss == "paper":
         return encoding.interval_loss(classifier.outputs(raw), labels, tensors).mean()
     if classifier.head_name == "ordinal":
@@ -73,3 +77,36 @@ def ordinal_loss(units: Tensor, slots: Tensor) -> Tensor:
     answers = (slots.unsqueeze(1) >= thresholds).to(units.dtype)
     losses = functional.binary_cross_entropy_with_logits(units, answers, reduction="none")
     return losses.sum(1).mean()
+
+
+def clean_margins(head: Head, raw: Tensor, labels: Tensor) -> Tensor:
+    """Margins of the clean values, as :func:`fleet.bounds.heads.lower_margins` of a point.
+
+    Args:
+        head: ``softmax``, ``ordinal`` or ``logits``.
+        raw: Its values, float32 (B, K) or (B, K-1).
+        labels: Classes, int64 (B,).
+    """
+    if isinstance(head, OrdinalHead):
+        return head.answers(labels) * raw
+    own = functional.one_hot(labels, raw.shape[1]).bool()
+    return (raw.gather(1, labels.unsqueeze(1)) - raw).masked_fill(own, torch.inf)
+
+
+def margin_loss(head: Head, margins: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of margins.
+
+    ``softmax``: ``log(1 + sum_k exp(gate - m_k))``: what decides is the lead beyond the gate.
+    ``ordinal``: ``sum_j log(1 + exp(-m_j))``.
+
+    Args:
+        head: Whose margins they are.
+        margins: (B, K), the true class's own infinite; ordinal: (B, K-1).
+        labels: Classes, int64 (B,).
+    """
+    if isinstance(head, OrdinalHead):
+        return functional.softplus(-margins).sum(1).mean()
+    if isinstance(head, SoftmaxHead):
+        margins = margins - head.gates.to(margins)[labels].unsqueeze(1)
+    zero = margins.new_zeros(len(margins), 1)
+    return torch.cat([zero, -margins], 1).logsumexp(1).mean()

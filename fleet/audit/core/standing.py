@@ -152,8 +152,9 @@ def _uniform(bench: Bench) -> Tensor:
 
 
 def _square(bench: Bench) -> Tensor:
-    """Search at random, by outputs; behind the clip of an ordinal head, as its owner can."""
+    """Search at random, by outputs; behind a head's clip or softmax, as its owner can."""
     classifier = bench.classifier
-    objective = Directions() if classifier.head_name == "ordinal" else Outside()
+    hidden = classifier.head_name in {"ordinal", "softmax"}
+    objective = Directions() if hidden else Outside()
     search = Square(bench.exact, QUERIES, objective, bench.settings.norm)
     return search.run(classifier, to_unit(bench.clean), bench.labels, bench.keys).success

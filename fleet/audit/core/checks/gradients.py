@@ -45,7 +45,7 @@ def output_gradient(evidence: Evidence) -> Iterator[Check]:
     for health in evidence.health:
         share = health.output_zero / health.n if health.n else 0.0
         if share > ZERO_WARN and verdict != "fail":
-            verdict = "warn" if heads[health.device] == "ordinal" else "fail"
+            verdict = "warn" if heads[health.device] in {"ordinal", "softmax"} else "fail"
             finding = f"{health.device}: zero at {percent(share)} of the images decoded correctly"
     if broken := _nonfinite(evidence):
         verdict, finding = "fail", f"NaN or infinite: {', '.join(broken)}"
@@ -55,7 +55,7 @@ def output_gradient(evidence: Evidence) -> Iterator[Check]:
         verdict=verdict,
         finding=finding,
         threshold=f"NaN or infinite fails; zero at more than {percent(ZERO_WARN)} fails, or warns "
-        "for ordinal heads, whose clip the adaptive attack goes round",
+        "for ordinal and softmax heads, which the adaptive attack goes round",
     )
 
 

@@ -46,7 +46,7 @@ def lower_margins(head: Head, box: Box, labels: Tensor) -> Tensor:
     spread = functional.linear(box.radius, differences).unflatten(1, (classes, classes))
     rows = torch.arange(len(labels), device=labels.device)
     values = functional.linear(box.centre, weight, bias)
-    margins = values.gather(1, labels.unsqueeze(1)) - values - spread[rows, labels]
+    margins: Tensor = values.gather(1, labels.unsqueeze(1)) - values - spread[rows, labels]
     if box.unit:
         off = rounding_of(weight, bias, box)
         margins = margins - off - off.gather(1, labels.unsqueeze(1))

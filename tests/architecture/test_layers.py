@@ -13,7 +13,7 @@ ROWS = [
     {"encoding"},
     {"data", "models", "profiles"},
     {"rundata"},
-    {"assembly", "attacks", "bundle"},
+    {"assembly", "attacks", "bounds", "bundle"},
     {"execution", "runtime"},
     {"audit", "training"},
     {"reports", "rollout"},

@@ -77,6 +77,6 @@ def certified(train: Callable[..., Classifier]) -> dict[str, Member]:
     """One certified device of each head."""
     recipe = {"eps": 0.1, "kappa": 0.5}
     return {
-        head: Member(head, train(head, "certified", steps=150, activation="clip", **recipe))
+        head: Member(head, train(head, "certified", steps=120, activation="clip", **recipe))
         for head in ("softmax", "ordinal")
     }

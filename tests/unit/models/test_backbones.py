@@ -19,7 +19,7 @@ from fleet.errors import ProfileError
 from fleet.models import ARCHITECTURES, Classifier, build_classifier, weights_digest
 
 PAPER = IntervalEncoding(10, 4.0, 16.0)
-VISION = [name for name in ARCHITECTURES if name != "nn"]
+VISION = [name for name in ARCHITECTURES if name not in {"nn", "cnn"}]
 
 
 def build(architecture: str = "nn", **changes: Any) -> Classifier:
@@ -45,6 +45,7 @@ LARGE_GREY, LARGE_COLOUR = (1, 64, 64), (3, 64, 80)
     ("architecture", "shape", "batch_norm"),
     [
         *itertools.product(["nn", "alexnet"], [GREY, COLOUR, LARGE_GREY, LARGE_COLOUR], [1, 0]),
+        *itertools.product(["cnn"], [GREY, COLOUR, LARGE_COLOUR], [1]),
         *itertools.product(["resnet18"], [GREY, COLOUR, LARGE_GREY, LARGE_COLOUR], [1]),
         *itertools.product(["densenet121"], [GREY, LARGE_GREY, LARGE_COLOUR], [1]),
     ],

@@ -59,6 +59,7 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
                     "batch_norm": True,
                     "pretrained": False,
                     "stem": "auto",
+                    "activation": "relu",
                 },
                 "training": {
                     "loss": "scaled",
@@ -78,6 +79,12 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
                     "dropout": 0.5,
                     "validate_every": None,
                     "method": "standard",
+                    "eps": 0.0,
+                    "eps_factor": 1.15,
+                    "kappa": 0.4,
+                    "warm_up": 0.05,
+                    "ramp": 0.5,
+                    "l1": 0.0,
                 },
                 "drawn": [],
             }

@@ -250,7 +250,43 @@ MISTAKES = [
         "width of a network that has none",
         INT + "devices:\n  - {name: a, model: {architecture: alexnet, width: 2}}\n",
         "6:53",
-        "devices[0].model.width is only for 'nn'; device 'a' has 'alexnet'",
+        "devices[0].model.width is only for 'nn' and 'cnn'; device 'a' has 'alexnet'",
+    ),
+    Mistake(
+        "activation of a network that has its own",
+        INT + "devices:\n  - {name: a, model: {activation: clip}}\n",
+        "6:35",
+        "devices[0].model.activation is only for 'cnn'; device 'a' has 'nn'",
+    ),
+    Mistake(
+        "certified training without a radius",
+        INT + "devices:\n  - {name: a, model: {head: softmax}, training: {method: certified}}\n",
+        "6:49",
+        "devices[0].training.eps is missing; method 'certified' of device 'a' defends a radius",
+        "eps: 0.1",
+    ),
+    Mistake(
+        "certified training of the paper's head",
+        INT + "devices:\n  - {name: a, training: {method: certified, eps: 0.1}}\n",
+        "6:5",
+        "devices[0].model.head of device 'a' cannot be certified",
+        "head: softmax",
+    ),
+    Mistake(
+        "certified training of a network without bounds",
+        INT
+        + "devices:\n  - {name: a, model: {architecture: resnet18, head: softmax},"
+        + " training: {method: certified, eps: 0.1}}\n",
+        "6:37",
+        "devices[0].model.architecture 'resnet18' of device 'a' has no bounds to train",
+        "architecture: cnn",
+    ),
+    Mistake(
+        "Eq. 3 behind a gate",
+        INT + "devices:\n  - {name: a, model: {head: softmax}, training: {loss: paper}}\n",
+        "6:56",
+        "devices[0].training.loss cannot train the head 'softmax' of device 'a'",
+        "leave `loss` out",
     ),
     Mistake(
         "ResNet-18 without BatchNorm",

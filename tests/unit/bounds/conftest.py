@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fleet.audit.members import Member
+from fleet.audit.core.members import Member
 from fleet.data import ImageData, load_data
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier, build_classifier

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fleet.attacks import SampleKeys, attackable, quantise
-from fleet.audit.members import Member, TransferSettings
-from fleet.audit.transfer import audit_transfer
+from fleet.audit.core.members import Member, TransferSettings
+from fleet.audit.transfer.audit import audit_transfer
 from fleet.bounds.certify import certificates
 from fleet.data import ImageData, to_unit
 from fleet.models import Classifier

@@ -34,7 +34,7 @@ demo: install
 	$(FLEET) audit transfer --images 300
 	$(FLEET) package
 	$(FLEET) verify
-	@echo "report: $$(ls -d runs/*/audits/report.html | tail -n 1)"
+	@echo "report: $$(ls -td runs/*/audits/report.html | head -n 1)"
 
 test: install
 	$(BIN) -m coverage erase

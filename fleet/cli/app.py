@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from fleet.cli import device, options, rollout
-from fleet.cli.audit import app as audit_app
+from fleet.cli.audit import commands
 from fleet.cli.bundle import package, predict, verify
 from fleet.cli.doctor import doctor
 from fleet.cli.output import careful_streams, error_console
@@ -41,7 +41,7 @@ app = typer.Typer(
 
 app.command(rich_help_panel=options.BUILD)(train)
 app.command(rich_help_panel=options.BUILD)(package)
-app.add_typer(audit_app, name="audit", rich_help_panel=options.EVALUATE)
+app.add_typer(commands(), name="audit", rich_help_panel=options.EVALUATE)
 app.command(rich_help_panel=options.EVALUATE)(report)
 app.command(rich_help_panel=options.EVALUATE)(reproduce)
 app.command(rich_help_panel=options.ON_DEVICE)(verify)

@@ -13,15 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fleet.cli.options import (
-    DataRootOption,
-    DeviceOption,
-    DryRunOption,
-    FormatOption,
-    RunArgument,
-    RunsOption,
-    place_images,
-)
+from fleet.cli import options
 from fleet.cli.output import Format, Output
 
 if TYPE_CHECKING:
@@ -32,16 +24,16 @@ if TYPE_CHECKING:
 
 
 def package(
-    run: RunArgument = None,
+    run: options.Run = None,
     release: Annotated[
         str | None, typer.Option("--release", "-r", help="Release name; the run's date by default.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to write; RUN/bundles by default.")
     ] = None,
-    device: DeviceOption = None,
-    runs: RunsOption = Path("runs"),
-    data_root: DataRootOption = None,
+    device: options.Device = None,
+    runs: options.Runs = Path("runs"),
+    data_root: options.DataRoot = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace bundles of this name whose content differs.")
     ] = False,
@@ -69,8 +61,8 @@ def package(
     allow_unaudited: Annotated[
         bool, typer.Option("--allow-unaudited", help="With --depot; the manifest records it.")
     ] = False,
-    dry_run: DryRunOption = False,
-    form: FormatOption = Format.auto,
+    dry_run: options.DryRun = False,
+    form: options.Form = Format.auto,
 ) -> None:
     """Write one bundle for each trained device.
 
@@ -83,7 +75,7 @@ def package(
 
     output = Output(form)
     found = find_run(run, runs)
-    place_images(found, data_root, dry_run)
+    options.place_images(found, data_root, dry_run)
     chosen = release if release is not None else _release(found)
     directory = found.bundles if out is None else out
     output.note(f"packaging {found.root} as release {chosen}")
@@ -134,7 +126,7 @@ def verify(
             help="Bundles, or directories of them; by default those of the newest run.",
         ),
     ] = None,
-    runs: RunsOption = Path("runs"),
+    runs: options.Runs = Path("runs"),
     device: Annotated[
         str | None, typer.Option("--device", "-d", help="Fail unless they are this device's.")
     ] = None,
@@ -144,7 +136,7 @@ def verify(
     home: Annotated[
         Path | None, typer.Option("--home", help="A device's directory, to open sealed payloads.")
     ] = None,
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Check every byte of bundles; exit code 1 if any check of any bundle fails.
 
@@ -176,7 +168,7 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE", help="JPEG, PNG, BMP or WebP files.")
     ],
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Decide what is on images, as the device would: a class, or None, with its margin.
 

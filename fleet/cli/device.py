@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli.options import FormatOption
+from fleet.cli import options
 from fleet.cli.output import Format, Output
 
 app = typer.Typer(help="This device: its keys, its models, its reports.", no_args_is_help=True)
@@ -32,7 +32,7 @@ def device_init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As in the profile.")],
     home: HomeOption = HOME,
     trust: Annotated[Path | None, typer.Option("--trust", help="The operator's root.json.")] = None,
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Make this device's keys; HOME/device.json is for the operator.
 
@@ -56,7 +56,7 @@ def install(
         list[str] | None,
         typer.Option("--require", help="For example certified>=0.9@0.1; repeatable."),
     ] = None,
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Fetch this device's newest bundle, test it, and run it on trial.
 
@@ -82,7 +82,7 @@ def install(
     output.next_command("fleet", "commit", "--home", home)
 
 
-def commit(home: HomeOption = HOME, form: FormatOption = Format.auto) -> None:
+def commit(home: HomeOption = HOME, form: options.Form = Format.auto) -> None:
     """Test the model on trial once more, and keep it; it goes back if it fails.
 
     Example: fleet commit
@@ -95,7 +95,7 @@ def commit(home: HomeOption = HOME, form: FormatOption = Format.auto) -> None:
     Output(form).data(f"release {release} is committed", {"release": release})
 
 
-def rollback(home: HomeOption = HOME, form: FormatOption = Format.auto) -> None:
+def rollback(home: HomeOption = HOME, form: options.Form = Format.auto) -> None:
     """Give the model on trial up, and run the committed one.
 
     Example: fleet rollback
@@ -109,7 +109,7 @@ def rollback(home: HomeOption = HOME, form: FormatOption = Format.auto) -> None:
 
 
 @app.command("status")
-def device_status(home: HomeOption = HOME, form: FormatOption = Format.auto) -> None:
+def device_status(home: HomeOption = HOME, form: options.Form = Format.auto) -> None:
     """Say what runs here.
 
     Example: fleet device status
@@ -149,7 +149,7 @@ def device_predict(
         list[Path], typer.Argument(metavar="IMAGE", help="JPEG, PNG, BMP or WebP files.")
     ],
     home: HomeOption = HOME,
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Decide with the installed model; a start of a model on trial counts as one of its tries.
 

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fleet.cli.options import FormatOption
+from fleet.cli import options
 from fleet.cli.output import Format, Output
 from fleet.provenance import environment, package_version
 
@@ -41,7 +41,7 @@ class Finding:
     mend: str = ""
 
 
-def doctor(form: FormatOption = Format.auto) -> None:
+def doctor(form: options.Form = Format.auto) -> None:
     """Look at this machine, and say how to mend what is broken.
 
     Exit code 1 when something needs mending.

@@ -1,7 +1,9 @@
-"""Options that several commands share, declared once."""
+"""Options that several commands share, declared once, and how their words are read."""
 
 from __future__ import annotations
 
+import math
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ import typer
 from fleet.cli.output import Format
 
 if TYPE_CHECKING:
+    from fleet.profiles.spec import FamilySpec
     from fleet.rundir import RunDirectory
 
 BUILD = "Build"
@@ -18,24 +21,43 @@ ROLL_OUT = "Roll out"
 ON_DEVICE = "On the device"
 INSPECT = "Inspect"
 
-FormatOption = Annotated[
-    Format, typer.Option("--format", help="How to write the result to stdout.")
-]
-JobsOption = Annotated[
+
+class SplitChoice(StrEnum):
+    """Which images are attacked."""
+
+    test = "test"
+    validation = "validation"
+
+
+class NormChoice(StrEnum):
+    """How eps is measured."""
+
+    linf = "linf"
+    l2 = "l2"
+
+
+class FailOn(StrEnum):
+    """What makes an audit end with exit code 1."""
+
+    masked = "masked"
+
+
+Form = Annotated[Format, typer.Option("--format", help="How to write the result to stdout.")]
+Jobs = Annotated[
     int | None,
     typer.Option(
         "--jobs", "-j", min=1, help="Worker processes, one thread each. By default one a core."
     ),
 ]
-RunArgument = Annotated[
+Run = Annotated[
     Path | None,
     typer.Argument(metavar="RUN", help="A run directory; by default the newest under runs/."),
 ]
-RunsOption = Annotated[Path, typer.Option("--runs", help="Where runs are kept.")]
-DryRunOption = Annotated[
+Runs = Annotated[Path, typer.Option("--runs", help="Where runs are kept.")]
+DryRun = Annotated[
     bool, typer.Option("--dry-run", "-n", help="Say what would be done, and write nothing.")
 ]
-DataRootOption = Annotated[
+DataRoot = Annotated[
     Path | None,
     typer.Option(
         "--data-root",
@@ -43,11 +65,11 @@ DataRootOption = Annotated[
         help="Where the images lie now, if they moved; the run remembers it.",
     ),
 ]
-DeviceOption = Annotated[
+Device = Annotated[
     list[str] | None,
     typer.Option("--device", "-d", help="Only this device; repeat for several. By default all."),
 ]
-SecretOption = Annotated[
+Secret = Annotated[
     Path | None,
     typer.Option(
         "--secret",
@@ -55,14 +77,54 @@ SecretOption = Annotated[
         help="File that `auto` encodings are drawn from; by default PROFILE.secret beside it.",
     ),
 ]
+Eps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--eps",
+        help="Radius like 0.1 or 8/255; repeat it. By default several that fit the images.",
+    ),
+]
+Norm = Annotated[
+    NormChoice,
+    typer.Option(
+        help="linf: largest difference of a pixel; l2: length of the whole difference. Pixels run "
+        "from 0 to 1."
+    ),
+]
+Images = Annotated[int, typer.Option(min=1, help="Images to attack.")]
+Split = Annotated[
+    SplitChoice, typer.Option(help="Choose on validation; the test set is for final figures.")
+]
+Steps = Annotated[int, typer.Option(min=1, help="Steps of each iterative attack.")]
+Restarts = Annotated[int, typer.Option(min=1, help="Runs of each iterative attack.")]
+Seed = Annotated[int, typer.Option(help="Seed of images, starts and noise.")]
+MaxAsr = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Exit code 1 if an adaptive evade rate is above this.",
+    ),
+]
+Fail = Annotated[
+    FailOn | None,
+    typer.Option(
+        "--fail-on",
+        help="masked: exit code 1 if the adaptive figures fail a reliability check.",
+    ),
+]
 
 
-def parse_eps(text: str) -> float:
-    """Read an eps such as ``0.031`` or ``8/255``.
+def radii_of(texts: list[str] | None, norm: NormChoice = NormChoice.linf) -> tuple[float, ...]:
+    """Read the radii of ``--eps``, such as ``0.031`` or ``8/255``; of ``l2`` such as ``1.5``.
 
     Raises:
-        typer.BadParameter: It is no number in (0, 1].
+        typer.BadParameter: One is no number in (0, 1], or for ``l2`` no number above 0.
     """
+    return tuple(map(_share if norm is NormChoice.linf else _length, texts or ()))
+
+
+def _share(text: str) -> float:
     head, slash, tail = text.partition("/")
     try:
         value = float(head) / float(tail) if slash else float(head)
@@ -71,6 +133,30 @@ def parse_eps(text: str) -> float:
     if not 0 < value <= 1:
         raise typer.BadParameter(f"{text} is not in (0, 1]; pixels run from 0 to 1")
     return value
+
+
+def _length(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no l2 radius like 1.5") from error
+    if not 0 < value < math.inf:
+        raise typer.BadParameter(f"{text} is not above 0; an l2 radius is a length like 1.5")
+    return value
+
+
+def curve_eps(family: FamilySpec, norm: NormChoice = NormChoice.linf) -> tuple[float, ...]:
+    """Radii of an asr curve that fit a family's images: from hardly anything to all.
+
+    At the last one every network should fall, whatever its training, or the attack is at fault
+    (check M5). ``l2``: as long as the differences that fall to the Linf radii on 28x28 pixels, and
+    longer in proportion to the image's side.
+    """
+    grey, side = family.data.channels == 1, family.data.image_size
+    if norm is NormChoice.linf:
+        return (0.05, 0.1, 0.2, 0.3, 0.5) if grey else (2 / 255, 4 / 255, 8 / 255, 16 / 255, 0.5)
+    lengths = (0.5, 1.0, 2.0, 3.0, 8.0) if grey else (0.25, 0.5, 1.0, 2.0, 16.0)
+    return tuple(length * side / (28 if grey else 32) for length in lengths)
 
 
 def place_images(run: RunDirectory, data_root: Path | None, dry_run: bool = False) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fleet.cli.options import FormatOption, SecretOption
+from fleet.cli import options
 from fleet.cli.output import Format, Output
 from fleet.cli.train import say_single_steps
 from fleet.errors import DataError, ProfileError
@@ -52,7 +52,7 @@ def check(
     no_data: Annotated[
         bool, typer.Option("--no-data", help="Do not ask whether the data is there.")
     ] = False,
-    secret: SecretOption = None,
+    secret: options.Secret = None,
 ) -> None:
     """Say whether a profile can be used; name every mistake.
 
@@ -87,8 +87,8 @@ def show(
     reveal: Annotated[
         bool, typer.Option("--reveal", help="Show values drawn from the family secret too.")
     ] = False,
-    secret: SecretOption = None,
-    form: FormatOption = Format.auto,
+    secret: options.Secret = None,
+    form: options.Form = Format.auto,
 ) -> None:
     """Show a profile with every default filled in.
 

@@ -13,14 +13,13 @@ _ALL = "all"
 
 
 class FamilyProgress:
-    """A bar for all jobs together and one for each that has begun, on stderr.
+    """A bar for all jobs known so far and one for each that has begun, on stderr.
 
     Use it as a context manager and hand :meth:`update` to the executor.
     """
 
-    def __init__(self, jobs: int, console: Console) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._jobs = jobs
         self._shares: dict[str, float] = {}
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
@@ -48,12 +47,14 @@ class FamilyProgress:
 
     def update(self, event: JobProgress) -> None:
         """Take one event of :class:`fleet.execution.Executor`."""
-        if event.job not in self._bars:
-            self._bars[event.job] = self._progress.add_task(event.job, total=1.0, text="")
         before = self._shares.get(event.job, 0.0)
         self._shares[event.job] = share = event.done / max(1, event.total)
-        self._progress.update(self._bars[event.job], completed=share, text=event.text)
-        mean = sum(self._shares.values()) / max(1, self._jobs)
+        mean = sum(self._shares.values()) / len(self._shares)
         self._progress.update(self._bars[_ALL], completed=mean)
+        if not event.done and not event.text:
+            return  # it waits
+        if event.job not in self._bars:
+            self._bars[event.job] = self._progress.add_task(event.job, total=1.0, text="")
+        self._progress.update(self._bars[event.job], completed=share, text=event.text)
         if share >= 1.0 > before and not self._console.is_terminal:
             self._console.print(f"{event.job}: {event.text}", markup=False, soft_wrap=True)

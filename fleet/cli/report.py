@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli.options import FormatOption, RunsOption
+from fleet.cli import options
 from fleet.cli.output import Format, Output
 
 
@@ -21,12 +21,12 @@ def report(
     run: Annotated[
         Path | None, typer.Option("--run", help="The run whose audits to render.")
     ] = None,
-    runs: RunsOption = Path("runs"),
+    runs: options.Runs = Path("runs"),
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Directory to write to; by default beside the audits."),
     ] = None,
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Render audits again (tables, HTML, CSV, PNG, SVG) without computing anything.
 

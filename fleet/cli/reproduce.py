@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fleet.cli.options import DryRunOption, FormatOption, JobsOption
+from fleet.cli import options
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 from fleet.errors import DataError
@@ -76,9 +76,9 @@ def reproduce(
             "runs/reproduce-quick.",
         ),
     ] = False,
-    jobs: JobsOption = None,
-    dry_run: DryRunOption = False,
-    form: FormatOption = Format.auto,
+    jobs: options.Jobs = None,
+    dry_run: options.DryRun = False,
+    form: options.Form = Format.auto,
 ) -> None:
     """Reproduce the paper: train, attack, and put its figures beside ours.
 
@@ -118,7 +118,7 @@ def reproduce(
 def _stage(output: Output, workers: int | None, text: str, count: int) -> Iterator[Executor]:
     """Name a stage on stderr, and show the progress of its jobs."""
     output.note(f"{text}: {count} jobs")
-    with FamilyProgress(count, output.stderr) as progress:
+    with FamilyProgress(output.stderr) as progress:
         yield Processes(workers, on_event=progress.update)
 
 

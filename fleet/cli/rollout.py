@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fleet.cli.options import DryRunOption, FormatOption
+from fleet.cli import options
 from fleet.cli.output import Format, Output
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ ReleaseArgument = Annotated[
 
 
 @keys_app.command("init")
-def keys_init(depot: DepotOption = Path("depot"), form: FormatOption = Format.auto) -> None:
+def keys_init(depot: DepotOption = Path("depot"), form: options.Form = Format.auto) -> None:
     """Make the signing keys and an empty repository.
 
     Copy DEPOT/root.json to every device; keep DEPOT/keys/root.pem and targets.pem offline.
@@ -74,7 +74,7 @@ def enroll(
         list[Path], typer.Argument(metavar="DEVICE_JSON", help="HOME/device.json of a device.")
     ],
     depot: DepotOption = Path("depot"),
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Take devices' public keys into the depot.
 
@@ -97,7 +97,7 @@ def publish(
         list[Path], typer.Argument(metavar="BUNDLE", help="Sealed bundles, or directories of them.")
     ],
     depot: DepotOption = Path("depot"),
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Put the bundles of one release into the repository; no device sees them before a wave.
 
@@ -117,7 +117,7 @@ def publish(
 
 
 @repo_app.command("refresh")
-def repo_refresh(depot: DepotOption = Path("depot"), form: FormatOption = Format.auto) -> None:
+def repo_refresh(depot: DepotOption = Path("depot"), form: options.Form = Format.auto) -> None:
     """Sign the timestamp anew; run it daily, devices refuse one older than seven days.
 
     Example: fleet repo refresh
@@ -175,8 +175,8 @@ def rollout_start(
         float | None, typer.Option(min=0, max=1, help="Largest audited transfer rate.")
     ] = None,
     depot: DepotOption = Path("depot"),
-    dry_run: DryRunOption = False,
-    form: FormatOption = Format.auto,
+    dry_run: options.DryRun = False,
+    form: options.Form = Format.auto,
 ) -> None:
     """Show a release to its first wave; who is in which wave is fixed now.
 
@@ -201,7 +201,7 @@ def rollout_start(
 def rollout_receive(
     reports: Annotated[list[Path], typer.Argument(metavar="REPORT", help="From `fleet report`.")],
     depot: DepotOption = Path("depot"),
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Take devices' signed reports; replayed and forged ones are refused.
 
@@ -222,7 +222,7 @@ def rollout_receive(
 def rollout_status(
     release: ReleaseArgument = None,
     depot: DepotOption = Path("depot"),
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Say how far a rollout is, and what keeps the next wave back.
 
@@ -239,7 +239,7 @@ def rollout_status(
 def rollout_advance(
     release: ReleaseArgument = None,
     depot: DepotOption = Path("depot"),
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Show the release to the next wave; exit code 1, with every reason, if the gate says no.
 
@@ -312,7 +312,7 @@ def rollout_compromised(
     ] = None,
     eps: Annotated[float | None, typer.Option(help="Which eps; the largest by default.")] = None,
     runs: Annotated[Path, typer.Option("--runs", help="Where runs are kept.")] = Path("runs"),
-    form: FormatOption = Format.auto,
+    form: options.Form = Format.auto,
 ) -> None:
     """Say what an extracted device gives against the others, and in which order to replace them.
 

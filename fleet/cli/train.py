@@ -13,15 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fleet.cli.options import (
-    DataRootOption,
-    DeviceOption,
-    DryRunOption,
-    FormatOption,
-    JobsOption,
-    RunsOption,
-    SecretOption,
-)
+from fleet.cli import options
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 from fleet.execution import Processes
@@ -45,20 +37,20 @@ def train(
     profiles: Annotated[
         Path, typer.Option("--profiles", "-p", help="Profile (YAML) of the family.")
     ] = Path("profiles/devices.yaml"),
-    device: DeviceOption = None,
+    device: options.Device = None,
     run: Annotated[
         Path | None, typer.Option("--run", help="Run directory; by default runs/TIME-NAME.")
     ] = None,
-    runs: RunsOption = Path("runs"),
+    runs: options.Runs = Path("runs"),
     resume: Annotated[
         ResumeMode,
         typer.Option(help="Go on with an unfinished run if there is one; never; or demand one."),
     ] = ResumeMode.auto,
-    data_root: DataRootOption = None,
-    jobs: JobsOption = None,
-    secret: SecretOption = None,
-    dry_run: DryRunOption = False,
-    form: FormatOption = Format.auto,
+    data_root: options.DataRoot = None,
+    jobs: options.Jobs = None,
+    secret: options.Secret = None,
+    dry_run: options.DryRun = False,
+    form: options.Form = Format.auto,
 ) -> None:
     """Train every device of a profile.
 
@@ -88,7 +80,7 @@ def train(
     if plan.pending:
         say_single_steps(output, spec, len(load_images(plan.spec.data).train))
 
-    with FamilyProgress(len(plan.pending), output.stderr) as progress:
+    with FamilyProgress(output.stderr) as progress:
         result = execute_plan(plan, Processes(jobs, on_event=progress.update))
     finished = _read_results(plan.run, list(plan.states))
     output.data(_result_table(plan, finished), {"run": str(plan.run.root), "devices": finished})

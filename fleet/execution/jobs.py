@@ -94,6 +94,8 @@ class Executor(ABC):
         names = [job.name for job in jobs]
         if len(set(names)) != len(names):
             raise ValueError(f"job names repeat: {names}")
+        for name in names:  # so that whoever listens knows how many there are
+            self.on_event(Progress(name, 0, 1, ""))
         return self._run(jobs) if jobs else {}
 
     def values(self, jobs: Sequence[Job]) -> list[Any]:

@@ -73,6 +73,25 @@ class CoalitionSettings:
         }
 
 
+def coalition_settings(
+    eps: tuple[float, ...], seed: int = 0, *, steps: int = 10, restarts: int = 2, **more: Any
+) -> CoalitionSettings:
+    """Make settings of their usual effort, which many coalitions share.
+
+    Args:
+        eps: Linf radii in pixel units, (0, 1].
+        seed: Seed of coalitions, starts and noise.
+        steps: Steps of each joint attack.
+        restarts: Runs of each joint attack.
+        more: Fields of :class:`CoalitionSettings`.
+
+    Raises:
+        AuditError: A value is out of range.
+    """
+    effort = TransferSettings(eps=eps, steps=steps, restarts=restarts, seed=seed)
+    return CoalitionSettings(effort, **more)
+
+
 @dataclass(frozen=True)
 class Coalition:
     """Devices that the attacker owns.

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fleet.audit.core.result import AuditedDevice, Check
+if TYPE_CHECKING:
+    from fleet.audit.core.result import AuditedDevice, Check
 
 AUDIT_FILE = "audit.json"
 
@@ -61,9 +62,10 @@ class Kind:
         name: In commands, folders, schemas (``fleet.audit.NAME/VERSION``) and JSON.
         title: In reports.
         result: Class of its results, a :class:`~fleet.audit.core.stored.Stored`.
-        settings: Class of its settings.
+        settings: Makes its settings of ``(eps, seed)`` and what else they hold.
         run: Audits a run: ``(run, settings, *, images, executor, split, ...)``, gives a
             result.
+        command: Its command line, ``fleet audit NAME``.
         report: Its :class:`~fleet.reports.report.Report`: views, summary, tables, figures, rungs.
         masking: Checks whose failure means that the attack was blind or lost what it had found,
             not that the device is robust.
@@ -72,6 +74,7 @@ class Kind:
         gated: Whether its results say what attacks reached, so that gates can judge them.
         devices: Devices that a family must have at least, controls not counted.
         images: Images audited unless the user says otherwise.
+        curve: Whether the radii, unless the user names some, are a whole curve and not two of it.
     """
 
     name: str
@@ -80,11 +83,13 @@ class Kind:
     settings: str
     run: str
     report: str
+    command: str
     masking: frozenset[str] = frozenset()
     harmless: frozenset[str] = frozenset()
     gated: bool = True
     devices: int = 1
     images: int = 500
+    curve: bool = False
 
 
 KINDS: dict[str, Kind] = {}
@@ -131,6 +136,8 @@ register(
         settings="fleet.audit.core.members:TransferSettings",
         run="fleet.audit.whitebox.run:audit_run_whitebox",
         report="fleet.reports.whitebox:REPORT",
+        command="fleet.cli.audit.whitebox:whitebox",
+        curve=True,
         masking=_BLIND,
     )
 )
@@ -142,6 +149,7 @@ register(
         settings="fleet.audit.core.members:TransferSettings",
         run="fleet.audit.core.jobs:audit_run_transfer",
         report="fleet.reports.transfer:REPORT",
+        command="fleet.cli.audit.transfer:transfer",
         masking=_BLIND,
     )
 )
@@ -150,9 +158,10 @@ register(
         name="coalition",
         title="Coalition",
         result="fleet.audit.coalition.result:CoalitionAudit",
-        settings="fleet.audit.coalition.settings:CoalitionSettings",
+        settings="fleet.audit.coalition.settings:coalition_settings",
         run="fleet.audit.coalition.run:audit_run_coalition",
         report="fleet.reports.coalition:REPORT",
+        command="fleet.cli.audit.coalition:coalition",
         masking=frozenset({"C1", "C2", "C3", "C5", "C6", "C7"}),
         harmless=frozenset({"C4"}),
         devices=2,
@@ -167,6 +176,7 @@ register(
         settings="fleet.audit.query.settings:QuerySettings",
         run="fleet.audit.query.run:audit_run_query",
         report="fleet.reports.query:REPORT",
+        command="fleet.cli.audit.query:query",
         masking=frozenset({"Q1"}),
         images=50,
     )
@@ -179,6 +189,7 @@ register(
         settings="fleet.audit.trace.settings:TraceSettings",
         run="fleet.audit.trace.run:audit_run_trace",
         report="fleet.reports.trace:REPORT",
+        command="fleet.cli.audit.trace:trace",
         gated=False,
         devices=2,
         images=100,

@@ -84,7 +84,7 @@ def audit_run_trace(
     settings: TraceSettings,
     *,
     images: int,
-    calibration_images: int,
+    calibration_images: int = 60,
     executor: Executor = LOCAL,
     split: SplitName = "test",
 ) -> TraceAudit:

@@ -1,27 +1,24 @@
-"""``fleet audit``: one module for each kind of audit."""
+"""``fleet audit``: one command for each kind of audit, and those that are about several."""
 
 from __future__ import annotations
 
 import typer
 
-from fleet.cli.audit.coalition import coalition
+from fleet.audit.core.kind import KINDS, load
 from fleet.cli.audit.crosscheck import crosscheck
 from fleet.cli.audit.every import every
-from fleet.cli.audit.query import query
-from fleet.cli.audit.trace import trace
-from fleet.cli.audit.transfer import transfer
-from fleet.cli.audit.whitebox import whitebox
-
-app = typer.Typer(help="Find out what breaking a device is worth.", no_args_is_help=True)
-app.command()(whitebox)
-app.command()(transfer)
-app.command()(coalition)
-app.command()(query)
-app.command()(trace)
-app.command()(crosscheck)
-app.command("all")(every)
 
 
-@app.callback()
+def commands() -> typer.Typer:
+    """Build the group of all audits that are registered."""
+    app = typer.Typer(help="Find out what breaking a device is worth.", no_args_is_help=True)
+    for kind in KINDS.values():
+        app.command(kind.name)(load(kind.command))
+    app.command()(crosscheck)
+    app.command("all")(every)
+    app.callback()(_group)
+    return app
+
+
 def _group() -> None:
     pass

@@ -2,56 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.audit.gates import close
-from fleet.cli.audit.options import (
-    EpsOption,
-    ImagesOption,
-    RestartsOption,
-    SeedOption,
-    SplitChoice,
-    SplitOption,
-    StepsOption,
-    default_eps,
-    present,
-)
-from fleet.cli.options import (
-    DataRootOption,
-    DryRunOption,
-    FormatOption,
-    JobsOption,
-    RunArgument,
-    RunsOption,
-    parse_eps,
-    place_images,
-)
-from fleet.cli.output import Format, Output
-from fleet.cli.progress import FamilyProgress
-from fleet.execution import Processes
+from fleet.audit.core.kind import Kind
+from fleet.cli import options
+from fleet.cli.audit import conduct as audits
+from fleet.cli.output import Format
 
 if TYPE_CHECKING:
     from fleet.audit.crosscheck.result import Crosscheck
     from fleet.audit.crosscheck.tools import Tool
 
+KIND = Kind(
+    name="crosscheck",
+    title="Cross-check",
+    result="fleet.audit.crosscheck.result:Crosscheck",
+    settings="fleet.audit.core.members:TransferSettings",
+    run="fleet.audit.crosscheck.run:crosscheck_run",
+    report="",
+    command="",
+    images=200,
+)
+"""Not registered: it judges our own audit, and no report is drawn of it."""
+
 
 def crosscheck(
-    run: RunArgument = None,
-    runs: RunsOption = Path("runs"),
-    eps: EpsOption = None,
-    images: ImagesOption = 200,
-    split: SplitOption = SplitChoice.test,
-    steps: StepsOption = 15,
-    restarts: RestartsOption = 3,
-    seed: SeedOption = 0,
+    run: options.Run = None,
+    runs: options.Runs = Path("runs"),
+    eps: options.Eps = None,
+    images: options.Images = KIND.images,
+    split: options.Split = options.SplitChoice.test,
+    steps: options.Steps = 15,
+    restarts: options.Restarts = 3,
+    seed: options.Seed = 0,
     tool: Annotated[
         list[str] | None,
-        typer.Option(
-            "--tool", help="torchattacks, foolbox, art or autoattack; repeat it. By default all."
-        ),
+        typer.Option(help="torchattacks, foolbox, art or autoattack; repeat it. By default all."),
     ] = None,
     tool_steps: Annotated[
         int, typer.Option(min=1, help="Steps of each attack of a library.")
@@ -63,10 +53,10 @@ def crosscheck(
         float,
         typer.Option(min=0, max=1, help="Evade rate that a library may find beyond our own."),
     ] = 0.005,
-    data_root: DataRootOption = None,
-    jobs: JobsOption = None,
-    dry_run: DryRunOption = False,
-    form: FormatOption = Format.auto,
+    data_root: options.DataRoot = None,
+    jobs: options.Jobs = None,
+    dry_run: options.DryRun = False,
+    form: options.Form = Format.auto,
 ) -> None:
     """Let other libraries attack the same images: exit code 1 if any finds more than we do.
 
@@ -76,50 +66,23 @@ def crosscheck(
 
     Example: fleet audit crosscheck --eps 0.1 --images 200
     """
-    from fleet.profiles.resolved import read_family
-    from fleet.rundir import find_run
+    shared = (run, runs, eps, images, split, seed, data_root, jobs, form, dry_run)
+    subject = audits.find(audits.Request(*shared))
+    work = audits.prepare(KIND, subject, steps=steps, restarts=restarts)
 
-    output = Output(form)
-    radii = tuple(map(parse_eps, eps or ()))
-    found = find_run(run, runs)
-    place_images(found, data_root, dry_run)
-    family = read_family(found)
-    images = present(found, split, images)
-
-    from fleet.audit.core.members import TransferSettings
     from fleet.audit.crosscheck.audit import ToolEffort, installed
-    from fleet.audit.crosscheck.run import crosscheck_run
 
-    settings = TransferSettings(
-        eps=radii or default_eps(family),
-        steps=steps,
-        restarts=restarts,
-        seed=seed,
-    )
-    effort = ToolEffort(steps=tool_steps, queries=queries, tolerance=tolerance)
     chosen = _choose(tool)
-    names = ", ".join(part.name for part in installed(chosen))
-    output.note(
-        f"cross-checking {found.root} with {names}: {len(family.devices)} devices, {images} "
-        f"{split.value} images, eps {', '.join(f'{value:.4g}' for value in settings.eps)}"
+    effort = ToolEffort(steps=tool_steps, queries=queries, tolerance=tolerance)
+    work = replace(
+        work,
+        arguments={"effort": effort, "tools": chosen},
+        words=(f"with {', '.join(part.name for part in installed(chosen))}",),
     )
-    if dry_run:
-        value = {"run": str(found.root), "images": images, "settings": settings.to_dict()}
-        output.data("nothing is attacked and nothing is written", value)
-        return
-    with FamilyProgress(len(family.devices), output.stderr) as progress:
-        check = crosscheck_run(
-            found,
-            settings,
-            effort,
-            images=images,
-            tools=chosen,
-            executor=Processes(jobs, on_event=progress.update),
-            split=split.value,
-        )
-    path = found.audit("crosscheck") / "audit.json"
-    check.save(path)
-    _report(check, path, tool or [], output)
+    if audits.announce(work, subject):
+        check = audits.perform(work, subject)
+        audits.keep(check, KIND, subject)
+        _judge(check, tool or [], subject)
 
 
 def _choose(names: list[str] | None) -> tuple[Tool, ...]:
@@ -132,16 +95,15 @@ def _choose(names: list[str] | None) -> tuple[Tool, ...]:
     return tuple(tool for tool in TOOLS if not names or tool.name in names)
 
 
-def _report(check: Crosscheck, path: Path, asked: list[str], output: Output) -> None:
+def _judge(check: Crosscheck, asked: list[str], subject: audits.Subject) -> None:
     from fleet.errors import BackendError
     from fleet.reports.crosscheck import crosscheck_view
 
-    output.data(crosscheck_view(check), check.to_dict())
-    output.note(f"wrote {path}")
+    subject.output.data(crosscheck_view(check), check.to_dict())
     if len(check.failed) == len(check.figures):
         raise BackendError(
             "every attack of every library failed, so nothing was compared",
             hint="`make crosscheck` installs the versions that this was tested with",
         )
     more = ["a library finds more than the native audit"] if check.exceeding else []
-    close([*more, *check.gaps(asked)], output)
+    audits.close([*more, *check.gaps(asked)], subject.output)

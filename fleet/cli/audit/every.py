@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from fleet.cli.audit.coalition import coalition
-from fleet.cli.audit.options import (
-    EpsOption,
-    FailOnOption,
-    ImagesOption,
-    SeedOption,
-    SplitChoice,
-    SplitOption,
-)
-from fleet.cli.audit.query import query
-from fleet.cli.audit.trace import trace
-from fleet.cli.audit.transfer import transfer
-from fleet.cli.audit.whitebox import whitebox
-from fleet.cli.options import (
-    DataRootOption,
-    FormatOption,
-    JobsOption,
-    RunArgument,
-    RunsOption,
-    place_images,
-)
-from fleet.cli.output import Format, Output
-
-COALITION_IMAGES, QUERY_IMAGES, TRACE_IMAGES = 200, 50, 100
-"""At most so many images for the audits that cost more for each; their own defaults."""
+from fleet.audit.core.kind import KINDS
+from fleet.cli import options
+from fleet.cli.audit import conduct as audits
+from fleet.cli.output import Format
+from fleet.errors import FleetError
 
 
 def every(
-    run: RunArgument = None,
-    runs: RunsOption = Path("runs"),
-    eps: EpsOption = None,
-    images: ImagesOption = 500,
-    split: SplitOption = SplitChoice.test,
-    seed: SeedOption = 0,
-    data_root: DataRootOption = None,
-    jobs: JobsOption = None,
-    fail_on: FailOnOption = None,
-    form: FormatOption = Format.auto,
+    run: options.Run = None,
+    runs: options.Runs = Path("runs"),
+    eps: options.Eps = None,
+    images: options.Images = 500,
+    split: options.Split = options.SplitChoice.test,
+    seed: options.Seed = 0,
+    data_root: options.DataRoot = None,
+    jobs: options.Jobs = None,
+    fail_on: options.Fail = None,
+    form: options.Form = Format.auto,
 ) -> None:
     """Make every audit of a run, from an attacker without a device to one who has the victim.
 
@@ -57,41 +32,33 @@ def every(
 
     Example: fleet audit all --images 200
     """
-    from fleet.profiles.resolved import read_family
-    from fleet.rundir import find_run
-
-    output = Output(form)
-    found = find_run(run, runs)  # once, so that a training that ends meanwhile changes nothing
-    place_images(found, data_root)
-    shared = {"run": found.root, "eps": eps, "split": split, "seed": seed, "jobs": jobs}
-    gated = {**shared, "fail_on": fail_on}
-    audits: list[tuple[Callable[..., None], dict[str, Any]]] = [
-        (whitebox, {**gated, "images": images}),
-        (transfer, {**gated, "images": images}),
-        (query, {**gated, "images": min(images, QUERY_IMAGES)}),
-    ]
-    if len(read_family(found).devices) > 1:
-        audits[2:2] = [
-            (coalition, {**gated, "images": min(images, COALITION_IMAGES)}),
-            (trace, {**shared, "images": min(images, TRACE_IMAGES)}),
-        ]
-    else:
-        output.note("one device: there are no coalitions, and nothing to trace")
-    written = [_one(audit, arguments, form) for audit, arguments in audits]
-    if form is Format.json:
-        names = [audit.__name__ for audit, _ in audits]
-        output.data("", dict(zip(names, (made for made, _ in written), strict=True)))
-    if not all(passed for _, passed in written):
-        raise typer.Exit(1)
+    subject = audits.find(
+        audits.Request(run, runs, eps, images, split, seed, data_root, jobs, form, fail_on=fail_on)
+    )
+    made: dict[str, Any] = {}
+    reasons: list[str] = []
+    try:
+        for kind in KINDS.values():
+            if len(subject.family.devices) < kind.devices:
+                subject.output.note(
+                    f"left out the {kind.name} audit: it needs {kind.devices} devices"
+                )
+                continue
+            work = audits.prepare(kind, subject)
+            work = replace(work, images=min(work.images, kind.images))
+            audits.announce(work, subject)
+            made[kind.name] = audit = audits.perform(work, subject)
+            audits.keep(audit, kind, subject)
+            refused = audits.refused(audit, kind, subject)
+            reasons += [f"{kind.name}: {reason}" for reason in refused]
+    except FleetError:
+        _show(made, subject)  # an audit that cannot be made takes none from those that were
+        raise
+    _show(made, subject)
+    audits.close(reasons, subject.output)
 
 
-def _one(audit: Callable[..., None], arguments: dict[str, Any], form: Format) -> tuple[Any, bool]:
-    """Run one command: the JSON document that it wrote, and whether it passed its gates."""
-    caught = io.StringIO()
-    passed = True
-    with contextlib.redirect_stdout(caught) if form is Format.json else contextlib.nullcontext():
-        try:
-            audit(**arguments, form=form)
-        except typer.Exit as stopped:
-            passed = stopped.exit_code == 0
-    return json.loads(caught.getvalue() or "null"), passed
+def _show(made: dict[str, Any], subject: audits.Subject) -> None:
+    if made:
+        value = {name: audit.to_dict() for name, audit in made.items()}
+        audits.show(list(made.values()), value, subject)

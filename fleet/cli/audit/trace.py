@@ -2,80 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from fleet.cli.audit.options import (
-    EpsOption,
-    ImagesOption,
-    SeedOption,
-    SplitChoice,
-    SplitOption,
-    StepsOption,
-    default_eps,
-    present,
-)
-from fleet.cli.options import (
-    DataRootOption,
-    DryRunOption,
-    FormatOption,
-    JobsOption,
-    RunArgument,
-    RunsOption,
-    parse_eps,
-    place_images,
-)
-from fleet.cli.output import Format, Output
-from fleet.cli.progress import FamilyProgress
-from fleet.execution import Processes
+from fleet.audit.core.kind import KINDS
+from fleet.cli import options
+from fleet.cli.audit.conduct import Request, Subject, conduct, find, prepare
+from fleet.cli.output import Format
 
-if TYPE_CHECKING:
-    from fleet.audit.trace.result import TraceAudit
-    from fleet.rundir import RunDirectory
-
-CalibrationOption = Annotated[
-    int, typer.Option("--calibration", min=2, help="Validation images to calibrate on.")
-]
-FalsePositivesOption = Annotated[
-    float,
-    typer.Option(min=0, max=1, help="Share of innocent evidence that may accuse a device."),
-]
-AdversarialOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Images of unknown origin to trace: .npy, .safetensors (uint8), or a directory of "
-        "PNG files. Uses the calibration of the last `fleet audit trace`."
-    ),
-]
-OriginalsOption = Annotated[
-    Path | None, typer.Option(help="Their originals, in the same order and form.")
-]
-LabelsOption = Annotated[
-    Path | None,
-    typer.Option(help="Their classes, .npy or .safetensors; by default what most devices say."),
-]
+KIND = KINDS["trace"]
 
 
 def trace(
-    run: RunArgument = None,
-    runs: RunsOption = Path("runs"),
-    eps: EpsOption = None,
-    images: ImagesOption = 100,
-    calibration: CalibrationOption = 60,
-    false_positives: FalsePositivesOption = 0.05,
-    split: SplitOption = SplitChoice.test,
-    steps: StepsOption = 15,
-    seed: SeedOption = 0,
-    adversarial: AdversarialOption = None,
-    originals: OriginalsOption = None,
-    labels: LabelsOption = None,
-    data_root: DataRootOption = None,
-    jobs: JobsOption = None,
-    dry_run: DryRunOption = False,
-    form: FormatOption = Format.auto,
+    run: options.Run = None,
+    runs: options.Runs = Path("runs"),
+    eps: options.Eps = None,
+    images: options.Images = KIND.images,
+    calibration: Annotated[
+        int, typer.Option(min=2, help="Validation images to calibrate on.")
+    ] = 60,
+    false_positives: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of innocent evidence that may accuse a device."),
+    ] = 0.05,
+    split: options.Split = options.SplitChoice.test,
+    steps: options.Steps = 15,
+    seed: options.Seed = 0,
+    adversarial: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images of unknown origin to trace: .npy, .safetensors (uint8), or a directory of "
+            "PNG files. Uses the calibration of the last `fleet audit trace`."
+        ),
+    ] = None,
+    originals: Annotated[
+        Path | None, typer.Option(help="Their originals, in the same order and form.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Their classes, .npy or .safetensors; by default what most devices say."),
+    ] = None,
+    data_root: options.DataRoot = None,
+    jobs: options.Jobs = None,
+    dry_run: options.DryRun = False,
+    form: options.Form = Format.auto,
 ) -> None:
     """Name the device on which adversarial images were made.
 
@@ -85,75 +58,31 @@ def trace(
 
     Example: fleet audit trace --adversarial found.npy --originals clean.npy
     """
-    from fleet.profiles.resolved import read_family
-    from fleet.rundir import find_run
-
-    output = Output(form)
-    radii = tuple(map(parse_eps, eps or ()))
     if (adversarial is None) != (originals is None) or (labels and adversarial is None):
         raise typer.BadParameter("--adversarial and --originals go together")
-    found = find_run(run, runs)
-    place_images(found, data_root, dry_run)
+    total = images + calibration if split is options.SplitChoice.validation else images
+    subject = find(Request(run, runs, eps, total, split, seed, data_root, jobs, form, dry_run))
     if adversarial is not None and originals is not None:
-        _name(found, adversarial, originals, labels, output)
+        _name(subject, adversarial, originals, labels)
         return
-    family = read_family(found)
-    if split is SplitChoice.validation:  # both are parts of it
-        images = max(0, present(found, split, images + calibration) - calibration)
-    images = present(found, split, images)
-    calibration = present(found, SplitChoice.validation, calibration)
-
-    from fleet.audit.trace.run import audit_run_trace  # torch, once the small things are right
-    from fleet.audit.trace.settings import TraceSettings
-
-    settings = TraceSettings(
-        eps=radii or default_eps(family),
-        false_positives=false_positives,
-        steps=steps,
-        seed=seed,
+    work = prepare(KIND, subject, steps=steps, false_positives=false_positives)
+    calibration = subject.count(options.SplitChoice.validation, calibration)
+    if split is options.SplitChoice.validation:  # both are parts of it
+        work = replace(work, images=max(0, work.images - calibration))
+    work = replace(
+        work,
+        arguments={"calibration_images": calibration},
+        words=(f"calibrated on {calibration}",),
     )
-    output.note(
-        f"auditing {found.root}: {len(family.devices)} devices, {images} {split.value} images, "
-        f"calibrated on {calibration}, eps {', '.join(f'{value:.4g}' for value in settings.eps)}"
-    )
-    if dry_run:
-        value = {"run": str(found.root), "images": images, "settings": settings.to_dict()}
-        output.data("nothing is attacked and nothing is written", value)
-        return
-    with FamilyProgress(len(family.trained), output.stderr) as progress:
-        audit = audit_run_trace(
-            found,
-            settings,
-            images=images,
-            calibration_images=calibration,
-            executor=Processes(jobs, on_event=progress.update),
-            split=split.value,
-        )
-    _report(found, audit, output)
+    conduct(work, subject, then="audit trace {run} --adversarial FILE --originals FILE")
 
 
-def _report(run: RunDirectory, audit: TraceAudit, output: Output) -> None:
-    from fleet.cli.audit.publish import publish
-    from fleet.reports.views import audit_view
-
-    publish(
-        audit,
-        run,
-        "trace",
-        audit_view(audit),
-        output,
-        then=("audit", "trace", run.root, "--adversarial", "FILE", "--originals", "FILE"),
-    )
-
-
-def _name(
-    run: RunDirectory, adversarial: Path, originals: Path, labels: Path | None, output: Output
-) -> None:
+def _name(subject: Subject, adversarial: Path, originals: Path, labels: Path | None) -> None:
     """Trace images of unknown origin."""
     from fleet.audit.trace.run import trace_files
     from fleet.reports.trace import tracing_view
 
-    found = trace_files(run, adversarial, originals, labels)
-    output.data(tracing_view(found), {**asdict(found), "named": found.named})
+    found = trace_files(subject.run, adversarial, originals, labels)
+    subject.output.data(tracing_view(found), {**asdict(found), "named": found.named})
     if found.named is None:
         raise typer.Exit(1)

@@ -21,8 +21,8 @@ from fleet.audit.core.result import (
 )
 from fleet.audit.query.result import QueryAudit, QueryCurve, QueryPoint, WhiteBox
 from fleet.audit.whitebox.result import Margins, WhiteboxAudit, WhiteboxFigure
-from fleet.cli.audit.gates import judge
-from fleet.cli.audit.options import FailOn, NormChoice, curve_eps, default_eps, parse_radii
+from fleet.cli.audit.conduct import close
+from fleet.cli.options import NormChoice, curve_eps, radii_of
 from fleet.cli.output import Output
 from fleet.profiles.spec import DataSpec, FamilySpec
 from fleet.reports.flags import flag
@@ -207,19 +207,15 @@ def test_an_audit_without_checks_is_not_known_to_be_unmasked() -> None:
 @pytest.mark.parametrize("subject", ["adaptive", "", "adaptive steps"])
 @pytest.mark.parametrize(("id", "word"), [("M9", "UNRELIABLE"), ("M8", "MASKED")])
 def test_the_gate_fails_where_the_report_flags_and_with_its_words(
-    subject: str, id: str, word: str, capsys: pytest.CaptureFixture[str]
+    subject: str, id: str, word: str
 ) -> None:
     audit = whitebox(dict.fromkeys(ROLES, 0), Check(id, "t", "fail", "f", "r", subject))
-    judge(audit, None, None, Output())
-    with pytest.raises(typer.Exit) as stop:
-        judge(audit, None, FailOn.masked, Output())
-    assert stop.value.exit_code == 1
-    said = capsys.readouterr().err
-    assert "gate: the adaptive figures fail a reliability check" in said
+    assert refusals(audit, None, masked=False) == []
     shown = flag(audit, "adaptive")
     assert shown is not None
     assert shown.short == f"{word}: {id}"
-    assert shown.sentence in said
+    words = f"the adaptive figures fail a reliability check: {shown.sentence}"
+    assert refusals(audit, None, masked=True) == [words]
 
 
 @pytest.mark.parametrize(
@@ -236,10 +232,16 @@ def test_what_the_report_does_not_flag_passes_the_gate(check: Check) -> None:
     assert flag(audit, "adaptive") is None
 
 
-def test_every_reason_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit):
-        judge(transfer({("a", "b"): 90}), 0.5, FailOn.masked, Output())
-    assert capsys.readouterr().err.count("gate: ") == 3
+def test_every_reason_is_named_and_ends_with_exit_code_1(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reasons = refusals(transfer({("a", "b"): 90}), 0.5, masked=True)
+    assert len(reasons) == 3
+    with pytest.raises(typer.Exit) as stop:
+        close(reasons, Output())
+    assert stop.value.exit_code == 1
+    assert capsys.readouterr().err == "".join(f"gate: {reason}\n" for reason in reasons)
+    close([], Output())
 
 
 def family(channels: int, size: int) -> FamilySpec:
@@ -249,11 +251,10 @@ def family(channels: int, size: int) -> FamilySpec:
 
 def test_radii_fit_the_images() -> None:
     grey, colour = family(1, 28), family(3, 64)
-    assert curve_eps(grey, NormChoice.linf) == (0.05, 0.1, 0.2, 0.3, 0.5)
-    assert default_eps(grey) == (0.1, 0.2)
-    assert default_eps(colour) == (4 / 255, 8 / 255)
-    assert default_eps(grey, NormChoice.l2) == (1.0, 2.0)
-    assert default_eps(colour, NormChoice.l2) == (1.0, 2.0)
+    assert curve_eps(grey) == (0.05, 0.1, 0.2, 0.3, 0.5)
+    assert curve_eps(colour)[1:3] == (4 / 255, 8 / 255)
+    assert curve_eps(grey, NormChoice.l2)[1:3] == (1.0, 2.0)
+    assert curve_eps(colour, NormChoice.l2)[1:3] == (1.0, 2.0)
     for choice in NormChoice:
         for spec in (grey, colour):
             radii = curve_eps(spec, choice)
@@ -262,9 +263,9 @@ def test_radii_fit_the_images() -> None:
 
 
 def test_radii_are_read_in_their_norm() -> None:
-    assert parse_radii(None, NormChoice.linf) == ()
-    assert parse_radii(["8/255", "0.1"], NormChoice.linf) == (8 / 255, 0.1)
-    assert parse_radii(["1.5", "3"], NormChoice.l2) == (1.5, 3.0)
+    assert radii_of(None) == ()
+    assert radii_of(["8/255", "0.1"], NormChoice.linf) == (8 / 255, 0.1)
+    assert radii_of(["1.5", "3"], NormChoice.l2) == (1.5, 3.0)
     for text, norm in (("1.5", "linf"), ("0", "l2"), ("inf", "l2"), ("nan", "l2"), ("x", "l2")):
         with pytest.raises(typer.BadParameter):
-            parse_radii([text], NormChoice(norm))
+            radii_of([text], NormChoice(norm))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.testing import CliRunner, Result
 
-from fleet.cli.audit import app as audit_app
+from fleet.cli.audit import commands
 from fleet.cli.bundle import package, predict, verify
 from fleet.cli.output import Format, Output
 from fleet.cli.profiles import app as profiles_app
@@ -30,7 +30,7 @@ def app() -> typer.Typer:
     found = typer.Typer()
     for command in (package, verify, predict, train):
         found.command()(command)
-    found.add_typer(audit_app, name="audit")
+    found.add_typer(commands(), name="audit")
     found.add_typer(profiles_app, name="profiles")
     return found
 
@@ -67,7 +67,7 @@ def test_everything_that_is_printed_is_printed_as_it_is(
 @pytest.mark.parametrize("name", HOSTILE)
 def test_progress_bars_print_names_as_they_are(name: str) -> None:
     console = Console(record=True, force_terminal=True, width=100, quiet=False)
-    with console.capture() as shown, FamilyProgress(1, console) as progress:
+    with console.capture() as shown, FamilyProgress(console) as progress:
         progress.update(Progress(name, 1, 1, name))
     assert name in shown.get()
 

@@ -1,0 +1,202 @@
+"""What every audit command does: find the run, say what is to be done, do it, show it, judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fleet.audit.core.kind import AUDIT_FILE, Audit, Kind, load
+from fleet.cli import options
+from fleet.cli.output import Format, Output
+from fleet.cli.progress import FamilyProgress
+from fleet.execution import Processes
+
+if TYPE_CHECKING:
+    from fleet.profiles.spec import FamilySpec
+    from fleet.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Request:
+    """What all audit commands are asked, as it stands on the command line."""
+
+    run: Path | None
+    runs: Path
+    eps: list[str] | None
+    images: int
+    split: options.SplitChoice
+    seed: int
+    data_root: Path | None
+    jobs: int | None
+    form: Format
+    dry_run: bool = False
+    fail_on: options.FailOn | None = None
+    limit: float | None = None
+    norm: options.NormChoice = options.NormChoice.linf
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The run that is audited, and what was asked.
+
+    Attributes:
+        asked: The request.
+        radii: Those that were asked for; empty for those that fit the images.
+        run: The run, once found, so that a training that ends meanwhile changes nothing.
+        family: Its devices.
+        output: Of the command.
+    """
+
+    asked: Request
+    radii: tuple[float, ...]
+    run: RunDirectory
+    family: FamilySpec
+    output: Output
+
+    def count(self, split: options.SplitChoice, images: int) -> int:
+        """How many of ``images`` images a split has."""
+        from fleet.files import read_json
+
+        there = read_json(self.run.dataset).get(split.value)
+        return min(images, there) if isinstance(there, int) else images
+
+
+@dataclass(frozen=True)
+class Work:
+    """One audit that is about to be made.
+
+    Attributes:
+        kind: Which.
+        settings: How thoroughly.
+        images: Images of the split.
+        arguments: What the kind's function takes beyond these.
+        words: What a user is told beyond devices, images and radii.
+        value: What a dry run tells beyond run, images and settings, as plain JSON values.
+    """
+
+    kind: Kind
+    settings: Any
+    images: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    value: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find(asked: Request) -> Subject:
+    """Find the run of a request.
+
+    Raises:
+        FleetError: There is none, it is damaged, or its images are not where they should be.
+        typer.BadParameter: A radius cannot be read.
+    """
+    from fleet.profiles.resolved import read_family
+    from fleet.rundir import find_run
+
+    radii = options.radii_of(asked.eps, asked.norm)
+    run = find_run(asked.run, asked.runs)
+    options.place_images(run, asked.data_root, asked.dry_run)
+    return Subject(asked, radii, run, read_family(run), Output(asked.form))
+
+
+def prepare(kind: Kind, subject: Subject, **effort: Any) -> Work:
+    """Settings and images of an audit; loads torch.
+
+    Args:
+        kind: Which audit.
+        subject: The run.
+        effort: Settings beyond radii and seed; the kind's own where they are not named.
+    """
+    asked = subject.asked
+    curve = options.curve_eps(subject.family, asked.norm)
+    radii = subject.radii or (curve if kind.curve else curve[1:3])
+    settings = load(kind.settings)(eps=radii, seed=asked.seed, **effort)
+    return Work(kind, settings, subject.count(asked.split, asked.images))
+
+
+def conduct(work: Work, subject: Subject, *, then: str) -> None:
+    """Make one audit as its command was asked to; exit code 1 if it does not pass a gate.
+
+    Args:
+        work: The audit.
+        subject: The run.
+        then: The next command without ``fleet``; ``{run}`` stands for the run.
+    """
+    if not announce(work, subject):
+        return
+    audit = perform(work, subject)
+    keep(audit, work.kind, subject)
+    show([audit], audit.to_dict(), subject)
+    words = (str(subject.run.root) if word == "{run}" else word for word in then.split())
+    subject.output.next_command("fleet", *words)
+    close(refused(audit, work.kind, subject), subject.output)
+
+
+def announce(work: Work, subject: Subject) -> bool:
+    """Say what is about to be done, and whether it is: a dry run says it and ends."""
+    asked, output, family = subject.asked, subject.output, subject.family
+    eps = ", ".join(f"{value:.4g}" for value in work.settings.eps)
+    about = [
+        f"{len(family.devices)} devices",
+        *([f"{len(family.controls)} controls"] if family.controls else []),
+        f"{work.images} {asked.split.value} images",
+        *work.words,
+        f"{asked.norm.value} eps {eps}",
+    ]
+    output.note(f"{work.kind.title} audit of {subject.run.root}: {', '.join(about)}")
+    if asked.dry_run:
+        value = {"run": str(subject.run.root), "images": work.images, **work.value}
+        value["settings"] = work.settings.to_dict()
+        output.data("nothing is attacked and nothing is written", value)
+    return not asked.dry_run
+
+
+def perform(work: Work, subject: Subject) -> Any:
+    """Call the library, and show the progress of its jobs."""
+    with FamilyProgress(subject.output.stderr) as progress:
+        return load(work.kind.run)(
+            subject.run,
+            work.settings,
+            images=work.images,
+            executor=Processes(subject.asked.jobs, on_event=progress.update),
+            split=subject.asked.split.value,
+            **work.arguments,
+        )
+
+
+def keep(audit: Any, kind: Kind, subject: Subject) -> None:
+    """Write ``audit.json``."""
+    path = subject.run.audit(kind.name) / AUDIT_FILE
+    audit.save(path)
+    subject.output.note(f"wrote {path}")
+
+
+def show(audits: Sequence[Audit], value: Any, subject: Subject) -> None:
+    """Render the run's report anew, and print audits: for people, or ``value`` as JSON."""
+    from fleet.reports import AuditReport
+    from fleet.reports.views import report_view
+    from fleet.reports.write import render_run_reports
+
+    report, *others = render_run_reports(subject.run.audits)
+    subject.output.data(report_view(AuditReport.of(*audits)), value)
+    subject.output.note(f"wrote {report}, and {len(others)} tables and figures beside it")
+
+
+def refused(audit: Any, kind: Kind, subject: Subject) -> list[str]:
+    """Name the gates that an audit does not pass."""
+    from fleet.audit.core.gates import refusals
+
+    masked = subject.asked.fail_on is options.FailOn.masked
+    return refusals(audit, subject.asked.limit, masked=masked) if kind.gated else []
+
+
+def close(reasons: Iterable[str], output: Output) -> None:
+    """Name the gates that are not passed, and leave with exit code 1 if there is one."""
+    named = list(reasons)
+    for reason in named:
+        output.note(f"gate: {reason}")
+    if named:
+        raise typer.Exit(1)

@@ -1,79 +1,58 @@
-"""A new kind of audit: one record, and terminal, JSON, CSV, HTML and ladder know it."""
+"""A new kind of audit: one record, and command, terminal, JSON, CSV, HTML and ladder know it.
+
+The toy is three modules, ``unit.toy_audit``; with settings, result, audit and checks in modules of
+their own, as the real ones have them, and the record, an audit touches six files.
+"""
 
 import dataclasses
 import json
-import sys
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
+from typer.testing import CliRunner
 
 from fleet.audit.core.checks import flag
 from fleet.audit.core.kind import KINDS, Kind, kind_of, load, register
-from fleet.audit.core.result import AuditedDevice, Check, Outcome
-from fleet.audit.core.stored import Stored
-from fleet.reports.ladder import rated
-from fleet.reports.report import Figure, Report
-from fleet.reports.tables import COUNT, Column, Table
+from fleet.audit.core.result import Check, Outcome
+from fleet.cli.audit import commands
+from fleet.errors import AuditError
+from fleet.execution import Serial
+from fleet.reports.report import Report
+from unit.bundle import bundle_samples as samples
+from unit.toy_audit.audit import ToyAudit
 
-
-@dataclasses.dataclass(frozen=True)
-class ToyAudit(Stored, schema="fleet.audit.toy/1"):
-    run: str
-    created: str
-    devices: tuple[AuditedDevice, ...]
-    eps: tuple[float, ...]
-    outcome: Outcome
-    checks: tuple[Check, ...]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
-
-
-def draw(audit):
-    """A toy."""
-    from matplotlib.figure import Figure as Drawing
-
-    figure = Drawing()
-    figure.text(0.5, 0.5, f"toy of {audit.run}")
-    return figure
-
-
-def found(audit):
-    column = Column(lambda outcome: outcome.evade, COUNT, "evade", "evade", "evade")
-    return Table("Toy found", [audit.outcome], (column,))
-
-
-REPORT: Report[ToyAudit] = Report(
-    heading="A toy",
-    terminal=lambda audit: [found(audit).terminal()],
-    lines=lambda audit: [f"toy found {audit.outcome.evade}"],
-    page=lambda audit: [("banner", flag(audit)), ("figures",), ("described", found(audit))],
-    tables={"toy.csv": found},
-    figures=(Figure("toy-drawn", "toy_audit:draw"),),
-    rungs=lambda audit, eps: [rated("T1", "toy", [("a → b", audit.outcome)], flag(audit))],
+TOY = Kind(
+    name="toy",
+    title="Toy",
+    result="unit.toy_audit.audit:ToyAudit",
+    settings="unit.toy_audit.audit:ToySettings",
+    run="unit.toy_audit.audit:audit_run_toy",
+    report="unit.toy_audit.report:REPORT",
+    command="unit.toy_audit.command:toy",
+    masking=frozenset({"Z1"}),
+    harmless=frozenset({"Z2"}),
+    images=5,
 )
 
 
-@pytest.fixture
-def toy(monkeypatch, make_audit):
-    module = ModuleType("toy_audit")
-    module.ToyAudit, module.REPORT, module.draw = ToyAudit, REPORT, draw
-    monkeypatch.setitem(sys.modules, "toy_audit", module)
-    register(
-        Kind(
-            name="toy",
-            title="Toy",
-            result="toy_audit:ToyAudit",
-            settings="toy_audit:Settings",
-            run="toy_audit:audit_run",
-            report="toy_audit:REPORT",
-            masking=frozenset({"Z1"}),
-            harmless=frozenset({"Z2"}),
-        )
-    )
-    device = make_audit(["a"]).devices[0]
-    yield ToyAudit("r", "2026", (device,), (0.1,), Outcome(10, 3, 1), (), {"n": 1}, {})
+@pytest.fixture(autouse=True)
+def registered():
+    register(TOY)
+    yield
     del KINDS["toy"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    found = samples.finished_run(tmp_path / "20261122-213100-demo", "a", "b")
+    record = json.loads(found.dataset.read_text())
+    found.dataset.write_text(json.dumps({**record, "test": 30, "validation": 20}))
+    return found
+
+
+def audit(*arguments):
+    return CliRunner().invoke(commands(), [str(argument) for argument in arguments])
 
 
 def test_every_target_of_every_kind_is_there():
@@ -81,8 +60,10 @@ def test_every_target_of_every_kind_is_there():
         result = load(kind.result)
         assert kind.name == name
         assert result._schema.startswith(f"fleet.audit.{name}/")
-        assert issubclass(load(kind.settings), object)
+        assert load(kind.settings)(eps=(0.1,), seed=3).eps == (0.1,)
         assert callable(load(kind.run))
+        assert load(kind.command).__name__ == name
+        assert hasattr(result, "reached") == kind.gated
         report = load(kind.report)
         assert isinstance(report, Report)
         for figure in report.figures:
@@ -97,31 +78,73 @@ def test_a_name_is_taken_once():
         kind_of(SimpleNamespace())
 
 
-def test_a_new_kind_is_in_every_report(toy, call_fleet, tmp_path):
-    toy.save(tmp_path / "run" / "audits" / "toy" / "audit.json")
-    folder = tmp_path / "run" / "audits" / "toy"
-    done = call_fleet("report", folder / "audit.json")
-    assert done.returncode == 0, done.stderr
+def test_its_command_makes_keeps_shows_and_judges_it(run, call_fleet):
+    done = audit("toy", run.root, "--eps", "0.1", "--images", 100, "--depth", 4, "--jobs", 1)
+    assert done.exit_code == 0, done.output
+    assert "Toy audit of" in done.stderr
+    assert "2 devices, 30 test images, linf eps 0.1" in done.stderr
+    assert "play with a: played" in done.stderr
+    assert f"next: fleet audit toy {run.root}" in done.stderr
     assert "Toy found" in done.stdout
-    done = call_fleet("report", folder / "audit.json", "--format", "json")
-    shown = json.loads(done.stdout)
-    assert shown["audits"]["toy"] == {
-        "verdict": "warn",
-        "summary": [
-            "toy found 4",
-            "warning: No reliability check ran: nothing vouches for these figures.",
-        ],
-    }
+    folder = run.audit("toy")
+    assert ToyAudit.load(folder / "audit.json").outcome == Outcome(30, 4, 0)
     assert (folder / "toy.csv").read_text() == "evade\n4\n"
     assert (folder / "toy-drawn.png").exists()
-    page = (folder / "report.html").read_text(encoding="utf-8")
+    page = (run.audits / "report.html").read_text(encoding="utf-8")
     assert "Toy: No reliability check ran" in page
-    assert "toy of r" in page
+    assert "toy of 20261122-213100-demo" in page
     assert ">T1<" in page
     assert "<caption>Toy found</caption>" in page
+    shown = json.loads(call_fleet("report", folder / "audit.json", "--format", "json").stdout)
+    assert shown["audits"]["toy"]["verdict"] == "warn"
+    assert shown["audits"]["toy"]["summary"][0] == "toy found 4"
+
+    gates = ("--max-asr", 0.1, "--fail-on", "masked", "--format", "json")
+    refused = audit("toy", run.root, "--eps", "0.1", "--jobs", 1, *gates)
+    assert refused.exit_code == 1
+    assert "gate: evade 0.300 by a toy of a at eps 0.1 is above 0.1" in refused.stderr
+    assert "gate: no reliability check ran" in refused.stderr
+    assert json.loads(refused.stdout)["schema"] == "fleet.audit.toy/1"
 
 
-def test_its_checks_mask_and_spare_as_it_says(toy):
+def test_a_dry_run_of_it_writes_nothing(run):
+    before = sorted(run.root.rglob("*"))
+    done = audit("toy", run.root, "--dry-run", "--format", "json")
+    assert json.loads(done.stdout) == {
+        "run": str(run.root),
+        "images": 10,
+        "settings": {"eps": [0.1, 0.2], "seed": 0, "depth": 3},
+    }
+    assert sorted(run.root.rglob("*")) == before
+
+
+def test_all_audits_make_it_too_and_render_once(run):
+    alone = dataclasses.replace(TOY, name="other", devices=3)
+    with (
+        patch.dict(KINDS, {"other": alone, "toy": TOY}, clear=True),
+        patch("fleet.reports.write.render_run_reports", wraps=lambda _: ["report.html"]) as render,
+    ):
+        done = audit("all", run.root, "--fail-on", "masked", "--format", "json", "--jobs", 1)
+    assert done.exit_code == 1
+    assert "left out the other audit: it needs 3 devices" in done.stderr
+    assert "gate: toy: no reliability check ran" in done.stderr
+    (found,) = json.loads(done.stdout).items()
+    assert found[0] == "toy"
+    assert found[1]["outcome"]["n"] == TOY.images
+    assert render.call_count == 1
+
+
+def test_an_audit_that_fails_takes_none_from_those_that_were_made(run):
+    broken = dataclasses.replace(TOY, name="broken", settings=KINDS["transfer"].settings)
+    with patch.dict(KINDS, {"toy": TOY, "broken": broken}, clear=True):
+        done = audit("all", run.root, "--jobs", 1, "--eps", "0.001")
+    assert isinstance(done.exception, AuditError)
+    assert "Toy found" in done.stdout
+    assert (run.audits / "report.html").exists()
+
+
+def test_its_checks_mask_and_spare_as_it_says(run):
+    toy = load(TOY.run)(run, load(TOY.settings)((0.1,)), images=5, executor=Serial(), split="test")
     failed = [Check(f"Z{k}", "t", "fail", "f", "r") for k in (1, 2, 3)]
     words = [flag(dataclasses.replace(toy, checks=(check,))) for check in failed]
     assert [found and found.word for found in words] == ["masked", None, "unreliable"]

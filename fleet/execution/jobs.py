@@ -74,7 +74,8 @@ class Executor(ABC):
     Results do not depend on it: jobs share nothing and take their randomness from their arguments.
 
     Attributes:
-        on_event: Called in this process with the progress of each job, one call at a time.
+        on_event: Called in this process with the progress of each job, one call at a time; first
+            for every job with 0 of 1 and no text.
         threads: Threads of each job. Two OpenMP threads beside another load were measured 10
             times slower than one, so 1 unless there is one job to a machine.
     """

@@ -264,7 +264,7 @@ def test_the_query_command_writes_and_judges(run: RunDirectory, asked: QueryAudi
     assert json.loads(done.stdout)["schema"] == "fleet.audit.query/1"
     assert QueryAudit.load(run.audit("query") / "audit.json").curves
     dry = invoke(*map(str, [*common, "--dry-run"]))
-    assert "nothing is asked" in dry.stdout
+    assert "nothing is attacked" in dry.stdout
 
 
 def test_the_trace_command_names_the_device(

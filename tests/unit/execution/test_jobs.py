@@ -62,6 +62,7 @@ def test_results_and_progress_do_not_depend_on_the_workers(done: Done) -> None:
     for number, name in enumerate(("j0", "j1", "j2")):
         assert outcomes[name].value == number**2
         assert [(p.done, p.total, p.text) for p in seen if p.job == name] == [
+            (0, 1, ""),
             (1, 2, "half"),
             (2, 2, "done"),
         ]

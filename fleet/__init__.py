@@ -25,13 +25,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fleet.audit.coalition.audit import audit_coalition
     from fleet.audit.coalition.settings import CoalitionSettings
-    from fleet.audit.core.jobs import audit_run_transfer
     from fleet.audit.core.members import Member, TransferSettings
     from fleet.audit.query.audit import audit_query
     from fleet.audit.query.settings import QuerySettings
     from fleet.audit.trace.audit import audit_trace
     from fleet.audit.trace.settings import TraceSettings
-    from fleet.audit.transfer.audit import audit_transfer
+    from fleet.audit.transfer.audit import audit_run_transfer, audit_transfer
     from fleet.audit.whitebox.audit import audit_whitebox
     from fleet.encoding import IntervalEncoding
     from fleet.errors import FleetError
@@ -53,7 +52,7 @@ _HOMES = {
     "TransferSettings": "fleet.audit.core.members",
     "audit_coalition": "fleet.audit.coalition.audit",
     "audit_query": "fleet.audit.query.audit",
-    "audit_run_transfer": "fleet.audit.core.jobs",
+    "audit_run_transfer": "fleet.audit.transfer.audit",
     "audit_trace": "fleet.audit.trace.audit",
     "audit_transfer": "fleet.audit.transfer.audit",
     "audit_whitebox": "fleet.audit.whitebox.audit",

@@ -28,7 +28,7 @@ from fleet.attacks import (
 )
 from fleet.attacks.gradient import input_gradient
 from fleet.attacks.portfolio import PATH
-from fleet.audit.core.counting import count
+from fleet.audit.core.evidence import count
 from fleet.audit.core.jobs import AuditJob, describe_run, load_audited, plan_jobs, run_all
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
-from fleet.audit.core.result import Protocol
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import Protocol, Stored
 from fleet.paper.figure2_result import Figure2, Measure
 from fleet.paper.figure3_result import Asymmetry, Contrast, Figure3, Relation, Trend
 from fleet.paper.rows import Row, Rows

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import Stored
 from fleet.paper.table_result import Spread
 
 SCHEMA = "fleet.reproduction.figure2/1"

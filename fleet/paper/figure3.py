@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fleet.audit.core.jobs import audit_run_transfer
 from fleet.audit.core.members import TransferSettings
-from fleet.audit.core.result import AuditedDevice, Protocol, TransferAudit
+from fleet.audit.core.result import AuditedDevice, Protocol
+from fleet.audit.transfer.audit import audit_run_transfer
+from fleet.audit.transfer.result import TransferAudit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.paper import figure3_tests as tests

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.core.result import Check, Protocol
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import Check, Protocol, Stored
 from fleet.paper.permutation import LEVEL, RankTest
 
 Kind = Literal["flip", "evade"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import Stored
 from fleet.files import write_bytes
 from fleet.paper import choices, claims, experiments, figure2, figure3, table, terminal, trainings
 from fleet.paper.workspace import Workspace

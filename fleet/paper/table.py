@@ -13,21 +13,13 @@ from torch.nn import functional
 
 from fleet.assembly import load_images, load_trained
 from fleet.audit.core.checks import run_checks
-from fleet.audit.core.counting import WORST, count
-from fleet.audit.core.examination import Examination, gather_evidence
-from fleet.audit.core.jobs import (
-    AuditJob,
-    describe_run,
-    examine_device,
-    plan_jobs,
-    run_all,
-)
+from fleet.audit.core.evidence import WORST, count
+from fleet.audit.core.examination import Examination, gather_evidence, record_settings
+from fleet.audit.core.jobs import AuditJob, describe_run, examine_device, plan_jobs, run_all
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import TransferSettings
-from fleet.audit.transfer.audit import record_settings
-from fleet.audit.whitebox.audit import device_figures
+from fleet.audit.whitebox.audit import device_figures, examine_closely
 from fleet.audit.whitebox.nearness import Nearness
-from fleet.audit.whitebox.run import examine_closely
 from fleet.data import to_unit
 from fleet.encoding.tensor import EncodingTensors, encoding_tensors
 from fleet.execution import ProgressReporter

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.core.result import AuditedDevice, Check, Outcome, Protocol
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import AuditedDevice, Check, Outcome, Protocol, Stored
 from fleet.audit.whitebox.result import MinimumDistance
 from fleet.paper.published import ATTACKS, TASKS, Attack, PublishedTable
 from fleet.vocabulary import Task

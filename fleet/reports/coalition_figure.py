@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from fleet.audit.coalition.result import CoalitionAudit, CurvePoint
-from fleet.audit.core.statistics import mean_rate
+from fleet.audit.core.result import mean_rate
 from fleet.reports import drawing
 from fleet.reports.flags import flag
 from fleet.reports.palette import ADAPTIVE, GREEDY, INK, NOISE

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from fleet.audit.core.kind import load
-from fleet.audit.core.result import TransferAudit
+from fleet.audit.transfer.result import TransferAudit
 from fleet.errors import BackendError
 from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import ladder

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fleet.audit.core.result import AuditedDevice, Cell, Matrix, Protocol, TransferAudit
-from fleet.audit.core.statistics import mean_rate
+from fleet.audit.core.result import AuditedDevice, Cell, Matrix, Protocol, mean_rate
+from fleet.audit.transfer.result import TransferAudit
 from fleet.reports.flags import PROTOCOLS
 from fleet.reports.wording import Success
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.audit.core.kind import Audit, kind_of, load
-from fleet.audit.core.result import AuditedDevice, NoiseFloor, Outcome
-from fleet.audit.core.statistics import mean_rate, wilson_interval
+from fleet.audit.core.result import AuditedDevice, NoiseFloor, Outcome, mean_rate, wilson_interval
 from fleet.reports.flags import Flag
 
 Interval = tuple[float, float]

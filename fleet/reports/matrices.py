@@ -11,7 +11,8 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from fleet.audit.core.result import Cell, Matrix, Outcome, Protocol, TransferAudit
+from fleet.audit.core.result import Cell, Matrix, Outcome, Protocol
+from fleet.audit.transfer.result import TransferAudit
 from fleet.reports.findings import controls, protocols, rows
 from fleet.reports.flags import Flag, flag
 from fleet.reports.orders import control_mark

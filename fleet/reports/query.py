@@ -8,8 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from fleet.audit.core.result import Outcome
-from fleet.audit.core.statistics import mean_rate, wilson_interval
+from fleet.audit.core.result import Outcome, mean_rate, wilson_interval
 from fleet.audit.query.result import Fidelity, QueryAudit, QueryCurve, QueryMethod, QueryPoint
 from fleet.reports.flags import failed_checks, flag
 from fleet.reports.ladder import Rung, absent, rated

@@ -14,9 +14,9 @@ from fleet.audit.core.result import (
     NoiseFloor,
     Outcome,
     Protocol,
-    TransferAudit,
+    wilson_interval,
 )
-from fleet.audit.core.statistics import wilson_interval
+from fleet.audit.transfer.result import TransferAudit
 from fleet.reports.findings import (
     Finding,
     controls,

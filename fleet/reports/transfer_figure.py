@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fleet.audit.core.result import AuditedDevice, Matrix, TransferAudit
+from fleet.audit.core.result import AuditedDevice, Matrix
+from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import drawing
 from fleet.reports.drawing import drawable
 from fleet.reports.findings import protocols, rows

@@ -8,8 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from fleet.audit.core.evidence import Binarization
-from fleet.audit.core.result import AuditedDevice, Outcome, Protocol
-from fleet.audit.core.statistics import mean_rate
+from fleet.audit.core.result import AuditedDevice, Outcome, Protocol, mean_rate
 from fleet.audit.whitebox.result import MinimumDistance, WhiteboxAudit, WhiteboxFigure
 from fleet.reports.flags import audited_protocols, failed_checks, flag
 from fleet.reports.ladder import Rung, absent, noise_rung, rated

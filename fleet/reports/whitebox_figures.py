@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from fleet.audit.core.result import AuditedDevice, Outcome, Protocol
-from fleet.audit.core.statistics import mean_rate
+from fleet.audit.core.result import AuditedDevice, Outcome, Protocol, mean_rate
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import drawing
 from fleet.reports.flags import audited_protocols, flag

@@ -13,24 +13,22 @@ from torch import Tensor
 from fleet.audit.coalition import risk
 from fleet.audit.coalition.checks import run_coalition_checks
 from fleet.audit.coalition.counting import (
+    CoalitionEvidence,
     count_curves,
     count_effective,
     count_half_points,
     count_inputs,
     count_trials,
 )
-from fleet.audit.coalition.evidence import CoalitionEvidence
 from fleet.audit.coalition.result import CoalitionAudit, GreedyStep
 from fleet.audit.coalition.settings import Coalition, CoalitionSettings, choose_coalitions
 from fleet.audit.coalition.trials import Tried, attack_together, try_coalition
-from fleet.audit.core.counting import count
-from fleet.audit.core.evidence import Outcomes
-from fleet.audit.core.examination import describe
+from fleet.audit.core.evidence import Outcomes, count
 from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, check_members
 from fleet.audit.core.result import AuditedDevice, NoiseFloor
-from fleet.audit.core.rows import ProgressHook
-from fleet.audit.core.scoring import Baseline, score_baseline, score_sets
+from fleet.audit.core.scoring import Baseline, describe, score_baseline, score_sets
+from fleet.audit.core.sets import ProgressHook
 from fleet.errors import AuditError
 
 __all__ = ["CoalitionSettings", "Member", "audit_coalition"]
@@ -144,7 +142,7 @@ def scout(member: Member, sample: Sample, settings: CoalitionSettings) -> Scoute
     baseline = score_baseline(member, sample, settings.effort)
     if member.role == "device":
         _require_correct(member.name, baseline.clean, "audited")
-    return Scouted(describe(member, baseline), member.digest(), baseline)
+    return Scouted(describe(member, baseline.clean), member.digest(), baseline)
 
 
 def reach_of(

@@ -1,6 +1,6 @@
 """Checks C1-C7 of a coalition audit: would a hostile reviewer believe the figures?
 
-Pure functions from :class:`~fleet.audit.coalition.evidence.CoalitionEvidence` to verdicts; rules,
+Pure functions from :class:`~fleet.audit.coalition.counting.CoalitionEvidence` to verdicts; rules,
 thresholds and reasons are in docs/coalitions.md. A check that has nothing to look at gives none.
 """
 
@@ -11,7 +11,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from fleet.audit.coalition.evidence import CoalitionEvidence
+from fleet.audit.coalition.counting import CoalitionEvidence
 from fleet.audit.coalition.result import Choice, CurvePoint
 from fleet.audit.coalition.risk import Floats
 from fleet.audit.coalition.trials import Tried

@@ -12,9 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Outcome, Reached
-from fleet.audit.core.statistics import mean_rate
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import (
+    AuditedDevice,
+    Check,
+    NoiseFloor,
+    Outcome,
+    Reached,
+    Stored,
+    mean_rate,
+)
 
 SCHEMA = "fleet.audit.coalition/1"
 

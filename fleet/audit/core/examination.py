@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from fleet.attacks import radius
 from fleet.attacks.pixels import squared_radius
-from fleet.audit.core.counting import count_matrices, count_noise
 from fleet.audit.core.evidence import (
     AttackName,
     Evidence,
@@ -20,11 +20,13 @@ from fleet.audit.core.evidence import (
     Probes,
     Reach,
     VictimScores,
+    count_matrices,
+    count_noise,
 )
 from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.audit.core.probes import probe_device
 from fleet.audit.core.result import AuditedDevice
-from fleet.audit.core.scoring import Baseline, Trial, score_baseline, score_sets
+from fleet.audit.core.scoring import Baseline, Trial, describe, score_baseline, score_sets
 from fleet.audit.core.sets import AdversarialSets
 
 _ROWS = 500
@@ -75,7 +77,7 @@ def examine(
     baseline = score_baseline(member, sample, settings)
     trial = score_sets(member, sample, sets.images, settings)
     return Examination(
-        device=describe(member, baseline),
+        device=describe(member, baseline.clean),
         attacks=sets.attacks,
         attack_values=sets.attack_values,
         health=sets.health,
@@ -149,19 +151,16 @@ def _column(victim: Examination, trials: dict[str, dict[str, Trial]]) -> VictimS
     )
 
 
-def describe(member: Member, baseline: Baseline) -> AuditedDevice:
-    """Say what was audited, an encoding drawn from a secret left out."""
-    classifier = member.classifier
-    encoding = None if member.private else classifier.encoding
-    return AuditedDevice(
-        name=member.name,
-        task=classifier.task,
-        architecture=member.architecture,
-        head=member.head or classifier.head_name,
-        encoding=None if encoding is None else encoding.to_dict(),
-        weights_sha256=member.weights_sha256,
-        images=len(baseline.clean),
-        correct=int((baseline.clean == 0).sum()),
-        rejected=int((baseline.clean == 1).sum()),
-        role=member.role,
-    )
+def record_settings(
+    examinations: Sequence[Examination], settings: TransferSettings
+) -> dict[str, Any]:
+    """Attacks, images and rules of an audit, for its result; plain JSON values."""
+    values = (item for e in examinations for item in e.attack_values.items())
+    return {
+        **settings.to_dict(),
+        "images": examinations[0].device.images,
+        "levels": settings.levels(),
+        "attack_values": dict(values),
+        "decode": "strict",
+        "scoring": "fp32, on images rounded to 8 bits and re-projected into the eps ball",
+    }

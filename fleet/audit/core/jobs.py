@@ -16,25 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from fleet.assembly import load_images, run_images
+from fleet.assembly import run_images
 from fleet.audit.core.examination import Examination, examine
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
-from fleet.audit.core.result import TransferAudit
-from fleet.audit.core.rows import attack_surrogate
-from fleet.audit.core.scoring import Trial, replay
-from fleet.audit.core.sets import expect_sets, find_sets, save_sets, sets_origin
-from fleet.audit.transfer.audit import assemble
+from fleet.audit.core.sets import attack_surrogate, find_sets, save_sets, sets_origin
 from fleet.data import ImageData
 from fleet.errors import AuditError
-from fleet.execution import LOCAL, Executor, Job, ProgressReporter
-from fleet.files import locked, make_directory, read_json, write_bytes
+from fleet.execution import Executor, Job, ProgressReporter
+from fleet.files import locked, make_directory, read_json
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.provenance import environment
@@ -63,54 +57,6 @@ class AuditJob:
     images: int
     split: SplitName
     kind: str = "transfer"
-
-
-def audit_run_transfer(
-    run: RunDirectory,
-    settings: TransferSettings,
-    *,
-    images: int,
-    executor: Executor = LOCAL,
-    split: SplitName = "test",
-    sets_from: RunDirectory | None = None,
-) -> TransferAudit:
-    """Audit every device of a run, and its controls, on a seeded sample of its images.
-
-    Attacks are linear in the number of devices, one job each; then each device is loaded once and
-    tried with everybody's images, one surrogate's at a time.
-
-    Args:
-        run: A finished training.
-        settings: How thoroughly to attack.
-        images: Images to audit; all of the split if it has fewer.
-        executor: Where the jobs ``attack NAME`` and ``try on NAME`` run.
-        split: Which images.
-        sets_from: An audited run with some of the same devices, whose images and trials are taken
-            over where they fit.
-
-    Raises:
-        AuditError: Fewer than one image is asked for, or a device cannot be audited.
-        CheckpointError: A device is not finished, or a file of the run is damaged.
-        DataError: The images cannot be read.
-    """
-    family, jobs = plan_jobs(run, settings, images, split, "transfer")
-    provenance = describe_run(run, family)
-    with audited_alone(run):
-        if sets_from is not None:
-            _take_over(sets_from, run, family)
-        examinations = run_all("attack", examine_device, jobs, executor)
-        made = {examined.device.name: examined.sets_sha256 for examined in examinations}
-        trial = partial(try_on_device, made=made)
-        trials = run_all("try on", trial, jobs, executor)
-    sample = take_sample(load_images(family.data), jobs[0])
-    return assemble(
-        examinations,
-        dict(zip((job.device for job in jobs), trials, strict=True)),
-        settings,
-        label=run.name,
-        details={"split": split, "images_sha256": sample.digest()},
-        provenance=provenance,
-    )
 
 
 def plan_jobs(
@@ -170,41 +116,6 @@ def examine_device(job: AuditJob, *, progress: ProgressReporter) -> Examination:
     return found
 
 
-def try_on_device(
-    job: AuditJob, *, made: dict[str, str], progress: ProgressReporter
-) -> dict[str, Trial]:
-    """Try all other devices' images on one; the body of a job that follows the attacks.
-
-    Args:
-        job: The device they are tried on.
-        made: Digests of the images that this audit made, by surrogate.
-        progress: Where to report.
-
-    Raises:
-        AuditError: The stored images are not these.
-    """
-    family = read_family(job.run)
-    victim = load_member(job.run, family, family.device(job.device))
-    key = {"victim_sha256": victim.digest()}
-    others = [name for name in made if name != job.device]
-    trials = {}
-    for done, name in enumerate(others):
-        path = job.run.audit(job.kind) / "sets" / f"{name}.safetensors"
-        trials[name] = remember(
-            job.run.audit(job.kind) / "trials" / name / f"{job.device}.json",
-            {**key, "sets_sha256": made[name]},
-            Trial,
-            partial(_replay_stored, path, made[name], victim, job.settings),
-        )
-        progress(done + 1, len(others) + 1, f"images of {name}")
-    progress(1, 1, "tried with everybody's images")
-    return trials
-
-
-def _replay_stored(path: Path, made: str, victim: Member, settings: TransferSettings) -> Trial:
-    return replay(expect_sets(path, made), victim, settings)
-
-
 def load_audited(job: AuditJob) -> tuple[Member, Sample]:
     """Load the device and the images of a job.
 
@@ -242,23 +153,3 @@ def describe_run(run: RunDirectory, family: FamilySpec) -> dict[str, Any]:
         "profile_sha256": family.digest(),
         "environment": environment(),
     }
-
-
-def _take_over(source: RunDirectory, run: RunDirectory, family: FamilySpec) -> None:
-    """Copy what another run's audit kept about devices of these names and is absent here.
-
-    Whether it fits is decided where it is used, by the keys that the files carry.
-    """
-    there, here = source.audit("transfer"), run.audit("transfer")
-    if not (there / "sets").is_dir():
-        raise AuditError(
-            f"{source.root} holds no adversarial images",
-            hint="name a run that `fleet audit transfer` has audited",
-        )
-    names = [device.name for device in family.trained]
-    kept = [f"sets/{name}.{end}" for name in names for end in ("safetensors", "json")]
-    kept += [f"examined/{name}.json" for name in names]
-    kept += [f"trials/{name}/{victim}.json" for name in names for victim in names]
-    for path in kept:
-        if (there / path).is_file() and not (here / path).exists():
-            write_bytes(here / path, (there / path).read_bytes())

@@ -61,7 +61,7 @@ class Kind:
     Attributes:
         name: In commands, folders, schemas (``fleet.audit.NAME/VERSION``) and JSON.
         title: In reports.
-        result: Class of its results, a :class:`~fleet.audit.core.stored.Stored`.
+        result: Class of its results, a :class:`~fleet.audit.core.result.Stored`.
         settings: Makes its settings of ``(eps, seed)`` and what else they hold.
         run: Audits a run: ``(run, settings, *, images, executor, split, ...)``, gives a
             result.
@@ -134,7 +134,7 @@ register(
         title="White-box",
         result="fleet.audit.whitebox.result:WhiteboxAudit",
         settings="fleet.audit.core.members:TransferSettings",
-        run="fleet.audit.whitebox.run:audit_run_whitebox",
+        run="fleet.audit.whitebox.audit:audit_run_whitebox",
         report="fleet.reports.whitebox:REPORT",
         command="fleet.cli.audit.whitebox:whitebox",
         curve=True,
@@ -145,9 +145,9 @@ register(
     Kind(
         name="transfer",
         title="Transfer",
-        result="fleet.audit.core.result:TransferAudit",
+        result="fleet.audit.transfer.result:TransferAudit",
         settings="fleet.audit.core.members:TransferSettings",
-        run="fleet.audit.core.jobs:audit_run_transfer",
+        run="fleet.audit.transfer.audit:audit_run_transfer",
         report="fleet.reports.transfer:REPORT",
         command="fleet.cli.audit.transfer:transfer",
         masking=_BLIND,

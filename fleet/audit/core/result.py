@@ -1,24 +1,29 @@
-"""What an audit found: frozen values, and ``audit.json`` as their only stored form.
+"""What audits find: frozen values, and one JSON document with a schema's name as their stored form.
 
-``audit.json`` is the source of truth: tables, CSV, HTML and figures are pure functions of a
-:class:`TransferAudit`. Nothing in this module imports torch.
+``audit.json`` is the source of truth: tables, CSV, HTML and figures are pure functions of a result.
+Nothing in this module imports torch.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_args
 
-from fleet.audit.core.statistics import wilson_interval
-from fleet.audit.core.stored import Stored
-from fleet.encoding import IntervalEncoding
+from pydantic import TypeAdapter, ValidationError
 
-SCHEMA = "fleet.audit.transfer/2"
+from fleet.errors import AuditError
+from fleet.files import write_json
 
 Protocol = Literal["paper", "adaptive"]
+
 Verdict = Literal["pass", "warn", "fail"]
+
 Role = Literal["device", "control"]
 
 
@@ -212,83 +217,149 @@ class Checked(typing.Protocol):
         """In order of id."""
 
 
-@dataclass(frozen=True)
-class TransferAudit(Stored, schema=SCHEMA):
-    """Everything that ``fleet audit transfer`` found.
+Result = TypeVar("Result")
 
-    Attributes:
-        run: Name of the audited run, or a label for in-memory models.
-        created: ISO 8601 UTC time.
-        devices: In matrix order.
-        eps: The radii audited, ascending, pixel units.
-        matrices: One for each protocol, attack and eps, the protocol's ``worst`` included.
-        noise: One for each victim and eps.
-        checks: Reliability checks, in order of id.
-        settings: Attack hyper-parameters, seed, images, decode rule, scoring precision.
-        provenance: Dataset digest, versions, machine, command line.
+
+def to_document(result: Any, schema: str) -> dict[str, Any]:
+    """Turn a frozen dataclass into plain JSON values, with its schema's name."""
+    return {"schema": schema, **dataclasses.asdict(result)}
+
+
+def from_document(kind: type[Result], data: Any, schema: str) -> Result:
+    """Rebuild a result from :func:`to_document`; the inverse.
+
+    Args:
+        kind: A dataclass whose ``__post_init__`` raises ``ValueError`` if it contradicts itself.
+        data: Plain JSON values.
+        schema: Name and version that ``data`` must carry.
+
+    Raises:
+        AuditError: The schema is another, a field is missing, unknown or of another type, or the
+            result contradicts itself.
+    """
+    if not isinstance(data, dict):
+        raise AuditError(
+            "this is not an audit",
+            hint="`fleet audit` writes one as a JSON object",
+        )
+    if data.get("schema") != schema:
+        raise AuditError(
+            f"audit schema is {data.get('schema')!r}, not {schema!r}",
+            hint="render it with the version of fleet that wrote it, or audit again",
+        )
+    fields = {key: value for key, value in data.items() if key != "schema"}
+    known = {field.name for field in dataclasses.fields(cast(Any, kind))}
+    if unknown := fields.keys() - known:
+        raise _broken(f"it has no field {', '.join(sorted(unknown))}")
+    try:
+        # Through JSON, because strict validation takes lists for tuples only there.
+        return TypeAdapter(kind).validate_json(json.dumps(fields), strict=True)
+    except (ValidationError, TypeError, ValueError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        where = ".".join(map(str, first["loc"])) if first else ""
+        words = f"{where}: {first['msg']}" if first else str(error)
+        raise _broken(words) from error
+
+
+class Stored:
+    """A frozen dataclass that is kept as one JSON document; name the schema where it is declared.
+
+    Example: ``class TraceAudit(Stored, schema="fleet.audit.trace/1")``.
     """
 
-    run: str
-    created: str
-    devices: tuple[AuditedDevice, ...]
-    eps: tuple[float, ...]
-    matrices: tuple[Matrix, ...]
-    noise: tuple[NoiseFloor, ...]
-    checks: tuple[Check, ...]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
+    _schema: ClassVar[str]
 
-    @property
-    def protocols(self) -> frozenset[Protocol]:
-        """Those that were audited."""
-        return frozenset(matrix.protocol for matrix in self.matrices)
+    def __init_subclass__(cls, *, schema: str) -> None:
+        cls._schema = schema
 
-    def matrix(self, protocol: Protocol, eps: float, attack: str = "worst") -> Matrix:
-        """Look up one matrix.
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values with the schema's name; :meth:`from_dict` is the inverse."""
+        return to_document(self, self._schema)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self:
+        """Rebuild a result from :meth:`to_dict`.
 
         Raises:
-            KeyError: There is no such matrix.
+            AuditError: The schema is another, a field is missing or of another type, or the result
+                contradicts itself.
         """
-        for matrix in self.matrices:
-            if (matrix.protocol, matrix.attack) == (protocol, attack) and matrix.eps == eps:
-                return matrix
-        raise KeyError((protocol, attack, eps))
-
-    def noise_floor(self, victim: str, eps: float) -> NoiseFloor:
-        """Look up one victim's noise floor.
-
-        Raises:
-            KeyError: There is none.
-        """
-        for floor in self.noise:
-            if floor.victim == victim and floor.eps == eps:
-                return floor
-        raise KeyError((victim, eps))
-
-    def reached(self) -> Iterator[Reached]:
-        """The adaptive worst case from each other network to each device, for gates."""
-        shipped = {device.name for device in self.devices if device.role == "device"}
-        for eps in self.eps:
-            for cell in self.matrix("adaptive", eps).cells:
-                if cell.surrogate != cell.victim and cell.victim in shipped:
-                    words = f"from {cell.surrogate} to {cell.victim}"
-                    yield Reached(eps, cell.outcome.rate("evade"), words, cell.victim)
+        found = from_document(cls, data, cls._schema)
+        try:
+            found.require_whole()
+        except (KeyError, ValueError) as error:
+            raise _broken(str(error)) from error
+        return found
 
     def require_whole(self) -> None:
         """Raise ``KeyError`` or ``ValueError`` unless every figure that a report shows is there."""
-        names = [device.name for device in self.devices]
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"device names are {names}")
-        for device in self.devices:
-            if device.encoding is not None:
-                IntervalEncoding.from_dict(device.encoding)
-            if not 0 <= device.correct + device.rejected <= device.images or not device.images:
-                raise ValueError(f"clean figures of {device.name}")
-        pairs = sorted((surrogate, victim) for surrogate in names for victim in names)
-        for eps in self.eps:
-            for name in names:
-                self.noise_floor(name, eps)
-            for protocol in {matrix.protocol for matrix in self.matrices}:
-                cells = self.matrix(protocol, eps).cells
-                if sorted((cell.surrogate, cell.victim) for cell in cells) != pairs:
-                    raise ValueError(f"cells of protocol {protocol} at eps {eps}")
+
+    def save(self, path: Path) -> None:
+        """Write the document, whole or not at all.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a document.
+
+        Raises:
+            AuditError: The file is absent, not JSON, of another schema, or damaged.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            hint = "`fleet audit` writes it"
+            raise AuditError(f"cannot read {path}: {error}", hint=hint) from error
+        return cls.from_dict(data)
+
+
+def _broken(words: str) -> AuditError:
+    return AuditError(
+        f"audit file is incomplete or contradicts itself: {words}",
+        hint="audit again to write a whole one",
+    )
+
+
+Z95 = 1.959963984540054
+"""Two-sided 95 % quantile of the standard normal distribution."""
+
+
+def mean_rate(rates: Iterable[float | None]) -> float | None:
+    """Mean of rates, each counted once; None, a rate over no example, is left out.
+
+    Returns:
+        In the range of the rates, or None if there are none.
+    """
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) / len(known) if known else None
+
+
+def wilson_interval(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Wilson score interval of a binomial proportion (Wilson 1927).
+
+    Unlike the normal approximation it stays inside [0, 1] and has a width at 0 of n.
+
+    Args:
+        successes: In [0, n].
+        n: Trials; 0 gives (0, 1).
+        z: Normal quantile; 95 % two-sided by default.
+
+    Returns:
+        Lower and upper bound in [0, 1].
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes in {n} trials")
+    if n == 0:
+        return 0.0, 1.0
+    share = successes / n
+    scale = 1 + z * z / n
+    center = (share + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # At the ends the bound is exactly 0 or 1; the floating-point form misses it by an ulp.
+    low = 0.0 if successes == 0 else max(0.0, center - half)
+    high = 1.0 if successes == n else min(1.0, center + half)
+    return low, high

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import (
+    CORRECT,
+    REJECT,
     SampleKeys,
     SignNoise,
     UniformNoise,
@@ -17,9 +19,13 @@ from fleet.attacks import (
     exact_eps,
     quantise,
 )
+from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
-from fleet.audit.core.sets import AdversarialSets
+from fleet.audit.core.result import AuditedDevice
+from fleet.audit.core.sets import (
+    AdversarialSets,
+)
 from fleet.data import to_unit
 from fleet.encoding import REJECTED
 from fleet.errors import AuditError
@@ -161,3 +167,58 @@ def _decide(member: Member, images: Tensor, labels: Tensor, settings: TransferSe
 
 def _nonfinite(outputs: Tensor) -> int:
     return int((~outputs.isfinite()).any(1).sum())
+
+
+def outcomes_on(member: Member, images: Tensor, labels: Tensor, batch_size: int) -> Outcomes:
+    """Decide sets of 8-bit images in fp32.
+
+    Args:
+        member: Left exactly as it was.
+        images: uint8 (A, N, C, H, W).
+        labels: True classes, int64 (N,).
+        batch_size: Images decided at once.
+
+    Returns:
+        Outcomes, (A, N).
+
+    Raises:
+        AuditError: An output is NaN or infinite.
+    """
+    if images[0].numel() == 0:
+        return np.zeros(images.shape[:2], dtype=np.int8)
+    device = member.classifier.mean.device
+    everywhere = labels.repeat(len(images))
+    decided = []
+    with attackable(member.classifier):
+        for part, true in zip(
+            images.flatten(0, 1).split(batch_size), everywhere.split(batch_size), strict=True
+        ):
+            decision = decide(member.classifier, part.to(device), true.to(device))
+            if not bool(decision.outputs.isfinite().all()):
+                raise AuditError(
+                    f"{member.name} gives NaN or infinite outputs",
+                    hint="its weights or its normalisation are broken; train it again",
+                )
+            decided.append(decision.outcomes.cpu())
+    outcomes: Outcomes = torch.cat(decided).reshape(images.shape[:2]).numpy()
+    return outcomes
+
+
+def describe(member: Member, clean: Outcomes) -> AuditedDevice:
+    """A device and its clean figures, from the outcomes of the clean images, (N,).
+
+    An encoding drawn from a secret is left out.
+    """
+    encoding = None if member.private else member.classifier.encoding
+    return AuditedDevice(
+        name=member.name,
+        task=member.classifier.task,
+        architecture=member.architecture,
+        head=member.head or member.classifier.head_name,
+        encoding=None if encoding is None else encoding.to_dict(),
+        weights_sha256=member.weights_sha256,
+        images=len(clean),
+        correct=int((clean == CORRECT).sum()),
+        rejected=int((clean == REJECT).sum()),
+        role=member.role,
+    )

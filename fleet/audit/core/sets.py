@@ -1,16 +1,19 @@
-"""Adversarial sets: what attacking one surrogate gives, in memory and on disk.
+"""Adversarial sets: all images of one surrogate, made, stored, and found again.
 
-On disk a set is two files: ``NAME.safetensors`` with the 8-bit images, their originals, labels and
-indices, and ``NAME.json`` with what they were made from and the digest of the first. So a set can
-be tried on any device later, by somebody who has nothing else of the audit. A set of the expected
-origin is used again, so an interrupted audit goes on where it stopped; so is a part of a larger
-one, because each image has random numbers of its own and comes out the same among any others.
+Surrogates share nothing, so their sets are made by independent jobs. On disk a set is two files:
+``NAME.safetensors`` with the 8-bit images, their originals, labels and indices, and ``NAME.json``
+with what they were made from and the digest of the first. So a set can be tried on any device
+later, by somebody who has nothing else of the audit. A set of the expected origin is used again, so
+an interrupted audit goes on where it stopped; so is a part of a larger one, because each image has
+random numbers of its own and comes out the same among any others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,31 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fleet.audit.core.evidence import AttackName, GradientHealth
+from fleet.attacks import (
+    Directions,
+    Margin,
+    Objective,
+    OutputValue,
+    SampleKeys,
+    TaskLoss,
+    attackable,
+    decide,
+    gradient_faults,
+    quantise,
+    settle,
+)
+from fleet.audit.core.evidence import WORST, AttackName, GradientHealth, attack_rows
 from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.data import to_unit
 from fleet.errors import AuditError
 from fleet.files import canonical_json, write_bytes, write_json
 from fleet.vocabulary import Norm
+
+SEGMENT = "segment"
+"""Name of the set that holds the one best image of each example after segment search."""
+
+ProgressHook = Callable[[int, int, str], None]
+"""(done, total, a few words for people)."""
 
 SCHEMA = "fleet.adversarial-sets/3"
 """Raise the number when the same origin gives other images, so that stored ones are made again."""
@@ -64,6 +87,95 @@ class AdversarialSets:
         digest = hashlib.sha256(canonical_json(about).encode("utf-8"))
         digest.update(self.images.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def attack_surrogate(
+    member: Member,
+    sample: Sample,
+    settings: TransferSettings,
+    progress: ProgressHook | None = None,
+) -> AdversarialSets:
+    """Make all adversarial images of one surrogate.
+
+    Besides the images it holds what one batch needs: about 4 bytes a pixel for
+    ``2 * settings.batch_size`` images and the network's activations for them.
+
+    Args:
+        member: The surrogate; left exactly as it was.
+        sample: The clean images; all are attacked, also those that the surrogate gets wrong.
+        settings: How thoroughly.
+        progress: Called after each batch with (done, total, text).
+    """
+    # Equal batches: kernels for under four images round otherwise, and a rest may be one image.
+    count = math.ceil(len(sample.images) / settings.batch_size)
+    batches = torch.arange(len(sample.images)).tensor_split(count)
+    total = len(batches) * len(settings.eps)
+    names: tuple[AttackName, ...] = ()
+    levels = []
+    for level, eps in enumerate(settings.eps):
+        parts = []
+        for number, rows in enumerate(batches):
+            names, made = _attack_batch(member, sample.part(rows), eps, settings)
+            parts.append(made)
+            if progress is not None:
+                progress(level * len(batches) + number + 1, total, f"eps {eps:.4g}")
+        levels.append(torch.cat(parts, dim=1))
+    return AdversarialSets(
+        surrogate=member.name,
+        norm=settings.norm,
+        eps=settings.eps,
+        attacks=names,
+        attack_values={
+            "/".join(entry.names): repr(entry.attack)
+            for entry in settings.portfolio(member.classifier, settings.eps[0])
+        },
+        images=torch.stack(levels),
+        sample=sample,
+        health=_gradient_health(member, sample, settings.batch_size),
+    )
+
+
+def _attack_batch(
+    member: Member, batch: Sample, eps: float, settings: TransferSettings
+) -> tuple[tuple[AttackName, ...], Tensor]:
+    """Names, and 8-bit images (A, B, C, H, W), of every attack on one batch."""
+    classifier = member.classifier
+    device = classifier.mean.device
+    clean, labels = batch.images.to(device), batch.labels.to(device)
+    keys = SampleKeys(settings.seed, member.name, batch.indices.to(device))
+    names: list[AttackName] = []
+    made: list[Tensor] = []
+    for entry in settings.portfolio(classifier, eps):
+        adversarial = entry.attack(classifier, to_unit(clean), labels, keys)
+        made.append(quantise(adversarial, clean, eps, settings.norm))
+        names += [AttackName(entry.protocol, name) for name in entry.names]
+    images = torch.cat(made)
+    if classifier.encoding is not None:
+        adaptive = [row for row, name in enumerate(names) if name.protocol == "adaptive"]
+        best = settle(classifier, clean, images[adaptive], labels)
+        images = torch.cat([images, best.unsqueeze(0)])
+        names.append(AttackName("adaptive", SEGMENT))
+    return tuple(names), images.cpu()
+
+
+def _gradient_health(member: Member, sample: Sample, batch_size: int) -> GradientHealth:
+    """Gradients of the paper's loss, the adaptive objective and the output at clean images."""
+    classifier = member.classifier
+    adaptive: Objective = Margin() if classifier.encoding is None else Directions()
+    counts = torch.zeros(5, dtype=torch.int64)
+    device = classifier.mean.device
+    for rows in torch.arange(len(sample.images)).split(batch_size):
+        images, labels = sample.images[rows].to(device), sample.labels[rows].to(device)
+        with attackable(classifier):
+            correct = decide(classifier, images, labels).outcomes == 0
+        faults = [
+            gradient_faults(classifier, to_unit(images), labels, objective)
+            for objective in (TaskLoss(), adaptive, OutputValue())
+        ]
+        broken = torch.stack([fault.nonfinite for fault in faults]).any(0)
+        zero = [(fault.zero & correct).sum() for fault in faults]
+        counts += torch.stack([correct.sum(), *zero, broken.sum()]).cpu()
+    return GradientHealth(member.name, *counts.tolist())
 
 
 def sets_origin(member: Member, sample: Sample, settings: TransferSettings) -> dict[str, Any]:
@@ -251,3 +363,61 @@ def _unreadable(path: Path, error: Exception) -> AuditError:
         f"cannot read the adversarial images {path}: {type(error).__name__}: {error}",
         hint="`fleet audit transfer` and `fleet audit whitebox` write them",
     )
+
+
+SENT = (SEGMENT, "margin")
+"""The set that holds the one image of each original that an attacker would send, by task."""
+
+
+def device_attack(
+    eps: tuple[float, ...], *, steps: int, seed: int, batch_size: int
+) -> TransferSettings:
+    """How a transfer audit attacks one device by default, so that its images can be used."""
+    return TransferSettings(eps, steps=steps, batch_size=batch_size, seed=seed)
+
+
+def adaptive_images(sets: AdversarialSets, level: int) -> Tensor:
+    """Adversarial images of the adaptive attacks, the one to send first.
+
+    Args:
+        sets: Of one device.
+        level: Number of the eps.
+
+    Returns:
+        uint8 (A, N, C, H, W).
+    """
+    rows = attack_rows(sets.attacks, "adaptive", WORST)
+    rows.sort(key=lambda row: sets.attacks[row].attack not in SENT)
+    return sets.images[level, rows]
+
+
+def stored_sets(
+    directory: Path,
+    member: Member,
+    sample: Sample,
+    settings: TransferSettings,
+    progress: ProgressHook | None = None,
+) -> AdversarialSets:
+    """Find a device's images in the run, or make and store them.
+
+    The images are the same ones, whichever happens: those of a transfer audit are taken only if it
+    attacked as ``settings`` say.
+
+    Args:
+        directory: Of all audits of the run.
+        member: The device.
+        sample: The clean images.
+        settings: How to attack, and the wanted eps.
+        progress: Called while attacking.
+    """
+    origin = sets_origin(member, sample, settings)
+    stored = directory / "transfer" / "sets" / f"{member.name}.safetensors"
+    found = find_part(stored, origin, sample, settings.eps)
+    if found is not None:
+        return found
+    path = directory / "query" / "sets" / f"{member.name}-{sample.digest()[:12]}.safetensors"
+    found = find_sets(path, origin)
+    if found is None:
+        found = attack_surrogate(member, sample, settings, progress)
+        save_sets(found, path, origin)
+    return found

@@ -9,8 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.audit.core.result import Outcome
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import Outcome, Stored
 
 SCHEMA = "fleet.audit.crosscheck/1"
 

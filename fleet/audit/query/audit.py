@@ -12,18 +12,24 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import CORRECT
-from fleet.audit.core.counting import count
-from fleet.audit.core.evidence import Outcomes
+from fleet.audit.core.evidence import Outcomes, count
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
+from fleet.audit.core.outsider import Attacker, ask, draw, imitate
 from fleet.audit.core.result import AuditedDevice, Outcome
-from fleet.audit.core.rows import ProgressHook, attack_surrogate
-from fleet.audit.core.sets import AdversarialSets
+from fleet.audit.core.scoring import describe, outcomes_on
+from fleet.audit.core.sets import (
+    AdversarialSets,
+    ProgressHook,
+    adaptive_images,
+    attack_surrogate,
+    device_attack,
+)
 from fleet.audit.query.checks import query_checks
-from fleet.audit.query.extraction import Attacker, ask, draw, imitate
 from fleet.audit.query.methods import (
     NO_ATTEMPTS,
     Attempts,
     after,
+    candidates,
     candidates_then_square,
     decision,
     median_queries,
@@ -38,13 +44,6 @@ from fleet.audit.query.result import (
     QueryMethod,
     QueryPoint,
     WhiteBox,
-)
-from fleet.audit.query.sets import (
-    adaptive_images,
-    candidates,
-    describe,
-    device_attack,
-    outcomes_on,
 )
 from fleet.audit.query.settings import QuerySettings
 from fleet.errors import AuditError

@@ -1,4 +1,4 @@
-"""How an attacker asks: each method from a victim and images to what every image cost him.
+"""How an attacker asks: each method from a victim and images to what every image cost them.
 
 All methods send 8-bit images, and stop at the first one inside the eps ball whose answer is not the
 true class. Only RayS also asks about images outside.
@@ -6,7 +6,7 @@ true class. Only RayS also asks about images outside.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -191,3 +191,16 @@ def _attempts(victim: Member, part: Sample, found: Queried) -> Attempts:
         outcomes = decide(victim.classifier, found.images, part.labels).outcomes
     fallen = torch.where(found.success, outcomes, torch.zeros_like(outcomes))
     return Attempts(found.queries.cpu().numpy(), fallen.cpu().numpy())
+
+
+def candidates(images: Sequence[Tensor]) -> Tensor:
+    """Images of several devices in the order of trying: each one's best first, then the rest.
+
+    Args:
+        images: From :func:`adaptive_images`, one for each device.
+
+    Returns:
+        uint8 (A, N, C, H, W).
+    """
+    firsts = [made[:1] for made in images]
+    return torch.cat([*firsts, *(made[1:] for made in images)])

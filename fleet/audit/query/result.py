@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from fleet.audit.core.result import AuditedDevice, Check, Outcome, Reached
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import AuditedDevice, Check, Outcome, Reached, Stored
 
 SCHEMA = "fleet.audit.query/1"
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
-from typing import Any
-
-import torch
 
 from fleet.assembly import load_images
 from fleet.audit.core.jobs import (
@@ -21,24 +17,16 @@ from fleet.audit.core.jobs import (
 )
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Sample, load_member
-from fleet.audit.core.sets import AdversarialSets, require_sets
+from fleet.audit.core.outsider import OWN_IMAGES, attacker_key, attacker_of
+from fleet.audit.core.sets import AdversarialSets, require_sets, stored_sets
 from fleet.audit.query.audit import QueriedVictim, assemble, attack_settings, query_victim
-from fleet.audit.query.extraction import ANSWERS, OWN, Attacker
 from fleet.audit.query.result import QueryAudit
-from fleet.audit.query.sets import stored_sets
 from fleet.audit.query.settings import QuerySettings
-from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError, warn
 from fleet.execution import LOCAL, Executor, ProgressReporter
-from fleet.models import Classifier, build_classifier
 from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
+from fleet.profiles.spec import FamilySpec
 from fleet.rundir import RunDirectory
-from fleet.seeding import derive_seed
-from fleet.vocabulary import HeadName, Task
-
-OWN_IMAGES = 12_000
-"""Images of the training split that an attacker has; more than any budget needs."""
 
 
 def audit_run_query(
@@ -164,38 +152,3 @@ def _expected(
     """Read one device's images, which must be those that this audit made."""
     member = load_member(job.run, family, family.device(name))
     return require_sets(stored_sets(job.run.audits, member, sample, job.settings), digest)
-
-
-def attacker_key(device: DeviceSpec, data: DataSpec) -> list[Any]:
-    """All that determines :func:`attacker_of` and what is trained with it, beside the seed."""
-    images = load_images(data).provenance["sha256"]
-    return [images, asdict(device.model), OWN_IMAGES, asdict(ANSWERS), asdict(OWN)]
-
-
-def attacker_of(device: DeviceSpec, data: DataSpec, seed: int) -> Attacker:
-    """What is public about a device: its architecture, and images like those it was trained on.
-
-    Args:
-        device: Its weights and its encoding are not looked at.
-        data: Where the images are.
-        seed: Chooses the attacker's images from the training split.
-    """
-    images = load_images(data)
-    generator = torch.Generator().manual_seed(derive_seed(seed, "attacker"))
-    rows = torch.randperm(len(images.train), generator=generator)[:OWN_IMAGES].sort().values
-
-    def build(
-        task: Task, head: HeadName, encoding: IntervalEncoding | None, key: int
-    ) -> Classifier:
-        return build_classifier(
-            **{**vars(device.model), "head": head},
-            task=task,
-            encoding=encoding,
-            num_classes=data.num_classes,
-            input_shape=(data.channels, data.image_size, data.image_size),
-            mean=images.mean,
-            std=images.std,
-            seed=key,
-        )
-
-    return Attacker(images.train.images(rows), images.train.labels[rows], build)

@@ -15,9 +15,8 @@ from typing import Any, get_args
 from torch import Tensor
 
 from fleet.audit.core.members import Member, Sample, check_members
-from fleet.audit.core.rows import ProgressHook, attack_surrogate
-from fleet.audit.core.sets import AdversarialSets
-from fleet.audit.query.sets import describe, outcomes_on
+from fleet.audit.core.scoring import describe, outcomes_on
+from fleet.audit.core.sets import AdversarialSets, ProgressHook, attack_surrogate
 from fleet.audit.trace.calibration import Floats, calibrate, grouped, standardise
 from fleet.audit.trace.checks import trace_checks
 from fleet.audit.trace.evidence import Role, SourceEvidence, score_source

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fleet.audit.core.checks.verdicts import percent
-from fleet.audit.core.result import Check
-from fleet.audit.core.statistics import wilson_interval
+from fleet.audit.core.result import Check, wilson_interval
 from fleet.audit.trace.result import TraceRate
 
 HIDING_TOLERANCE = 0.1

@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.core.result import AuditedDevice, Check
-from fleet.audit.core.statistics import wilson_interval
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import AuditedDevice, Check, Stored, wilson_interval
 
 SCHEMA = "fleet.audit.trace/1"
 

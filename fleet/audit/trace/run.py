@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,17 +20,12 @@ from fleet.audit.core.jobs import (
 )
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, load_member
-from fleet.audit.core.rows import attack_surrogate
-from fleet.audit.core.sets import AdversarialSets
-from fleet.audit.query.extraction import own_network
-from fleet.audit.query.run import attacker_key, attacker_of
-from fleet.audit.query.sets import stored_sets
+from fleet.audit.core.outsider import attacker_key, attacker_of, own_network
+from fleet.audit.core.sets import AdversarialSets, attack_surrogate, stored_sets
 from fleet.audit.trace.audit import assemble, evidence_of, shared_images, wanted_sets
 from fleet.audit.trace.evidence import Role, SourceEvidence
-from fleet.audit.trace.files import read_images, read_labels
-from fleet.audit.trace.result import TraceAudit, Tracing
+from fleet.audit.trace.result import TraceAudit
 from fleet.audit.trace.settings import TraceSettings
-from fleet.audit.trace.unknown import trace
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, ProgressReporter
@@ -127,45 +121,6 @@ def audit_run_trace(
             "calibration_sha256": other.digest(),
         },
         provenance=provenance,
-    )
-
-
-def trace_files(
-    run: RunDirectory, adversarial: Path, originals: Path, labels: Path | None = None
-) -> Tracing:
-    """Trace images of unknown origin with the calibration that a trace audit left in a run.
-
-    Args:
-        run: A run with a trace audit.
-        adversarial: Images, see :func:`fleet.audit.trace.files.read_images`.
-        originals: Their originals.
-        labels: Their true classes, or None.
-
-    Raises:
-        AuditError: There is no trace audit, a device has changed since, or the images do not fit.
-        DataError: A file cannot be read.
-        CheckpointError: A device is not finished, or a file of the run is damaged.
-    """
-    audit = TraceAudit.load(run.audit("trace") / "audit.json")
-    family = read_family(run)
-    members = [load_member(run, family, family.device(d.name)) for d in audit.devices]
-    changed = [
-        member.name
-        for member, device in zip(members, audit.devices, strict=True)
-        if member.weights_sha256 != device.weights_sha256
-    ]
-    if changed:
-        raise AuditError(
-            f"{', '.join(changed)} changed since the trace audit of {run.root}",
-            hint="run `fleet audit trace` again; its calibration is of the old weights",
-        )
-    shape = members[0].classifier.input_shape
-    return trace(
-        members,
-        read_images(adversarial, shape),
-        read_images(originals, shape),
-        None if labels is None else read_labels(labels),
-        calibrations=audit.calibrations,
     )
 
 

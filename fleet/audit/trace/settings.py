@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.attacks import radius
 from fleet.audit.core.members import TransferSettings
-from fleet.audit.query.sets import device_attack
+from fleet.audit.core.sets import device_attack
 from fleet.errors import AuditError
 
 

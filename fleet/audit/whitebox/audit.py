@@ -8,15 +8,29 @@ from typing import Any, get_args
 
 from torch import Tensor
 
+from fleet.assembly import load_images
 from fleet.audit.core.checks import run_checks
-from fleet.audit.core.counting import WORST, attack_rows, count
-from fleet.audit.core.examination import Examination, examine, gather_evidence
+from fleet.audit.core.evidence import WORST, attack_rows, count
+from fleet.audit.core.examination import Examination, examine, gather_evidence, record_settings
+from fleet.audit.core.jobs import (
+    AuditJob,
+    SplitName,
+    audited_alone,
+    describe_run,
+    examine_device,
+    load_audited,
+    plan_jobs,
+    run_all,
+    take_sample,
+)
+from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.result import Protocol
-from fleet.audit.core.rows import ProgressHook, attack_surrogate
-from fleet.audit.transfer.audit import record_settings
-from fleet.audit.whitebox.nearness import Nearness, measure_nearness
+from fleet.audit.core.sets import ProgressHook, attack_surrogate
+from fleet.audit.whitebox.nearness import Nearness, attack_key, measure_nearness
 from fleet.audit.whitebox.result import WhiteboxAudit, WhiteboxFigure
+from fleet.execution import LOCAL, Executor, ProgressReporter
+from fleet.rundir import RunDirectory
 
 
 def audit_whitebox(
@@ -58,6 +72,73 @@ def audit_whitebox(
     return assemble_whitebox(
         examinations, nearness, settings, label=label, details={}, provenance=provenance or {}
     )
+
+
+def audit_run_whitebox(
+    run: RunDirectory,
+    settings: TransferSettings,
+    *,
+    images: int,
+    executor: Executor = LOCAL,
+    split: SplitName = "test",
+) -> WhiteboxAudit:
+    """Audit every device of a run, and its controls, with its own weights known.
+
+    Files are kept under ``audits/whitebox`` as those of the transfer audit are under its own
+    directory (:mod:`fleet.audit.core.jobs`), and ``nearness/NAME.json`` beside them.
+
+    Args:
+        run: A finished training.
+        settings: How thoroughly to attack.
+        images: Images to audit; all of the split if it has fewer.
+        executor: Where the jobs ``attack NAME`` run.
+        split: Which images.
+
+    Raises:
+        AuditError: Fewer than one image is asked for, or a device cannot be audited.
+        CheckpointError: A device is not finished, or a file of the run is damaged.
+        DataError: The images cannot be read.
+    """
+    family, jobs = plan_jobs(run, settings, images, split, "whitebox")
+    provenance = describe_run(run, family)
+    with audited_alone(run):
+        found = run_all("attack", examine_closely, jobs, executor)
+    sample = take_sample(load_images(family.data), jobs[0])
+    return assemble_whitebox(
+        [examined for examined, _ in found],
+        [near for _, near in found],
+        settings,
+        label=run.name,
+        details={"split": split, "images_sha256": sample.digest()},
+        provenance=provenance,
+    )
+
+
+def examine_closely(job: AuditJob, *, progress: ProgressReporter) -> tuple[Examination, Nearness]:
+    """Examine a device and measure its distances; the body of a job."""
+    examined = examine_device(job, progress=_all_but_the_last(progress))
+    member, sample = load_audited(job)
+    near = remember(
+        job.run.audit(job.kind) / "nearness" / f"{member.name}.json",
+        {
+            "device_sha256": member.digest(),
+            "images_sha256": sample.digest(),
+            "attacks": attack_key(job.settings),
+        },
+        Nearness,
+        lambda: measure_nearness(member, sample, examined.baseline.clean, job.settings),
+    )
+    progress(1, 1, "attacked and measured")
+    return examined, near
+
+
+def _all_but_the_last(progress: ProgressReporter) -> ProgressReporter:
+    """Leave one unit of work for what follows."""
+
+    def report(done: int, total: int, text: str = "") -> None:
+        progress(done, total + 1, text)
+
+    return report
 
 
 def assemble_whitebox(

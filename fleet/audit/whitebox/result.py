@@ -12,8 +12,15 @@ from itertools import pairwise
 from typing import Any
 
 from fleet.audit.core.evidence import Binarization
-from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Outcome, Protocol, Reached
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import (
+    AuditedDevice,
+    Check,
+    NoiseFloor,
+    Outcome,
+    Protocol,
+    Reached,
+    Stored,
+)
 from fleet.vocabulary import Length, Norm
 
 SCHEMA = "fleet.audit.whitebox/1"

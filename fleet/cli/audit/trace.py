@@ -79,7 +79,7 @@ def trace(
 
 def _name(subject: Subject, adversarial: Path, originals: Path, labels: Path | None) -> None:
     """Trace images of unknown origin."""
-    from fleet.audit.trace.run import trace_files
+    from fleet.audit.trace.unknown import trace_files
     from fleet.reports.trace import tracing_view
 
     found = trace_files(subject.run, adversarial, originals, labels)

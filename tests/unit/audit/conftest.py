@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from fleet.audit.core.counting import count_matrices, count_noise
 from fleet.audit.core.evidence import (
     AttackName,
     Evidence,
@@ -19,6 +18,8 @@ from fleet.audit.core.evidence import (
     Outcomes,
     Reach,
     VictimScores,
+    count_matrices,
+    count_noise,
 )
 from fleet.audit.core.members import Member
 from fleet.audit.core.result import AuditedDevice

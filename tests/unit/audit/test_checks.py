@@ -8,7 +8,8 @@ import pytest
 
 from fleet.audit.core.checks import masked, run_checks
 from fleet.audit.core.evidence import GradientHealth, Reach
-from fleet.audit.core.result import Check, TransferAudit
+from fleet.audit.core.result import Check
+from fleet.audit.transfer.result import TransferAudit
 
 
 def found(maker: Any, id: str, subject: str = "") -> Check:

@@ -20,7 +20,7 @@ from fleet.audit.coalition.settings import (
     exhaustive,
 )
 from fleet.audit.core.members import Member, TransferSettings
-from fleet.audit.core.stored import from_document, to_document
+from fleet.audit.core.result import from_document, to_document
 from fleet.errors import AuditError
 
 EPS = 8 / 255

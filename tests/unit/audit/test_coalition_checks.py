@@ -19,8 +19,7 @@ from fleet.audit.coalition.checks import (
     weightings,
     white_box,
 )
-from fleet.audit.coalition.counting import count_curves
-from fleet.audit.coalition.evidence import CoalitionEvidence
+from fleet.audit.coalition.counting import CoalitionEvidence, count_curves
 from fleet.audit.coalition.result import CurvePoint
 from fleet.audit.coalition.settings import CoalitionSettings, choose_coalitions
 from fleet.audit.coalition.trials import Tried

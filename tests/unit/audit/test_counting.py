@@ -4,8 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from fleet.audit.core.counting import attack_rows, count, count_matrices, count_noise
-from fleet.audit.core.evidence import AttackName, VictimScores
+from fleet.audit.core.evidence import (
+    AttackName,
+    VictimScores,
+    attack_rows,
+    count,
+    count_matrices,
+    count_noise,
+)
 from fleet.audit.core.result import Outcome
 
 NAMES = (AttackName("paper", "pgd"), AttackName("adaptive", "up"), AttackName("adaptive", "down"))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fleet.audit.core.members import Member
-from fleet.audit.query.extraction import (
+from fleet.audit.core.outsider import (
     OWN,
     Attacker,
     ask,

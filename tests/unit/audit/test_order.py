@@ -15,17 +15,18 @@ import pytest
 
 from fleet.audit.coalition.run import audit_run_coalition
 from fleet.audit.coalition.settings import CoalitionSettings
-from fleet.audit.core import jobs as transfer_run
-from fleet.audit.core import probes, standing
-from fleet.audit.core.jobs import AuditJob, audit_run_transfer, audited_alone, examine_device
+from fleet.audit.core import probes
+from fleet.audit.core.jobs import AuditJob, audited_alone, examine_device
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.query.run import audit_run_query
 from fleet.audit.query.settings import QuerySettings
 from fleet.audit.trace import run as trace_run
 from fleet.audit.trace.run import audit_run_trace
 from fleet.audit.trace.settings import TraceSettings
+from fleet.audit.transfer import audit as transfer_run
+from fleet.audit.transfer.audit import audit_run_transfer
 from fleet.audit.whitebox import nearness
-from fleet.audit.whitebox.run import audit_run_whitebox
+from fleet.audit.whitebox.audit import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Serial
 from fleet.profiles import load_profile
@@ -89,7 +90,7 @@ def _small_probes() -> Iterator[None]:
     patch.setattr(trace_run, "OWN_COUNT", 64)
     patch.setattr(nearness, "_ATTACKS", nearness._ATTACKS[2:])
     patch.setattr(probes, "BINARIZED", 1)
-    patch.setattr(standing, "EXAMINED", 1)
+    patch.setattr(probes, "EXAMINED", 1)
     yield
     patch.undo()
 

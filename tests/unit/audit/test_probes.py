@@ -14,10 +14,9 @@ from fleet.attacks.diversity import Look
 from fleet.audit.core.bench import Bench
 from fleet.audit.core.evidence import AttackName, Probes, Retry
 from fleet.audit.core.members import Member, Sample, TransferSettings
-from fleet.audit.core.probes import probe_device
-from fleet.audit.core.rows import attack_surrogate
+from fleet.audit.core.probes import EXAMINED, find_standing, probe_device
 from fleet.audit.core.scoring import score_baseline, score_sets
-from fleet.audit.core.standing import EXAMINED, find_standing
+from fleet.audit.core.sets import attack_surrogate
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from torch import Tensor
 
 from fleet.audit.core.members import Member
+from fleet.audit.core.outsider import Attacker
 from fleet.audit.core.result import Check, Outcome
 from fleet.audit.query.audit import audit_query
 from fleet.audit.query.checks import query_checks
-from fleet.audit.query.extraction import Attacker
 from fleet.audit.query.result import (
     Fidelity,
     QueryAudit,

@@ -15,20 +15,26 @@ import torch
 from typer.testing import CliRunner, Result
 
 from fleet.assembly import load_images
+from fleet.audit.core import sets as core_sets
 from fleet.audit.core.jobs import AuditJob, take_sample
 from fleet.audit.core.members import Member, Sample, TransferSettings, load_member
-from fleet.audit.core.rows import attack_surrogate
-from fleet.audit.core.sets import AdversarialSets, save_sets, sets_origin
-from fleet.audit.query import sets as query_sets
+from fleet.audit.core.outsider import attacker_of
+from fleet.audit.core.sets import (
+    AdversarialSets,
+    attack_surrogate,
+    save_sets,
+    sets_origin,
+    stored_sets,
+)
 from fleet.audit.query.audit import attack_settings
 from fleet.audit.query.result import QueryAudit
-from fleet.audit.query.run import ask_device, attack_device, attacker_of, audit_run_query
-from fleet.audit.query.sets import stored_sets
+from fleet.audit.query.run import ask_device, attack_device, audit_run_query
 from fleet.audit.query.settings import QuerySettings
 from fleet.audit.trace import run as trace_run
 from fleet.audit.trace.result import TraceAudit
-from fleet.audit.trace.run import audit_run_trace, trace_files
+from fleet.audit.trace.run import audit_run_trace
 from fleet.audit.trace.settings import TraceSettings
+from fleet.audit.trace.unknown import trace_files
 from fleet.cli.app import app
 from fleet.errors import AuditError, FleetWarning
 from fleet.execution import Progress, Serial
@@ -224,7 +230,7 @@ def test_images_of_a_transfer_audit_are_used_where_they_hold_all_that_is_wanted(
         attacks.append(sample)
         return attack_surrogate(member, sample, wanted)
 
-    monkeypatch.setattr(query_sets, "attack_surrogate", attack)
+    monkeypatch.setattr(core_sets, "attack_surrogate", attack)
     found = stored_sets(tmp_path, member, part, wanted)
     assert not attacks
     assert found.digest() == stored_sets(tmp_path / "nowhere", member, part, wanted).digest()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fleet.audit.core.result import SCHEMA, AuditedDevice, Matrix, Outcome, TransferAudit
-from fleet.audit.core.statistics import wilson_interval
+from fleet.audit.core.result import AuditedDevice, Matrix, Outcome, wilson_interval
+from fleet.audit.transfer.result import SCHEMA, TransferAudit
 from fleet.errors import AuditError
 
 

@@ -12,14 +12,15 @@ import torch
 
 from fleet.assembly import load_images
 from fleet.attacks import Precision
-from fleet.audit.core import jobs as audit_run
-from fleet.audit.core.jobs import AuditJob, audit_run_transfer, load_audited, take_sample
+from fleet.audit.core import jobs as core_jobs
+from fleet.audit.core.jobs import AuditJob, load_audited, take_sample
 from fleet.audit.core.members import TransferSettings, load_member
-from fleet.audit.core.result import TransferAudit
-from fleet.audit.core.rows import attack_surrogate
 from fleet.audit.core.scoring import score_sets
-from fleet.audit.transfer.audit import audit_transfer
-from fleet.audit.whitebox.run import audit_run_whitebox
+from fleet.audit.core.sets import attack_surrogate
+from fleet.audit.transfer import audit as transfer
+from fleet.audit.transfer.audit import audit_run_transfer, audit_transfer
+from fleet.audit.transfer.result import TransferAudit
+from fleet.audit.whitebox.audit import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Processes, Progress, Serial
 from fleet.profiles import load_profile
@@ -116,8 +117,9 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return call
 
-    for name in ("attack_surrogate", "examine", "replay"):
-        monkeypatch.setattr(audit_run, name, counted(name, getattr(audit_run, name)))
+    work = ((core_jobs, "attack_surrogate"), (core_jobs, "examine"), (transfer, "replay"))
+    for module, name in work:
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
     return calls
 
 

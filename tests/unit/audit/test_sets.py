@@ -11,10 +11,10 @@ import torch
 
 from fleet.attacks import FLIP
 from fleet.audit.core.members import Member, Sample, TransferSettings
-from fleet.audit.core.rows import attack_surrogate
 from fleet.audit.core.scoring import replay, score_sets
 from fleet.audit.core.sets import (
     AdversarialSets,
+    attack_surrogate,
     expect_sets,
     find_part,
     find_sets,

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from fleet.audit.trace.files import read_images, read_labels
+from fleet.audit.trace.unknown import read_images, read_labels
 from fleet.errors import DataError
 
 GREY, COLOUR = (1, 4, 5), (3, 4, 5)

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from fleet.attacks import FLIP, REJECT
 from fleet.audit.core.checks import masked
-from fleet.audit.core.counting import count_matrices
-from fleet.audit.core.evidence import VictimScores
+from fleet.audit.core.evidence import VictimScores, count_matrices
 from fleet.audit.core.members import Member, Sample
-from fleet.audit.core.result import Matrix, Outcome, TransferAudit
-from fleet.audit.core.rows import attack_surrogate
+from fleet.audit.core.result import Matrix, Outcome
 from fleet.audit.core.scoring import score_sets
+from fleet.audit.core.sets import attack_surrogate
 from fleet.audit.transfer.audit import TransferSettings, audit_transfer
+from fleet.audit.transfer.result import TransferAudit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.models import Classifier

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fleet.audit.core.result import SCHEMA
+from fleet.audit.transfer.result import SCHEMA
 from fleet.bundle import AuditRow, audited, package_run, plan_run, read_bundle, write_plans
 from fleet.bundle.evidence import AuditSummary
 from fleet.errors import BundleError, CheckpointError

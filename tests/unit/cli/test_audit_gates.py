@@ -9,17 +9,9 @@ import pytest
 import typer
 
 from fleet.audit.core.gates import Gated, refusals
-from fleet.audit.core.result import (
-    AuditedDevice,
-    Cell,
-    Check,
-    Matrix,
-    NoiseFloor,
-    Outcome,
-    Role,
-    TransferAudit,
-)
+from fleet.audit.core.result import AuditedDevice, Cell, Check, Matrix, NoiseFloor, Outcome, Role
 from fleet.audit.query.result import QueryAudit, QueryCurve, QueryPoint, WhiteBox
+from fleet.audit.transfer.result import TransferAudit
 from fleet.audit.whitebox.result import Margins, WhiteboxAudit, WhiteboxFigure
 from fleet.cli.audit.conduct import close
 from fleet.cli.options import NormChoice, curve_eps, radii_of

@@ -3,15 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fleet.audit.core.result import (
-    AuditedDevice,
-    Cell,
-    Check,
-    Matrix,
-    NoiseFloor,
-    Outcome,
-    TransferAudit,
-)
+from fleet.audit.core.result import AuditedDevice, Cell, Check, Matrix, NoiseFloor, Outcome
+from fleet.audit.transfer.result import TransferAudit
 
 IMAGES = 1000
 GRID = (

@@ -23,15 +23,7 @@ from fleet.audit.coalition.result import (
     VictimOutcome,
 )
 from fleet.audit.core.evidence import Binarization
-from fleet.audit.core.result import (
-    AuditedDevice,
-    Cell,
-    Check,
-    Matrix,
-    NoiseFloor,
-    Outcome,
-    TransferAudit,
-)
+from fleet.audit.core.result import AuditedDevice, Cell, Check, Matrix, NoiseFloor, Outcome
 from fleet.audit.query.result import Fidelity, QueryAudit, QueryCurve, QueryPoint, WhiteBox
 from fleet.audit.trace.result import (
     SCORES,
@@ -43,6 +35,7 @@ from fleet.audit.trace.result import (
     TraceAudit,
     TraceRate,
 )
+from fleet.audit.transfer.result import TransferAudit
 from fleet.audit.whitebox.result import (
     Margins,
     MinimumDistance,

@@ -2,15 +2,8 @@ import dataclasses
 
 import pytest
 
-from fleet.audit.core.result import (
-    AuditedDevice,
-    Cell,
-    Check,
-    Matrix,
-    NoiseFloor,
-    Outcome,
-    TransferAudit,
-)
+from fleet.audit.core.result import AuditedDevice, Cell, Check, Matrix, NoiseFloor, Outcome
+from fleet.audit.transfer.result import TransferAudit
 from fleet.reports.findings import (
     find,
     findings,

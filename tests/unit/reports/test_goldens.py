@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fleet.audit.core.result import TransferAudit
 from fleet.audit.crosscheck.result import Crosscheck
+from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import AuditReport, render_html
 from fleet.reports.crosscheck import crosscheck_view
 from fleet.reports.crosscheck import summary_lines as crosscheck_lines

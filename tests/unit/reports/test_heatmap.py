@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from fleet.audit.core.result import TransferAudit
+from fleet.audit.transfer.result import TransferAudit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BackendError
 from fleet.reports import heatmap_png, heatmap_svg

@@ -4,7 +4,8 @@ from itertools import product
 
 import pytest
 
-from fleet.audit.core.result import Check, TransferAudit
+from fleet.audit.core.result import Check
+from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import AuditReport
 from fleet.reports.html import render_html as render_report
 from fleet.reports.html import style_sheet

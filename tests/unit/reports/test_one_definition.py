@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import fleet
-from fleet.audit.core.result import Outcome
-from fleet.audit.core.statistics import mean_rate
+from fleet.audit.core.result import Outcome, mean_rate
 from fleet.reports import AuditReport
 from fleet.reports.figures import encoded
 from fleet.reports.findings import find

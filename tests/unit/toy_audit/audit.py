@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fleet.audit.core.result import AuditedDevice, Check, Outcome, Reached
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import AuditedDevice, Check, Outcome, Reached, Stored
 from fleet.execution import Executor, Job, ProgressReporter
 from fleet.profiles.resolved import read_family
 from fleet.rundir import RunDirectory

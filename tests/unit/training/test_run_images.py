@@ -17,8 +17,8 @@ from torch import Tensor
 
 from fleet import assembly
 from fleet.assembly import load_images, run_images
-from fleet.audit.core.jobs import audit_run_transfer
 from fleet.audit.core.members import TransferSettings
+from fleet.audit.transfer.audit import audit_run_transfer
 from fleet.bundle import package_run
 from fleet.data import load_data
 from fleet.data.dataset import StreamedImages

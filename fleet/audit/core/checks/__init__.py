@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 
 from fleet.audit.core.checks.accounting import constraints, rejects, repeatable, worst_case
 from fleet.audit.core.checks.comparisons import binarization, control, decode_rule, secret
-from fleet.audit.core.checks.flags import Flag, flag, masked
 from fleet.audit.core.checks.gradients import one_step, output_gradient, zero_gradient
 from fleet.audit.core.checks.rates import monotone, noise, transfer, two_protocols
 from fleet.audit.core.checks.standing import (
@@ -23,6 +22,7 @@ from fleet.audit.core.checks.standing import (
     uniform_noise,
 )
 from fleet.audit.core.evidence import Evidence
+from fleet.audit.core.gates import Flag, flag, masked
 from fleet.audit.core.result import Check
 
 __all__ = ["Flag", "flag", "masked", "run_checks"]

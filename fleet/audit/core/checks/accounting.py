@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fleet.audit.core.checks.verdicts import percent, points, worst_matrix
-from fleet.audit.core.counting import WORST
-from fleet.audit.core.evidence import Evidence
+from fleet.audit.core.evidence import WORST, Evidence
 from fleet.audit.core.result import Cell, Check, Matrix, Outcome
 
 CLEAN_REJECTS = 0.05

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from typing import get_args
 
 from fleet.audit.core.checks.verdicts import Excess, diagonal, graded, percent, points, worst_matrix
-from fleet.audit.core.counting import WORST, attack_rows, count
-from fleet.audit.core.evidence import Binarization, Decoding, Evidence
-from fleet.audit.core.result import Check, Matrix, Protocol, Verdict
-from fleet.audit.core.statistics import wilson_interval
+from fleet.audit.core.evidence import WORST, Binarization, Decoding, Evidence, attack_rows, count
+from fleet.audit.core.result import Check, Matrix, Protocol, Verdict, wilson_interval
 
 SECRET_GAP = 0.01
 CONTROL_FALLS = 0.95

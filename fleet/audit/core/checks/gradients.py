@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from fleet.audit.core.checks.verdicts import Excess, excess_check, graded, percent
-from fleet.audit.core.counting import WORST, attack_rows
-from fleet.audit.core.evidence import Evidence, GradientHealth, VictimScores
+from fleet.audit.core.evidence import WORST, Evidence, GradientHealth, VictimScores, attack_rows
 from fleet.audit.core.result import Check, Protocol, Verdict
 
 ZERO_WARN = 0.01

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fleet.audit.core.counting import WORST
-from fleet.audit.core.evidence import Evidence, Probe, Retry
+from fleet.audit.core.evidence import WORST, Evidence, Probe, Retry
 from fleet.audit.core.result import Check, Matrix, Protocol, Verdict
 
 _ROUNDING = 1e-9

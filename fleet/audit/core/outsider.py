@@ -1,25 +1,28 @@
-"""What an attacker trains for himself: imitations of a victim from its answers, and own networks.
+"""Attackers without the device: what they train from a device's answers, and networks of their own.
 
-Kerckhoffs: he knows the architecture, has images from the training distribution, and knows how
+Kerckhoffs: they know the architecture, have images from the training distribution, and know how
 encodings are drawn, but neither the device's encoding nor any weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fleet.assembly import load_images
 from fleet.attacks import attackable
 from fleet.audit.core.members import Member
 from fleet.data import to_unit
 from fleet.encoding import REJECTED, IntervalEncoding
 from fleet.encoding.tensor import encoding_tensors, scaled_interval_loss
 from fleet.errors import AuditError
-from fleet.models import Classifier
+from fleet.models import Classifier, build_classifier
+from fleet.profiles.spec import DataSpec, DeviceSpec
 from fleet.seeding import derive_seed
 from fleet.vocabulary import HeadName, Task
 
@@ -219,3 +222,42 @@ def _intervals(classifier: Classifier, labels: Tensor, encoding: IntervalEncodin
     return lambda raw, rows: scaled_interval_loss(
         classifier.outputs(raw), labels[rows], tensors, MARGIN
     ).mean()
+
+
+OWN_IMAGES = 12_000
+"""Images of the training split that an attacker has; more than any budget needs."""
+
+
+def attacker_key(device: DeviceSpec, data: DataSpec) -> list[Any]:
+    """All that determines :func:`attacker_of` and what is trained with it, beside the seed."""
+    images = load_images(data).provenance["sha256"]
+    return [images, asdict(device.model), OWN_IMAGES, asdict(ANSWERS), asdict(OWN)]
+
+
+def attacker_of(device: DeviceSpec, data: DataSpec, seed: int) -> Attacker:
+    """What is public about a device: its architecture, and images like those it was trained on.
+
+    Args:
+        device: Its weights and its encoding are not looked at.
+        data: Where the images are.
+        seed: Chooses the attacker's images from the training split.
+    """
+    images = load_images(data)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "attacker"))
+    rows = torch.randperm(len(images.train), generator=generator)[:OWN_IMAGES].sort().values
+
+    def build(
+        task: Task, head: HeadName, encoding: IntervalEncoding | None, key: int
+    ) -> Classifier:
+        return build_classifier(
+            **{**vars(device.model), "head": head},
+            task=task,
+            encoding=encoding,
+            num_classes=data.num_classes,
+            input_shape=(data.channels, data.image_size, data.image_size),
+            mean=images.mean,
+            std=images.std,
+            seed=key,
+        )
+
+    return Attacker(images.train.images(rows), images.train.labels[rows], build)

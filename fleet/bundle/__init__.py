@@ -3,12 +3,19 @@
 docs/bundle-format.md specifies the format and lists what has been tried against it.
 """
 
-from fleet.bundle.evidence import AuditRow, AuditSummary, Metrics, Provenance
 from fleet.bundle.manifest import Manifest
 from fleet.bundle.package import Plan, package_run, plan_run, write_plans
 from fleet.bundle.reader import Bundle, CheckLine, Verification, read_bundle, verify_bundle
 from fleet.bundle.second import Envelope, pack_second
-from fleet.bundle.sections import ModelSection, Payload, Preprocessing
+from fleet.bundle.sections import (
+    AuditRow,
+    AuditSummary,
+    Metrics,
+    ModelSection,
+    Payload,
+    Preprocessing,
+    Provenance,
+)
 from fleet.bundle.writer import BundleInfo, write_bundle
 
 __all__ = [

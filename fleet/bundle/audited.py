@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fleet.bundle.evidence import AuditRow, AuditSummary
+from fleet.bundle.sections import AuditRow, AuditSummary
 from fleet.errors import CheckpointError
 from fleet.files import canonical_json
 

@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fleet.bundle.audited import summarise_audit
-from fleet.bundle.evidence import Metrics, Provenance
 from fleet.bundle.manifest import TIME_FORMAT, Manifest
-from fleet.bundle.sections import ModelSection, Payload, Preprocessing
+from fleet.bundle.sections import Metrics, ModelSection, Payload, Preprocessing, Provenance
 from fleet.errors import BundleError, CheckpointError
 from fleet.files import read_json
 from fleet.profiles.spec import DeviceSpec, FamilySpec

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast, get_args
 
-from fleet.bundle.evidence import AuditSummary, Metrics, Provenance
 from fleet.bundle.fields import NAME, UTC_TIME, Fields
-from fleet.bundle.sections import ModelSection, Payload, Preprocessing, Section
+from fleet.bundle.sections import (
+    AuditSummary,
+    Metrics,
+    ModelSection,
+    Payload,
+    Preprocessing,
+    Provenance,
+    Section,
+)
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BundleError
 from fleet.vocabulary import HEADS, Task
@@ -35,7 +42,6 @@ class Manifest(Section):
         metrics: Clean figures.
         audit: Summary of the transfer audit of these weights, or None.
         provenance: Where the weights come from.
-        extra: Unknown fields.
         format: Always ``fleet-bundle``.
         version: Format version, always 1.
     """
@@ -52,7 +58,6 @@ class Manifest(Section):
     metrics: Metrics
     audit: AuditSummary | None
     provenance: Provenance
-    extra: dict[str, Any] = field(default_factory=dict)
     format: str = FORMAT
     version: int = FORMAT_VERSION
 

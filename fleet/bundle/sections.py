@@ -1,4 +1,4 @@
-"""The sections of a manifest: frozen values, each with the bounds of what it may hold.
+"""The sections of a manifest: frozen values, each field with the bounds of what it may hold.
 
 Fields that this version does not know are kept in ``extra`` and written back, so that a later
 addition survives an older tool.
@@ -8,18 +8,39 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, Self, get_args, get_type_hints
 
 from fleet.bundle.archive import MAX_MODEL_BYTES, MODEL_MEMBER
 from fleet.bundle.fields import SHA256, Fields
 from fleet.vocabulary import Fit, ModelSpec, plain_settings
 
 UNSEALED = "none"
+MAX_SEED = 2**63 - 1
+
+
+def _taken(method: str, *bounds: Any, default: Any = dataclasses.MISSING) -> Any:
+    """A field that a method of :class:`Fields` takes, with its bounds."""
+    return field(default=default, metadata={"take": (method, bounds)})
 
 
 @dataclass(frozen=True)
 class Section:
-    """Base of the sections; each has an ``extra`` for its unknown fields."""
+    """Base of the sections.
+
+    Attributes:
+        extra: Unknown fields.
+    """
+
+    extra: dict[str, Any] = field(default_factory=dict, kw_only=True)
+
+    @classmethod
+    def read(cls, fields: Fields, **given: Any) -> Self:
+        """Take the section's fields, except those that are ``given``."""
+        for one in dataclasses.fields(cls):
+            if "take" in one.metadata and one.name not in given:
+                method, bounds = one.metadata["take"]
+                given[one.name] = getattr(fields, method)(one.name, *bounds)
+        return cls(**given, extra=fields.rest)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the unknown fields included."""
@@ -42,15 +63,13 @@ class ModelSection(ModelSpec, Section):
     Attributes:
         num_classes: 2 or more.
         input_shape: Channels, height, width of one image.
-        extra: Unknown fields.
     """
 
     num_classes: int = field(kw_only=True)
     input_shape: tuple[int, int, int] = field(kw_only=True)
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, fields: Fields) -> ModelSection:
+    def read(cls, fields: Fields, **given: Any) -> Self:
         """Take the section's fields."""
         num_classes = fields.integer("num_classes", 2, 10_000)
         shape = fields.value("input_shape")
@@ -62,12 +81,8 @@ class ModelSection(ModelSpec, Section):
             for setting in dataclasses.fields(ModelSpec)
             if setting.metadata["network"]
         }
-        return cls(
-            **settings,
-            num_classes=num_classes,
-            input_shape=(shape[0], shape[1], shape[2]),
-            extra=fields.rest,
-        )
+        size = {"num_classes": num_classes, "input_shape": tuple(shape)}
+        return super().read(fields, **settings, **size, **given)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; settings that the weights do not depend on are left out."""
@@ -104,19 +119,17 @@ class Preprocessing(Section):
             (docs/bundle-format.md).
         mean: Per channel, in pixel units.
         std: Per channel, in pixel units, above 0.
-        extra: Unknown fields.
     """
 
     channels: int
-    image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    fit: Fit
+    image_size: int = _taken("integer", 1, 1024)
+    fit: Fit = _taken("choice", get_args(Fit))
     pixel_range: tuple[float, float] = (0.0, 1.0)
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, fields: Fields) -> Preprocessing:
+    def read(cls, fields: Fields, **given: Any) -> Self:
         """Take the section's fields."""
         channels = fields.integer("channels", 1, 3)
         if channels == 2:
@@ -126,14 +139,8 @@ class Preprocessing(Section):
             raise fields.error("std", "must be above 0")
         if fields.numbers("pixel_range", 2) != (0.0, 1.0):
             raise fields.error("pixel_range", "must be [0.0, 1.0]")
-        return cls(
-            channels=channels,
-            image_size=fields.integer("image_size", 1, 1024),
-            mean=fields.numbers("mean", channels),
-            std=std,
-            fit=cast(Fit, fields.choice("fit", get_args(Fit))),
-            extra=fields.rest,
-        )
+        mean = fields.numbers("mean", channels)
+        return super().read(fields, channels=channels, mean=mean, std=std, **given)
 
 
 @dataclass(frozen=True)
@@ -145,22 +152,88 @@ class Payload(Section):
         sha256: Digest of the member.
         length: Bytes of the member.
         seal: ``none``: not encrypted, the only kind of format version 1.
-        extra: Unknown fields.
     """
 
-    sha256: str
-    length: int
-    name: str = MODEL_MEMBER
-    seal: str = UNSEALED
-    extra: dict[str, Any] = field(default_factory=dict)
+    sha256: str = _taken("text", SHA256)
+    length: int = _taken("integer", 0, 8 * MAX_MODEL_BYTES)
+    name: str = _taken("choice", (MODEL_MEMBER,), default=MODEL_MEMBER)
+    seal: str = _taken("choice", (UNSEALED,), default=UNSEALED)
+
+
+@dataclass(frozen=True)
+class Metrics(Section):
+    """Clean figures, without any attack.
+
+    Attributes:
+        split: Which images: ``test``.
+        n: Number of images.
+        accuracy: Share decoded correctly, None counted as wrong, [0, 1].
+        reject_rate: Share decoded as None, [0, 1].
+    """
+
+    split: str = _taken("text")
+    n: int = _taken("integer", 1, 2**53)
+    accuracy: float = _taken("number", 0.0, 1.0)
+    reject_rate: float = _taken("number", 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class AuditRow(Section):
+    """The adaptive worst case at one eps, with this device as the victim.
+
+    Attributes:
+        eps: Linf radius in pixel units, [0, 1].
+        n: Attacked images, those that this device decodes correctly without an attack.
+        white_box_evade: Evade rate when the attacker has this device.
+        transfer_evade: Largest evade rate when the attacker has another device of the family.
+    """
+
+    eps: float = _taken("number", 0.0, 1.0)
+    n: int = _taken("integer", 1, 2**53)
+    white_box_evade: float = _taken("number", 0.0, 1.0)
+    transfer_evade: float = _taken("number", 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class AuditSummary(Section):
+    """The transfer audit of these very weights.
+
+    Attributes:
+        sha256: Digest of what was found (:func:`fleet.bundle.audited.findings_digest`).
+        failed_checks: Reliability checks that failed; with any, the rates are lower bounds.
+        rows: One for each eps, ascending; at least one.
+        split: Which images: ``test`` or ``validation``; None in bundles that do not say.
+    """
+
+    sha256: str = _taken("text", SHA256)
+    failed_checks: int = _taken("integer", 0, 10_000)
+    rows: tuple[AuditRow, ...] = _taken("objects")
+    split: str | None = None
 
     @classmethod
-    def read(cls, fields: Fields) -> Payload:
+    def read(cls, fields: Fields, **given: Any) -> Self:
         """Take the section's fields."""
-        return cls(
-            sha256=fields.text("sha256", SHA256),
-            length=fields.integer("length", 0, 8 * MAX_MODEL_BYTES),
-            name=fields.choice("name", (MODEL_MEMBER,)),
-            seal=fields.choice("seal", (UNSEALED,)),
-            extra=fields.rest,
-        )
+        rows = tuple(AuditRow.read(row) for row in fields.objects("rows"))
+        split = fields.optional_text("split") if "split" in fields.rest else None
+        return super().read(fields, rows=rows, split=split, **given)
+
+
+@dataclass(frozen=True)
+class Provenance(Section):
+    """Where the weights come from.
+
+    Attributes:
+        dataset: Dataset name.
+        dataset_sha256: Digest of the images.
+        profile_digest: Digest of the resolved profile.
+        seed: Seed of the training.
+        fleet_version: Version that trained.
+        torch_version: Version that trained.
+    """
+
+    dataset: str = _taken("text")
+    dataset_sha256: str = _taken("text", SHA256)
+    profile_digest: str = _taken("text", SHA256)
+    seed: int = _taken("integer", 0, MAX_SEED)
+    fleet_version: str = _taken("text")
+    torch_version: str = _taken("text")

@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from fleet.bundle import archive
-from fleet.bundle.evidence import AuditRow, AuditSummary, Metrics, Provenance
 from fleet.bundle.manifest import Manifest
 from fleet.bundle.reader import version_value
-from fleet.bundle.sections import ModelSection, Payload, Preprocessing
+from fleet.bundle.sections import (
+    AuditRow,
+    AuditSummary,
+    Metrics,
+    ModelSection,
+    Payload,
+    Preprocessing,
+    Provenance,
+)
 from fleet.bundle.writer import bundle_bytes
 from fleet.encoding import IntervalEncoding
 from fleet.files import canonical_json, write_bytes, write_json
@@ -51,7 +58,9 @@ def manifest(model: bytes, /, **changes: Any) -> Manifest:
         task="int",
         encoding=IntervalEncoding(3, 4.0, 16.0, order=(2, 0, 1)),
         model=ModelSection(head="linear", num_classes=3, input_shape=(1, 28, 28)),
-        preprocessing=Preprocessing(1, 28, (0.13,), (0.3,), "squash"),
+        preprocessing=Preprocessing(
+            channels=1, image_size=28, mean=(0.13,), std=(0.3,), fit="squash"
+        ),
         class_names=NAMES,
         payload=Payload(hashlib.sha256(model).hexdigest(), len(model)),
         metrics=Metrics("test", 10_000, 0.97, 0.01),

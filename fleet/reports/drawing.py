@@ -1,6 +1,6 @@
 """What all figures share: fonts, colours, panels measured in inches, and their encoding.
 
-Only modules named ``*_figure``, ``order_strips`` and this one import matplotlib, and only through
+Only modules named ``*_figure`` or ``*_figures`` and this one import matplotlib, and only through
 its objects: pyplot keeps figures alive and picks a screen backend.
 """
 

@@ -146,44 +146,40 @@ class MatrixView:
 
 def matrices(audit: TransferAudit) -> Iterator[Block]:
     """Every matrix for the page: rates with intervals, flip and reject, other denominators."""
+    names = {eps: protocols(audit, eps) for eps in audit.eps}
 
-    def by(success: Success) -> Callable[[Cell], Shown]:
-        return lambda cell: _shown(cell.outcome, success)
-
-    parts: tuple[tuple[str, tuple[tuple[str, Callable[[Cell], Shown]], ...]], ...] = (
-        ("Every cell with its interval", (("evade (flip or reject)", by("evade")),)),
-        (
-            "Flip and reject apart: a reject can be handled, a flip passes for an answer",
-            (("flip", by("flip")), ("reject", by("reject"))),
-        ),
-        (
-            "Other denominators: both devices correct; attack on the surrogate succeeded",
-            (
-                (
-                    "evade, among images that surrogate and victim both decode correctly",
-                    lambda cell: _counted(cell.joint),
-                ),
-                (
-                    "evade, among those whose attack evades the surrogate",
-                    lambda cell: _counted(cell.given_success),
-                ),
-            ),
-        ),
-    )
-    for number, (summary, shows) in enumerate(parts):
-        grids = [
+    def grids(whole: bool, *shows: tuple[str, Callable[[Cell], Shown]]) -> Block:
+        by_eps = [
             (
                 format_eps(eps),
                 [
-                    _grid(audit, audit.matrix(name, eps), title, show, whole=number == 0)
+                    _grid(audit, audit.matrix(name, eps), title, show, whole=whole)
                     for title, show in shows
-                    for name in protocols(audit, eps)
+                    for name in names[eps]
                 ],
             )
             for eps in audit.eps
         ]
-        legend = [("legend",)] if number == 0 else []
-        yield "details", summary, [*legend, ("grids", audit.devices, grids)]
+        return "grids", audit.devices, by_eps
+
+    cells = grids(True, ("evade (flip or reject)", lambda cell: _shown(cell.outcome, "evade")))
+    yield "details", "Every cell with its interval", [("legend",), cells]
+    apart = grids(
+        False,
+        ("flip", lambda cell: _shown(cell.outcome, "flip")),
+        ("reject", lambda cell: _shown(cell.outcome, "reject")),
+    )
+    words = "Flip and reject apart: a reject can be handled, a flip passes for an answer"
+    yield "details", words, [apart]
+    correct = "evade, among images that surrogate and victim both decode correctly"
+    given = "evade, among those whose attack evades the surrogate"
+    others = grids(
+        False,
+        (correct, lambda cell: _counted(cell.joint)),
+        (given, lambda cell: _counted(cell.given_success)),
+    )
+    words = "Other denominators: both devices correct; attack on the surrogate succeeded"
+    yield "details", words, [others]
 
 
 def _grid(

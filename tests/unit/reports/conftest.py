@@ -521,8 +521,7 @@ def drawn() -> list[DrawnFigure]:
 def no_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a device: modules that need matplotlib were never imported, and cannot be."""
     for name in list(sys.modules):
-        module = sys.modules[name]
-        if name.startswith("fleet.reports.") and hasattr(module, "draw") | ("drawing" in name):
+        if name.startswith("fleet.reports.") and ("_figure" in name or name.endswith("drawing")):
             monkeypatch.delitem(sys.modules, name)
             monkeypatch.delattr(name, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -21,8 +21,10 @@ from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import AuditReport, render_html
 from fleet.reports.crosscheck import crosscheck_view
 from fleet.reports.crosscheck import summary_lines as crosscheck_lines
+from fleet.reports.figures import encoded
+from fleet.reports.ladder import ladder
+from fleet.reports.report import report_of
 from fleet.reports.views import report_view, summary_lines
-from fleet.reports.write import write_reports
 
 GOLDENS = Path(__file__).resolve().parents[2] / "goldens"
 DEMO = GOLDENS.parents[1] / "results" / "demo"
@@ -42,44 +44,46 @@ def terminal(view: Any) -> Iterator[tuple[str, str]]:
         yield f"terminal-{width}.ansi", stream.getvalue()
 
 
-def rendered(report: AuditReport, folder: Path) -> Files:
+def rendered(report: AuditReport) -> Files:
     """All reports by file name; the page without its figures, which stand beside it."""
-    written = {file: str(file.relative_to(folder)) for file in write_reports(report, folder)}
-    texts = {
-        name: file.read_text(encoding="utf-8")
-        for file, name in written.items()
-        if file.suffix in {".csv", ".svg"}
-    }
+    files = {}
+    for kind, audit in report.audits.items():
+        shown = report_of(audit)
+        files |= {f"{kind}/{name}": table(audit).csv() for name, table in shown.tables.items()}
+        files |= {f"{kind}/{f.name}.svg": svg(f.draw, audit) for f in shown.figures}
     lines = [line for audit in report.audits.values() for line in summary_lines(audit)]
     return {
-        **texts,
+        **files,
+        "ladder.svg": svg("fleet.reports.ladder_figure:draw", ladder(report.audits.values())),
         "report.html": render_html(report),
         "summary.txt": "\n".join(lines),
         **dict(terminal(report_view(report))),
     }
 
 
-def demo(folder: Path, _: Any) -> Files:
+def svg(draw: str, shown: Any) -> str:
+    return encoded(draw, (shown,), "svg")[0].decode("utf-8")
+
+
+def demo(_: Any) -> Files:
     check = Crosscheck.load(DEMO / "crosscheck.json")
     views = {f"crosscheck-{name}": text for name, text in terminal(crosscheck_view(check))}
     lines = {"crosscheck-summary.txt": "\n".join(crosscheck_lines(check))}
     report = AuditReport.of(TransferAudit.load(DEMO / "audit.json"))
-    return {**rendered(report, folder), **views, **lines}
+    return {**rendered(report), **views, **lines}
 
 
-SAMPLES: dict[str, Callable[[Path, Any], Files]] = {
-    "four": lambda folder, make: rendered(make(), folder),
-    "many": lambda folder, make: rendered(
-        make([f"cam-{k:02}" for k in range(1, 22)], eps=(0.1,)), folder
-    ),
-    "adaptive": lambda folder, make: rendered(make(("a", "[b]"), eps=(8 / 255,), found=()), folder),
+SAMPLES: dict[str, Callable[[Any], Files]] = {
+    "four": lambda make: rendered(make()),
+    "many": lambda make: rendered(make([f"cam-{k:02}" for k in range(1, 22)], eps=(0.1,))),
+    "adaptive": lambda make: rendered(make(("a", "[b]"), eps=(8 / 255,), found=())),
     "demo": demo,
 }
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_reports_are_what_they_were(sample, make_report, tmp_path, request):
-    made = SAMPLES[sample](tmp_path, make_report)
+def test_reports_are_what_they_were(sample, make_report, request):
+    made = SAMPLES[sample](make_report)
     files = {name: kept(name, text) for name, text in made.items()}
     path = GOLDENS / f"{sample}.json.xz"
     versions = {package: version(package) for package in DRAWN_BY.values()}

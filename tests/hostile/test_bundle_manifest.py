@@ -113,6 +113,14 @@ VERSIONS: dict[str, tuple[Any, str]] = {
         {"format": "fleet-bundle", "version": 1, "manifest_sha256": "\x1b[2J" * 16},
         "must hold format, version and",
     ),
+    "digest of 65 figures": (
+        {"format": "fleet-bundle", "version": 1, "manifest_sha256": "0" * 65},
+        "must hold format, version and",
+    ),
+    "digest in capitals": (
+        {"format": "fleet-bundle", "version": 1, "manifest_sha256": "A" * 64},
+        "must hold format, version and",
+    ),
     "one field more": (
         {"format": "fleet-bundle", "version": 1, "manifest_sha256": "0" * 64, "x": 1},
         "must hold format, version and",

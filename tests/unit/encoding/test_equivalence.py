@@ -61,6 +61,9 @@ def test_canonical_lengths_are_parts_of_the_distance_between_centres() -> None:
     classes, lengths = IntervalEncoding(2, alpha=1, beta=3, order=(1, 0)).canonical()
     assert classes == (0, 1)
     assert [length / 2**20 for length in lengths] == [0.75, 0.25, 0.75]
+    # beta, alpha by slot: 1, 2, 4, 8, 16; outer centres at 0.5 and 23, so two steps of 11.25
+    _, lengths = IntervalEncoding(3, alpha=(2, 8, 1), beta=(1, 4, 16)).canonical()
+    assert lengths == tuple(round(length / 11.25 * 2**20) for length in (1, 2, 4, 8, 16))
 
 
 def test_half_and_half_is_no_tie_of_the_grid() -> None:

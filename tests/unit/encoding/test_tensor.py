@@ -109,6 +109,12 @@ def test_shapes_that_would_broadcast_are_refused(shape: tuple[int, ...]) -> None
         violation(torch.zeros(shape), torch.zeros(4, dtype=torch.int64), TENSORS)
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (1, 3), ()])
+def test_equal_shapes_that_are_no_batch_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"must both be \(B,\)"):
+        violation(torch.zeros(shape), torch.zeros(shape, dtype=torch.int64), TENSORS)
+
+
 @pytest.mark.parametrize("label", [REJECTED, 3])
 def test_labels_that_are_no_class_are_refused(label: int) -> None:
     with pytest.raises(RuntimeError, match="out of bounds"):

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from fleet.cli import options
-from fleet.cli.output import Format, Output
+from fleet.cli.output import Format, Output, table
 
 if TYPE_CHECKING:
     from fleet.bundle import Plan, Verification
@@ -98,7 +96,8 @@ def package(
             max_transfer=max_transfer,
             allow_unaudited=allow_unaudited,
         )
-        output.data(_sealed_table(directory, rows), {"bundles": [row.to_dict() for row in rows]})
+        shown = table(f"bundles in {directory}", _SEALED, map(_sealed_row, rows))
+        output.data(shown, {"bundles": [row.to_dict() for row in rows]})
         output.next_command("fleet", "publish", directory, "--depot", depot)
         return
     plans = plan_run(found, chosen, directory, device)
@@ -107,7 +106,7 @@ def package(
     title = f"bundles in {directory}{' (nothing is written)' if dry_run else ''}"
     words = _PLANNED if dry_run else _DONE
     value = {"bundles": [_plan_value(plan, words) for plan in plans]}
-    output.data(_plan_table(title, plans, words), value)
+    output.data(table(title, _COLUMNS, (_plan_row(plan, words) for plan in plans)), value)
     if not dry_run:
         written = sum(plan.state != "unchanged" for plan in plans)
         output.note(f"wrote {written} bundles to {directory}, {len(plans) - written} were there")
@@ -237,30 +236,23 @@ def _write_lines(output: Output, lines: Iterable[str], value: Any) -> None:
         typer.echo("\n".join(lines))
 
 
+_COLUMNS = ("bundle", "state", ">bytes", ">test accuracy", ">None", "audited", "sha256")
+_SEALED = ("bundle", "bytes", "counter", "sealed to", "transfer", "sha256")
 _PLANNED = {"new": "new", "unchanged": "unchanged", "different": "other content is there"}
 _DONE = {"new": "written", "unchanged": "unchanged", "different": "replaced"}
 
 
-def _plan_table(title: str, plans: list[Plan], words: dict[str, str]) -> Table:
-    table = Table(title=title)
-    for name in ("bundle", "state"):
-        table.add_column(name, overflow="fold")
-    for name in ("bytes", "test accuracy", "None"):
-        table.add_column(name, justify="right")
-    for name in ("audited", "sha256"):
-        table.add_column(name)
-    for plan in plans:
-        metrics = plan.manifest.metrics
-        table.add_row(
-            plan.info.path.name,
-            words[plan.state],
-            f"{plan.info.size:,}",
-            f"{metrics.accuracy:.4f}",
-            f"{metrics.reject_rate:.2%}",
-            "no" if plan.manifest.audit is None else "yes",
-            plan.info.sha256[:12],
-        )
-    return table
+def _plan_row(plan: Plan, words: dict[str, str]) -> tuple[str, ...]:
+    metrics = plan.manifest.metrics
+    return (
+        plan.info.path.name,
+        words[plan.state],
+        f"{plan.info.size:,}",
+        f"{metrics.accuracy:.4f}",
+        f"{metrics.reject_rate:.2%}",
+        "no" if plan.manifest.audit is None else "yes",
+        plan.info.sha256[:12],
+    )
 
 
 def _plan_value(plan: Plan, words: dict[str, str]) -> dict[str, Any]:
@@ -274,16 +266,11 @@ def _plan_value(plan: Plan, words: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _sealed_table(directory: Path, rows: list[Packaged]) -> Table:
-    table = Table(title=Text(f"bundles in {directory}"))
-    for name in ("bundle", "bytes", "counter", "sealed to", "transfer", "sha256"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        sealed = row.sealed_to or "NOBODY: unsealed"
-        transfer = "not audited" if row.transfer is None else f"{row.transfer:.3f}"
-        values = (row.path.name, f"{row.size:,}", str(row.counter), sealed, transfer)
-        table.add_row(*(Text(value) for value in (*values, row.sha256[:12])))
-    return table
+def _sealed_row(row: Packaged) -> tuple[str, ...]:
+    sealed = row.sealed_to or "NOBODY: unsealed"
+    transfer = "not audited" if row.transfer is None else f"{row.transfer:.3f}"
+    size, sha256 = f"{row.size:,}", row.sha256[:12]
+    return row.path.name, size, str(row.counter), sealed, transfer, sha256
 
 
 def _expected(result: Verification, device: str | None, release: str | None) -> Verification:

@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from fleet.cli import options
-from fleet.cli.output import Format, Output
+from fleet.cli.output import Format, Output, table
 from fleet.provenance import environment, package_version
 
 MEND_TORCH = f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision"
@@ -50,14 +49,10 @@ def doctor(form: options.Form = Format.auto) -> None:
     """
     output = Output(form)
     findings = [_python(), _torch(), _extras(), _cores(), _disk(Path.cwd())]
-    table = Table(title=f"fleet {environment()['fleet']}")
-    for title in ("", "what", "finding"):
-        table.add_column(title)
-    for finding in findings:
-        mark = Text("ok", style="green") if finding.ok else Text("mend", style="bold red")
-        table.add_row(mark, finding.what, finding.detail)
+    marks = {True: Text("ok", style="green"), False: Text("mend", style="bold red")}
+    rows = [(marks[finding.ok], finding.what, finding.detail) for finding in findings]
     value = {"findings": [asdict(f) for f in findings], "environment": environment()}
-    output.data(table, value)
+    output.data(table(f"fleet {environment()['fleet']}", ("", "what", "finding"), rows), value)
     broken = [finding for finding in findings if not finding.ok]
     for finding in broken:
         output.note(f"mend {finding.what}: {finding.mend}")

@@ -12,13 +12,14 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from fleet.errors import FleetWarning
@@ -65,6 +66,22 @@ class Output:
     def next_command(self, *words: str | Path) -> None:
         """Name the next command, on stderr, as it can be typed."""
         self.stderr.print(Text(f"next: {shlex.join(map(str, words))}", style="dim"), soft_wrap=True)
+
+
+def table(
+    title: str,
+    columns: Iterable[str],
+    rows: Iterable[Sequence[RenderableType]],
+    caption: str | None = None,
+) -> Table:
+    """Lay rows out under columns; ``>`` at the head of a column's name sets it flush right."""
+    made = Table(title=title, caption=caption)
+    for name in columns:
+        right = name.startswith(">")
+        made.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def error_console() -> Console:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from fleet.cli import options
-from fleet.cli.output import Format, Output
+from fleet.cli.output import Format, Output, table
 from fleet.cli.train import say_single_steps
 from fleet.errors import DataError, ProfileError
 from fleet.files import canonical_json, write_text
@@ -173,14 +172,10 @@ def _count_images(output: Output, data: DataSpec) -> int | None:
 def _table(family: FamilySpec, reveal: bool) -> Table:
     data = family.data
     title = f"{family.name}: {data.dataset}, {data.num_classes} classes of {data.image_size} pixels"
-    table = Table(title=title, caption=_caption(family, reveal))
-    for column in ("device", "task", "outputs", "β/(α+β)", "classes along the line"):
-        table.add_column(column)
-    for column in ("model", "epochs"):
-        table.add_column(column, justify="right" if column == "epochs" else "left")
-    for device in family.devices:
-        table.add_row(*map(Text, _row(device, reveal)))
-    return table
+    line = ("outputs", "β/(α+β)", "classes along the line")
+    rows = (_row(device, reveal) for device in family.devices)
+    columns = ("device", "task", *line, "model", ">epochs")
+    return table(title, columns, rows, _caption(family, reveal))
 
 
 def _caption(family: FamilySpec, reveal: bool) -> str | None:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from fleet.cli import options
-from fleet.cli.output import Format, Output
+from fleet.cli.output import Format, Output, table
 
 if TYPE_CHECKING:
     from fleet.rollout.depot import Depot
@@ -383,9 +382,4 @@ def _show(output: Output, rollout: Rollout, decision: Decision | None = None) ->
 
 
 def _table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=Text(title))
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(row[name])) for name in columns))
-    return table
+    return table(title, columns, ([str(row[name]) for name in columns] for row in rows))

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.cli import options
-from fleet.cli.output import Format, Output
+from fleet.cli.output import Format, Output, table
 from fleet.cli.progress import FamilyProgress
 from fleet.execution import Processes
 
@@ -120,52 +120,51 @@ def _read_results(run: RunDirectory, names: list[str]) -> list[dict[str, Any]]:
 
 
 def _result_table(plan: TrainingPlan, results: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"{plan.spec.name}: clean accuracy, None counted as wrong")
-    for title in ("device", "task", "intervals"):
-        table.add_column(title)
-    for title in ("validation", "test", "None", "epochs", "seconds"):
-        table.add_column(title, justify="right")
-    table.add_column("weights")
+    title = f"{plan.spec.name}: clean accuracy, None counted as wrong"
+    figures = (">validation", ">test", ">None", ">epochs", ">seconds", "weights")
     by_name = {result["device"]: result for result in results}
-    for name in plan.states:
-        device = plan.spec.device(name)
-        result = by_name.get(name, {"status": "not trained"})
-        row = [name, device.task, _intervals(device)]
-        if result["status"] != "complete":
-            table.add_row(*row, Text(result["status"], style="bold red"))
-            continue
-        validation, test = result["validation"], result["test"]
-        table.add_row(
-            *row,
-            f"{validation['correct'] / validation['n']:.4f}",
-            f"{test['correct'] / test['n']:.4f}",
-            f"{test['rejected'] / test['n']:.2%}",
-            str(result["epochs"]),
-            f"{result['seconds']:.0f}",
-            result["weights_sha256"][:12],
-        )
-    return table
+    rows = (
+        _result_row(plan.spec.device(name), by_name.get(name, {"status": "not trained"}))
+        for name in plan.states
+    )
+    return table(title, ("device", "task", "intervals", *figures), rows)
+
+
+def _result_row(device: DeviceSpec, result: dict[str, Any]) -> tuple[str | Text, ...]:
+    row = (device.name, device.task, _intervals(device))
+    if result["status"] != "complete":
+        return *row, Text(result["status"], style="bold red")
+    validation, test = result["validation"], result["test"]
+    return (
+        *row,
+        f"{validation['correct'] / validation['n']:.4f}",
+        f"{test['correct'] / test['n']:.4f}",
+        f"{test['rejected'] / test['n']:.2%}",
+        str(result["epochs"]),
+        f"{result['seconds']:.0f}",
+        result["weights_sha256"][:12],
+    )
 
 
 def _plan_table(plan: TrainingPlan) -> Table:
     title = f"{'resume' if plan.resumed else 'new run'} {plan.run.root} (nothing is written)"
-    table = Table(title=title)
-    for name in ("device", "state", "task", "intervals", "order", "model", "head", "training"):
-        table.add_column(name)
-    for name, state in plan.states.items():
-        device = plan.spec.device(name)
-        training = device.training
-        table.add_row(
-            name,
-            state,
-            device.task,
-            _intervals(device),
-            _order(device),
-            f"{device.model.architecture} x{device.model.width:g}",
-            device.model.head,
-            f"{training.epochs} epochs of {training.batch_size}, {training.precision}",
-        )
-    return table
+    columns = ("device", "state", "task", "intervals", "order", "model", "head", "training")
+    devices = ((plan.spec.device(name), state) for name, state in plan.states.items())
+    return table(title, columns, (_plan_row(device, state) for device, state in devices))
+
+
+def _plan_row(device: DeviceSpec, state: str) -> tuple[str, ...]:
+    model, training = device.model, device.training
+    return (
+        device.name,
+        state,
+        device.task,
+        _intervals(device),
+        _order(device),
+        f"{model.architecture} x{model.width:g}",
+        model.head,
+        f"{training.epochs} epochs of {training.batch_size}, {training.precision}",
+    )
 
 
 def _plan_value(plan: TrainingPlan) -> dict[str, Any]:

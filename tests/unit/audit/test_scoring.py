@@ -8,8 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fleet.audit.members import Member, Sample, TransferSettings
-from fleet.audit.scoring import score_baseline, score_sets
 from torch import Tensor, nn
 
 from fleet.attacks import (
@@ -21,6 +19,8 @@ from fleet.attacks import (
     exact_eps,
     quantise,
 )
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.scoring import score_baseline, score_sets
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.models import Classifier

@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 import fleet
-from fleet.data.idx import read_idx
+from fleet.data.read import read_idx
 
 MNIST = Path(__file__).resolve().parent / "data" / "MNIST" / "raw"
 

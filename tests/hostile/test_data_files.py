@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from fleet.data import load_data
-from fleet.data.idx import read_idx
 from fleet.data.pictures import Frame, read_picture
+from fleet.data.read import read_idx
 from fleet.errors import DataError
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import save
 
 from fleet.bundle import Bundle, Manifest, pack_second
 from fleet.bundle.sections import ModelSection, Payload, Preprocessing
-from fleet.data.idx import read_idx
+from fleet.data.read import read_idx
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BackendError, BundleError
 from fleet.models import build_classifier

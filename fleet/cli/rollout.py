@@ -259,19 +259,28 @@ def rollout_advance(
 
 @rollout_app.command("pause")
 def rollout_pause(release: ReleaseArgument = None, depot: DepotOption = Path("depot")) -> None:
-    """Keep the next wave back until `resume`."""
+    """Keep the next wave back until `resume`.
+
+    Example: fleet rollout pause
+    """
     _set_phase(depot, release, "paused")
 
 
 @rollout_app.command("resume")
 def rollout_resume(release: ReleaseArgument = None, depot: DepotOption = Path("depot")) -> None:
-    """Go on after `pause`."""
+    """Go on after `pause`.
+
+    Example: fleet rollout resume
+    """
     _set_phase(depot, release, "running")
 
 
 @rollout_app.command("cancel")
 def rollout_cancel(release: ReleaseArgument = None, depot: DepotOption = Path("depot")) -> None:
-    """End a rollout; devices that have the release keep it."""
+    """End a rollout; devices that have the release keep it.
+
+    Example: fleet rollout cancel
+    """
     _set_phase(depot, release, "cancelled")
 
 

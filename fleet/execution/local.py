@@ -59,7 +59,7 @@ class Processes(Executor):
     def _run(self, jobs: Sequence[Job]) -> dict[str, JobOutcome]:
         count = len(os.sched_getaffinity(0)) if self.count is None else self.count
         if min(count, len(jobs)) <= 1:
-            return Serial(on_event=self.on_event, threads=self.threads).run(jobs)
+            return Serial(on_event=self.on_event, threads=self.threads)._run(jobs)
         waiting = deque(jobs)
         outcomes: dict[str, JobOutcome] = {}
         crew: list[_Worker] = []

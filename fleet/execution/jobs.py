@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from fleet.errors import BackendError, FleetError, is_out_of_memory, out_of_memory
-from fleet.execution.threads import limited_threads
 
 
 class ProgressReporter(Protocol):
@@ -147,3 +148,28 @@ def unexpected(words: str, error: Exception) -> JobOutcome:
         hint="`fleet doctor` checks this machine; FLEET_DEBUG=1 shows the traceback to report",
     )
     return JobOutcome(error=wrapped, trace=traceback.format_exc())
+
+
+def limit_threads(threads: int) -> None:
+    """Limit this process for good; call it before torch is first imported.
+
+    Spawned processes do not inherit ``torch.set_num_threads``, and OpenMP reads its variable once.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ["MKL_NUM_THREADS"] = str(threads)
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+@contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """Limit torch's threads inside a block and restore them after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

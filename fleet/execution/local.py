@@ -27,10 +27,10 @@ from fleet.execution.jobs import (
     OnEvent,
     Progress,
     Serial,
+    limit_threads,
     perform,
     unexpected,
 )
-from fleet.execution.threads import limit_threads
 
 _Message = Progress | JobOutcome
 

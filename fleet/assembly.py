@@ -9,12 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from safetensors.torch import load
 
 from fleet.data import ImageData, load_data
 from fleet.data.dataset import StreamedImages
 from fleet.data.load import check_training, list_splits
+from fleet.data.pictures import Frame
+from fleet.data.survey import check_pictures
 from fleet.errors import CheckpointError
 from fleet.models import Classifier, build_classifier, load_weights
 from fleet.profiles.resolved import read_family
@@ -22,9 +24,6 @@ from fleet.profiles.spec import DataSpec, DeviceSpec
 from fleet.rundata import check_data
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
-
-_CHUNK = 64
-"""Pictures that are decoded at a time when all are read through."""
 
 
 def load_images(spec: DataSpec) -> ImageData:
@@ -36,15 +35,36 @@ def load_images(spec: DataSpec) -> ImageData:
     return _load(spec, _stamp(spec.root))
 
 
-def count_images(spec: DataSpec) -> int:
-    """Count a family's images for training, and check what can be checked of undecoded images.
+@dataclasses.dataclass(frozen=True)
+class ImageCounts:
+    """Images of each class, in label order.
+
+    Attributes:
+        classes: Names.
+        train: Images for training.
+        validation: Images cut from the training set.
+        test: Images for test.
+    """
+
+    classes: tuple[str, ...]
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+def count_images(spec: DataSpec) -> ImageCounts:
+    """Count a family's images, and check them as a training does.
 
     Raises:
-        DataError: They are absent, or nothing can be learnt from them.
+        DataError: They are absent or cannot be read (all that are broken are named), or nothing
+            can be learnt from them.
     """
-    raw, (train, *_) = list_splits(spec.dataset, spec.root, **_split_settings(spec))
-    check_training(train.labels, raw.class_names)
-    return len(train)
+    raw, parts = list_splits(spec.dataset, spec.root, **_split_settings(spec))
+    check_training(parts[0].labels, raw.class_names)
+    if not spec.skip_broken:  # else they were left out just now
+        check_pictures(*parts, frame=Frame(spec.channels, spec.image_size, raw.fit))
+    counts = (np.bincount(part.labels, minlength=len(raw.class_names)) for part in parts)
+    return ImageCounts(raw.class_names, *(tuple(part.tolist()) for part in counts))
 
 
 def run_images(run: RunDirectory, spec: DataSpec | None = None) -> ImageData:
@@ -68,12 +88,12 @@ def read_through(images: ImageData) -> None:
     """Decode all pictures that are read again and again, so that a damaged one is met now.
 
     Raises:
-        DataError: One is gone or unreadable.
+        DataError: Some are gone or unreadable; the message names each.
     """
-    for split in (images.train, images.validation, images.test):
-        if isinstance(split.source, StreamedImages):
-            for indices in torch.arange(len(split)).split(_CHUNK):
-                split.images(indices)
+    sources = (split.source for split in (images.train, images.validation, images.test))
+    streamed = [source for source in sources if isinstance(source, StreamedImages)]
+    if streamed:
+        check_pictures(*(source.split for source in streamed), frame=streamed[0].frame)
 
 
 @lru_cache(maxsize=1)
@@ -88,8 +108,8 @@ def _load(spec: DataSpec, _: int) -> ImageData:
 
 
 def _split_settings(spec: DataSpec) -> dict[str, Any]:
-    names = ("num_classes", "validation", "train_limit", "test_limit", "split_seed")
-    return {name: getattr(spec, name) for name in names}
+    names = ("num_classes", "validation", "train_limit", "test_limit")
+    return {name: getattr(spec, name) for name in (*names, "split_seed", "skip_broken")}
 
 
 def _stamp(root: Path) -> int:

@@ -55,7 +55,7 @@ def check_files(run: RunDirectory, data: DataSpec) -> None:
         CheckpointError: The run's record is absent or damaged.
     """
     if lies_in(data.dataset, data.root):
-        raw = read_dataset(data.dataset, data.root)
+        raw = read_dataset(data.dataset, data.root, skip_broken=data.skip_broken)
         check_data(run, raw.identity(), data.root)
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -16,9 +16,11 @@ from fleet.cli.output import Format, Output, table
 from fleet.cli.train import say_single_steps
 from fleet.errors import DataError, ProfileError
 from fleet.files import canonical_json, write_text
+from fleet.vocabulary import shown
 
 if TYPE_CHECKING:
-    from fleet.profiles import DeviceSpec, FamilySpec
+    from fleet.assembly import ImageCounts
+    from fleet.profiles import DeviceSpec, FamilySpec, Photos
     from fleet.profiles.spec import DataSpec
 
 HIDDEN = "auto"
@@ -52,8 +54,9 @@ def check(
         bool, typer.Option("--no-data", help="Do not ask whether the data is there.")
     ] = False,
     secret: options.Secret = None,
+    form: options.Form = Format.auto,
 ) -> None:
-    """Say whether a profile can be used; name every mistake.
+    """Say whether a profile can be used, and what a folder holds; name every mistake.
 
     Exit codes: 0 it can; 1 it cannot; 2 it cannot be read.
 
@@ -62,10 +65,10 @@ def check(
     from fleet.profiles import ProfileFileError, load_profile
     from fleet.profiles.data_section import training_images
 
-    output = Output()
+    output = Output(form)
     try:
         family = load_profile(profile, secret=secret, check_data=not no_data, create_secret=False)
-        images = training_images(family.data) if no_data else _count_images(output, family.data)
+        counts = None if no_data else _count_images(output, family.data)
     except ProfileFileError:
         raise
     except (DataError, ProfileError) as error:
@@ -75,8 +78,12 @@ def check(
         raise typer.Exit(1) from error
     count = len(family.devices)
     output.note(f"ok: {profile}: {count} device{'s' if count > 1 else ''}, {family.data.dataset}")
+    images = training_images(family.data) if counts is None else sum(counts.train)
+    if counts is not None:
+        output.data(_counts_table(family, counts), _counts_value(family, counts))
     if images is not None:
         say_single_steps(output, family, images)
+        output.note(_effort(family, images))
     output.next_command("fleet", "train", "--profiles", profile)
 
 
@@ -136,9 +143,11 @@ def new(
     root: Annotated[Path, typer.Option(help="Directory that holds the dataset.")] = Path("data"),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a commented profile to start from.
+    """Write a commented profile to start from; a folder of photos is looked into.
 
-    Example: fleet profiles new profiles/cameras.yaml --devices 8
+    Photos lie in ROOT/train/CLASS/ and ROOT/test/CLASS/ (or ROOT/val/CLASS/).
+
+    Example: fleet profiles new cameras.yaml --dataset folder --root photos
     """
     from fleet.profiles import template
 
@@ -148,25 +157,93 @@ def new(
     place = root.resolve() if root.name in {"", ".."} else root.parent.resolve() / root.name
     relative = os.path.relpath(place, path.parent.resolve())
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:64] or "family"
-    text = template(name, dataset=dataset.value, devices=devices, root=relative)
-    write_text(path, text)
     output = Output()
+    photos = _look_into(root, output) if dataset is Dataset.folder else None
+    text = template(name, dataset=dataset.value, devices=devices, root=relative, photos=photos)
+    write_text(path, text)
     output.note(f"wrote {path}: {devices} devices on {dataset.value} in {root}")
     output.next_command("fleet", "profiles", "check", path)
 
 
-def _count_images(output: Output, data: DataSpec) -> int | None:
-    """Count the images for training; what the profile does not tell is looked at where it lies."""
-    from fleet.profiles.data_section import DATASETS, training_images
+def _look_into(root: Path, output: Output) -> Photos:
+    """Survey a folder of photos, and say what was found and what is of no use."""
+    from fleet.data.survey import survey_folder
+    from fleet.profiles import Photos
+
+    found = survey_folder(root)
+    train, test = sum(found.train), sum(found.test)
+    colours = "grey" if found.channels == 1 else "colour"
+    output.note(
+        f"found {len(found.classes)} classes in {root}: {train} images for training and {test} "
+        f"for test, {colours}, about {found.side} pixels"
+    )
+    for name in found.stray:
+        output.note(f"note: a stray class folder, which training refuses: {name}")
+    return Photos(len(found.classes), found.channels, found.side, train)
+
+
+def _count_images(output: Output, data: DataSpec) -> ImageCounts | None:
+    """Count images that are known only from where they lie; None where the profile tells enough."""
+    from fleet.profiles.data_section import DATASETS
 
     if DATASETS[data.dataset].train_images is not None:
-        return training_images(data)
+        return None
     try:
         from fleet.assembly import count_images
     except ModuleNotFoundError as error:
         output.note(f"note: the images are not looked at: {error.name} is not installed")
         return None
     return count_images(data)
+
+
+def _counts_table(family: FamilySpec, counts: ImageCounts) -> Table:
+    columns = (counts.train, counts.validation, counts.test)
+    rows = [
+        [Text(shown(name)), *map(str, row)]
+        for name, *row in zip(counts.classes, *columns, strict=True)
+    ]
+    rows.append(["all", *(str(sum(column)) for column in columns)])
+    title = f"images in {family.data.root}"
+    return table(title, ("class", ">training", ">validation", ">test"), rows)
+
+
+def _counts_value(family: FamilySpec, counts: ImageCounts) -> dict[str, Any]:
+    names = ("train", "validation", "test")
+    return {
+        "root": str(family.data.root),
+        "classes": [
+            {"name": name, **{part: getattr(counts, part)[i] for part in names}}
+            for i, name in enumerate(counts.classes)
+        ],
+        "steps": {d.name: sum(counts.train) // d.training.batch_size for d in family.trained},
+        "minutes": _minutes(family, sum(counts.train)),
+    }
+
+
+def _effort(family: FamilySpec, images: int) -> str:
+    steps = sorted({max(1, images // d.training.batch_size) for d in family.trained})
+    told = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+    minutes = _minutes(family, images)
+    about = "less than a minute" if minutes < 1 else f"about {minutes:.0f} minutes"
+    cores = os.cpu_count() or 1
+    return (
+        f"{len(family.trained)} networks, {told} steps an epoch; roughly: {about} on "
+        f"{cores} core{'s'[: cores > 1]} (standard training)"
+    )
+
+
+_SECONDS = {"nn": 8e-7, "alexnet": 5e-6, "resnet18": 4e-6, "densenet121": 8e-6}
+"""Core seconds that a network takes for a pixel of a training image, as measured at 64 pixels."""
+
+
+def _minutes(family: FamilySpec, images: int) -> float:
+    """Minutes of training on this machine's cores, one network on each."""
+    area = family.data.image_size**2
+    costs = [
+        images * area * d.training.epochs * _SECONDS.get(d.model.architecture, 1e-6) / 60
+        for d in family.trained
+    ]
+    return round(max([sum(costs) / (os.cpu_count() or 1), *costs]), 1)
 
 
 def _table(family: FamilySpec, reveal: bool) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,38 @@ def read_folder(root: Path) -> RawDataset:
         DataError: A part is absent or empty, the two parts have different classes, or a class has
             a name that cannot be packaged.
     """
+    folders, stray = class_folders(root)
+    train, test = folders.parts
+    if stray:
+        raise DataError(
+            f"{train} and {test} have different classes: {', '.join(stray)}",
+            hint="give both the same directories, or move those away",
+        )
+    classes = {name: name for name in folders.names}
+    return _dataset(root, folders.parts, classes, folders.left_out)
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """The two parts of a folder of images.
+
+    Attributes:
+        parts: ``train``, and ``test`` or ``val``.
+        names: Classes that have a directory in both, sorted.
+        left_out: What else lies there.
+    """
+
+    parts: tuple[Path, Path]
+    names: list[str]
+    left_out: list[Path]
+
+
+def class_folders(root: Path) -> tuple[ClassFolders, list[str]]:
+    """Find the directories of the classes; those in one part alone come second, in words.
+
+    Raises:
+        DataError: A part is absent, or a class has a name that cannot be packaged.
+    """
     train = root / "train"
     tests = [root / name for name in ("test", "val") if (root / name).is_dir()]
     if not tests:
@@ -44,20 +77,30 @@ def read_folder(root: Path) -> RawDataset:
             f"no test images: there is neither {root / 'test'} nor {root / 'val'}",
             hint="put one directory for each class under it, as under `train`",
         )
-    test, left_out = tests[0], tests[1:]
+    left_out = tests[1:]
     names: list[list[str]] = []
-    for part in (train, test):
+    for part in (train, tests[0]):
         entries = _entries(part)
         names.append([entry.name for entry in entries if entry.is_dir()])
         left_out += [entry for entry in entries if not entry.is_dir()]
         _check_names(part, names[-1])
-    if names[0] != names[1]:
-        odd = ", ".join(map(shown, sorted(set(names[0]) ^ set(names[1]))[:5]))
-        raise DataError(
-            f"{train} and {test} have different classes: {odd}",
-            hint="give both the same directories",
-        )
-    return _dataset(root, (train, test), dict(zip(names[0], names[0], strict=True)), left_out)
+    stray = [
+        f"{shown(name)} (only in {part})"
+        for part, own, other in (("train", *names), (tests[0].name, *reversed(names)))
+        for name in own
+        if name not in other
+    ]
+    both = [name for name in names[0] if name in names[1]]
+    return ClassFolders((train, tests[0]), both, left_out), stray
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of one class, sorted.
+
+    Raises:
+        DataError: The directory cannot be read.
+    """
+    return [path for path in _entries(folder) if _is_picture(path)]
 
 
 def read_imagenet10(root: Path) -> RawDataset:

@@ -15,6 +15,7 @@ from fleet.data.dataset import ImageData, Split, open_images, to_unit
 from fleet.data.pictures import Frame
 from fleet.data.raw import RawDataset, RawSplit
 from fleet.data.read import read_dataset
+from fleet.data.survey import check_pictures
 from fleet.errors import DataError, warn
 from fleet.seeding import derive_seed
 from fleet.vocabulary import shown
@@ -40,6 +41,7 @@ def load_data(
     train_limit: int | None = None,
     test_limit: int | None = None,
     split_seed: int = 0,
+    skip_broken: bool = False,
     memory_budget: int = MEMORY_BUDGET,
 ) -> ImageData:
     """Load a dataset.
@@ -57,6 +59,7 @@ def load_data(
         train_limit: Largest number of training images, or None for all.
         test_limit: Largest number of test images, drawn by ``split_seed``, or None for all.
         split_seed: Seed of the validation split.
+        skip_broken: Leave out the pictures of a folder that cannot be read, and say which.
         memory_budget: Bytes of decoded images up to which all are held in memory; a larger dataset
             is decoded batch by batch, to the same bytes.
 
@@ -71,11 +74,16 @@ def load_data(
         train_limit=train_limit,
         test_limit=test_limit,
         split_seed=split_seed,
+        skip_broken=skip_broken,
     )
     frame = Frame(channels, image_size, raw.fit)
     in_memory = sum(map(len, parts)) * math.prod(frame.shape) <= memory_budget
-    train, kept, tested = (_open(part, frame, in_memory) for part in parts)
-    mean, std = _channel_statistics(train)
+    try:
+        train, kept, tested = (_open(part, frame, in_memory) for part in parts)
+        mean, std = _channel_statistics(train)
+    except DataError:
+        check_pictures(*parts, frame=frame)  # names all that are broken, not the first
+        raise
     return ImageData(
         name=dataset,
         train=train,
@@ -107,6 +115,7 @@ def list_splits(
     train_limit: int | None,
     test_limit: int | None,
     split_seed: int,
+    skip_broken: bool = False,
 ) -> tuple[RawDataset, list[RawSplit]]:
     """Read or list a dataset and split it as :func:`load_data` does; no picture is decoded.
 
@@ -116,7 +125,7 @@ def list_splits(
     Raises:
         DataError: The data are absent, damaged, or not what the arguments say.
     """
-    raw = read_dataset(dataset, root)
+    raw = read_dataset(dataset, root, skip_broken=skip_broken)
     if raw.left_out:
         warn(f"left out of {root}: {raw.left_out}")
     if len(raw.class_names) != num_classes:

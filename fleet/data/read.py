@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from fleet.data.folder import read_folder, read_imagenet10
 from fleet.data.raw import RawDataset, RawSplit
+from fleet.data.survey import without_broken
 from fleet.errors import DataError
 
 MAX_ITEMS = 1_000_000
@@ -37,15 +38,21 @@ _FILES = tuple(
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker")
 
 
-def read_dataset(dataset: str, root: Path) -> RawDataset:
+def read_dataset(dataset: str, root: Path, *, skip_broken: bool = False) -> RawDataset:
     """Read or list a dataset, whole.
+
+    Args:
+        dataset: Its name.
+        root: Where it lies.
+        skip_broken: Decode the pictures of a folder now, and leave out those that cannot be read.
 
     Raises:
         DataError: It is unknown, absent and not to be fetched, or damaged.
     """
     if dataset not in _READERS:
         raise DataError(f"unknown dataset {dataset!r}", hint=f"one of {', '.join(_READERS)}")
-    return _READERS[dataset][1](root)
+    raw = _READERS[dataset][1](root)
+    return without_broken(raw) if skip_broken else raw
 
 
 def lies_in(dataset: str, root: Path) -> bool:

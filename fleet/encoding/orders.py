@@ -6,6 +6,8 @@ of the classes; the same order reversed is the same device (c = -1 in ``o -> c*o
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -56,6 +58,30 @@ def zigzag_orders(k: int) -> list[Order]:
         classes[even // 2 : even // 2] = range(even, k)
         orders.append(inverse(classes))
     return orders
+
+
+def spread_orders(k: int, count: int) -> list[Order]:
+    """Choose orders of which no two are the same one reversed.
+
+    The zig-zag orders come first; then orders drawn by a fixed seed.
+
+    Args:
+        k: Number of classes, >= 2.
+        count: Orders wanted, >= 1.
+
+    Returns:
+        ``count`` orders (class -> slot), or all k!/2 where there are fewer.
+    """
+    chosen = zigzag_orders(k)[:count]
+    seen = {*chosen, *map(reverse, chosen)}
+    generator = random.Random(k)  # noqa: S311 - orders are no secret
+    wanted = min(count, max(1, math.factorial(k) // 2))
+    while len(chosen) < wanted:
+        order = tuple(generator.sample(range(k), k))
+        if order not in seen:
+            chosen.append(order)
+            seen |= {order, reverse(order)}
+    return chosen
 
 
 def shared_adjacencies(a: Sequence[int], b: Sequence[int]) -> int:

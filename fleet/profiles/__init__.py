@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from fleet.profiles.family import load_profile
     from fleet.profiles.reference import field_tables, json_schema
     from fleet.profiles.secret import secret_path
-    from fleet.profiles.starter import template
+    from fleet.profiles.starter import Photos, template
 
 _HOMES = {
     "field_tables": "fleet.profiles.reference",
     "json_schema": "fleet.profiles.reference",
     "load_profile": "fleet.profiles.family",
     "secret_path": "fleet.profiles.secret",
+    "Photos": "fleet.profiles.starter",
     "template": "fleet.profiles.starter",
 }
 
@@ -35,6 +36,7 @@ __all__ = [
     "DeviceSpec",
     "FamilySpec",
     "ModelSpec",
+    "Photos",
     "ProfileFileError",
     "TrainingSpec",
     "field_tables",

@@ -78,6 +78,7 @@ def resolve_data(
         train_limit=section.train_limit,
         test_limit=section.test_limit,
         split_seed=section.split_seed,
+        skip_broken=section.skip_broken,
     )
     return spec, problems
 

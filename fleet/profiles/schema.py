@@ -104,6 +104,10 @@ class DataSection(Section):
         description="Test on this many test images only, drawn by `split_seed`; null takes all.",
     )
     split_seed: Seed = Field(default=0, description="Seed of the validation split.")
+    skip_broken: bool = Field(
+        default=False,
+        description="Leave out images that cannot be read, and say which; `false` refuses them.",
+    )
 
 
 class EncodingSection(Section):

@@ -32,6 +32,7 @@ class DataSpec:
         train_limit: Train on this many images only (smoke tests), or None for all.
         split_seed: Seed of the validation split.
         test_limit: Test on this many test images only (smoke tests), or None for all.
+        skip_broken: Leave out images that cannot be read.
     """
 
     dataset: DatasetName
@@ -43,6 +44,7 @@ class DataSpec:
     train_limit: int | None
     split_seed: int
     test_limit: int | None = None
+    skip_broken: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ class FamilySpec:
         """
         plain = self.redacted()
         del plain["data"]["root"]
+        if not self.data.skip_broken:
+            del plain["data"]["skip_broken"]
         for device, spec in zip(plain["devices"] + plain["controls"], self.trained, strict=True):
             device["model"] = plain_settings(spec.model)
             device["training"] = plain_settings(spec.training)

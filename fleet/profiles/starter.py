@@ -3,20 +3,66 @@
 from __future__ import annotations
 
 import json
+import math
 import string
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import resources
 
+from fleet.encoding.orders import spread_orders
 from fleet.profiles.data_section import DATASETS
-from fleet.vocabulary import DatasetName
+from fleet.vocabulary import HEADS, Architecture, DatasetName, HeadName
 
-_FOLDER_FACTS = """\
-  classes: 10  # number of directories, one for each class
-  channels: 3  # 1 (grey) or 3 (colour)
-"""
+_PITCH = 20.0
+"""Alpha + beta of every device; the paper's 4 and 16."""
+
+_PHOTOS = 64
+"""Pixels of photos in a starter; twice as many take four times as long."""
+
+_HEAD: HeadName = "softmax"
+"""A head that learns photos."""
+
+_STEPS = 600
+"""Steps that a network should have for a start."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What was found in a folder of photos.
+
+    Attributes:
+        classes: Number of classes.
+        channels: 1 (grey) or 3 (colour).
+        side: Median of the short sides, in pixels.
+        images: Images for training, validation included.
+    """
+
+    classes: int
+    channels: int
+    side: int
+    images: int
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What differs between datasets in a starter."""
+
+    classes: int
+    facts: str
+    architecture: Architecture
+    head: HeadName
+    epochs: int = 8
+    batch_size: int = 128
+    mirror: str = ""
 
 
 def template(
-    name: str, *, dataset: DatasetName = "mnist", devices: int = 4, root: str = "../data"
+    name: str,
+    *,
+    dataset: DatasetName = "mnist",
+    devices: int = 4,
+    root: str = "../data",
+    photos: Photos | None = None,
 ) -> str:
     """Write a starter profile.
 
@@ -25,19 +71,60 @@ def template(
         dataset: Dataset name.
         devices: How many devices to list.
         root: Where the dataset lies, relative to the profile.
+        photos: What was found there; a `folder` needs it.
 
     Returns:
         YAML with comments; valid as it stands.
     """
-    facts = DATASETS[dataset]
-    digits = max(2, len(str(devices)))
+    recipe = _recipe(dataset, photos)
     text = resources.files("fleet.profiles").joinpath("templates/starter.yaml").read_text("utf-8")
     return string.Template(text).substitute(
         name=json.dumps(name, ensure_ascii=False),
         dataset=dataset,
         root=json.dumps(root, ensure_ascii=False),
-        facts=_FOLDER_FACTS if facts.num_classes is None else "",
-        architecture="nn" if facts.image_size < 64 else "resnet18",
-        devices="".join(f"  - name: device-{i:0{digits}d}\n" for i in range(1, devices + 1)),
-        order=[3 * y % 10 for y in range(10)],
+        facts=recipe.facts,
+        architecture=recipe.architecture,
+        head=recipe.head,
+        heads=" or ".join(HEADS["int"]),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        mirror=recipe.mirror,
+        devices="".join(_devices(recipe.classes, devices)),
     )
+
+
+def _recipe(dataset: DatasetName, photos: Photos | None) -> _Recipe:
+    facts = DATASETS[dataset]
+    if photos is None:
+        small = facts.image_size < _PHOTOS
+        classes = facts.num_classes or 10
+        return _Recipe(classes, "", "nn" if small else "resnet18", "linear" if small else _HEAD)
+    size = min(_PHOTOS, max(16, photos.side // 4 * 4))
+    validation = min(5000, max(1, round(photos.images * 0.15)))
+    left = max(2, photos.images - validation)
+    batch_size = min(128, max(2, 2 ** int(math.log2(max(2, left / 8)))))
+    epochs = min(60, max(8, math.ceil(_STEPS / (left // batch_size))))
+    written = (
+        f"  classes: {photos.classes}  # directories found\n"
+        f"  channels: {photos.channels}  # 1 (grey) or 3 (colour)\n"
+        f"  image_size: {size}  # pixels; more see finer things and take longer\n"
+        f"  validation: {validation}  # of the {photos.images} images for training\n"
+        "  skip_broken: false  # true leaves out images that cannot be read\n"
+    )
+    mirror = "    mirror: true  # false where left and right differ\n"
+    network: Architecture = "resnet18" if photos.images >= 5000 else "nn"
+    return _Recipe(photos.classes, written, network, _HEAD, epochs, batch_size, mirror)
+
+
+def _devices(classes: int, count: int) -> Iterator[str]:
+    """Devices with an order each; where there are no more orders, beta/(alpha+beta) differs."""
+    orders = spread_orders(classes, count)
+    digits, rounds = max(2, len(str(count))), math.ceil(count / len(orders))
+    for i in range(count):
+        again, place = divmod(i, len(orders))
+        lengths = ""
+        if again:
+            alpha = round(4 + 4 * again / rounds, 4)
+            lengths = f"alpha: {alpha:g}, beta: {round(_PITCH - alpha, 4):g}, "
+        order = list(orders[place])
+        yield f"  - {{name: device-{i + 1:0{digits}d}, encoding: {{{lengths}order: {order}}}}}\n"

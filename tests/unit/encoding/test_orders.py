@@ -11,6 +11,7 @@ from fleet.encoding.orders import (
     reverse,
     shared_adjacencies,
     shared_dichotomies,
+    spread_orders,
     zigzag_orders,
 )
 
@@ -61,3 +62,13 @@ def test_shared_splits_and_neighbours_are_counted() -> None:
     # 0 1 2 3 and 1 0 2 3: neighbours 0-1 and 2-3; splits 01|23 and 012|3
     assert shared_adjacencies((0, 1, 2, 3), (1, 0, 2, 3)) == 2
     assert shared_dichotomies((0, 1, 2, 3), (1, 0, 2, 3)) == 2
+
+
+@pytest.mark.parametrize(("k", "count", "got"), [(2, 4, 1), (3, 4, 3), (4, 40, 12), (10, 30, 30)])
+def test_spread_orders_differ_up_to_reversal_and_begin_with_the_zigzags(
+    k: int, count: int, got: int
+) -> None:
+    orders = spread_orders(k, count)
+    assert len({min(order, reverse(order)) for order in orders}) == len(orders) == got
+    assert orders[: k // 2] == zigzag_orders(k)[:count]
+    assert orders == spread_orders(k, count)

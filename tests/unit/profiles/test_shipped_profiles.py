@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fleet.files import canonical_json
-from fleet.profiles import field_tables, json_schema, load_profile, template
+from fleet.profiles import Photos, field_tables, json_schema, load_profile, template
 from fleet.profiles.data_section import DATASETS
 from fleet.profiles.schema import TrainingSection
 
@@ -194,7 +194,9 @@ def test_schema_holds_the_bounds_that_the_loader_holds() -> None:
 @pytest.mark.parametrize("devices", [1, 4, 120])
 def test_starter_is_valid_as_it_stands(tmp_path: Path, dataset: Any, devices: int) -> None:
     path = tmp_path / "starter.yaml"
-    path.write_text(template("2024", dataset=dataset, devices=devices, root="."), encoding="utf-8")
+    photos = Photos(3, 3, 90, 150) if dataset == "folder" else None
+    text = template("2024", dataset=dataset, devices=devices, root=".", photos=photos)
+    path.write_text(text, encoding="utf-8")
     family = load_profile(path)
     assert (family.name, family.data.dataset, len(family.devices)) == ("2024", dataset, devices)
     assert family.devices[0].name.startswith("device-0")
@@ -203,12 +205,13 @@ def test_starter_is_valid_as_it_stands(tmp_path: Path, dataset: Any, devices: in
 def test_what_the_starter_leaves_in_comments_is_valid_too(tmp_path: Path) -> None:
     text = template("x", root=".")
     head, comments = text.rsplit("\n\n", 1)
-    lines = [line.removeprefix("# ") for line in comments.splitlines()[1:]]
+    lines = [line.removeprefix("# ") for line in comments.splitlines()[2:]]
     path = tmp_path / "starter.yaml"
     path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
     family = load_profile(path)
-    assert family.devices[-1].name == "device-with-written-values"
-    assert family.devices[-1].drawn == ()
+    assert family.devices[-1].name == "device-with-drawn-values"
+    assert family.devices[-1].drawn == ("alpha", "beta", "s0", "order")
+    assert not any(device.drawn for device in family.devices[:-1])
 
 
 def test_starter_quotes_what_yaml_would_misread(tmp_path: Path) -> None:

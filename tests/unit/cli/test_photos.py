@@ -1,0 +1,137 @@
+"""The first hour of a user with a folder of photos of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fleet.data import load_data
+from fleet.encoding.orders import zigzag_orders
+from fleet.errors import DataError, FleetWarning
+from fleet.profiles import load_profile
+
+Fleet = Callable[..., Any]
+CLASSES = ("ant", "bee", "cat")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """180 photos of 40 x 32 pixels, in three classes, 48 + 12 each."""
+    for part, count in (("train", 48), ("test", 12)):
+        for label, name in enumerate(CLASSES):
+            folder = tmp_path / "photos" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                colour = (60 * label + i, 255 - 60 * label, 3 * i)
+                Image.new("RGB", (40, 32), colour).save(folder / f"{i:02d}.png")
+    return tmp_path
+
+
+def new(call_fleet: Fleet, home: Path, *more: str) -> Any:
+    words = ("profiles", "new", "cams.yaml", "--dataset", "folder", "--root", "photos", *more)
+    return call_fleet(*words, cwd=home)
+
+
+def test_new_looks_into_the_photos_and_check_accepts_what_it_wrote(
+    home: Path, call_fleet: Fleet
+) -> None:
+    done = new(call_fleet, home)
+    assert done.returncode == 0, done.stderr
+    assert "found 3 classes in photos: 144 images for training and 36 for test" in done.stderr
+    family = load_profile(home / "cams.yaml")
+    data = family.data
+    assert (data.num_classes, data.channels, data.image_size) == (3, 3, 32)
+    assert 10 <= data.validation <= 36
+    left = 144 - data.validation
+    for device in family.devices:
+        assert left // device.training.batch_size >= 8
+        assert left // device.training.batch_size * device.training.epochs >= 400
+        assert device.model.head == "softmax"
+        assert device.drawn == ()
+    first = family.devices[0].encoding
+    assert first is not None
+    assert (first.alpha, first.beta, first.order) == (4, 16, zigzag_orders(3)[0])
+    assert not list(home.glob("*.secret"))
+    check = call_fleet("profiles", "check", "cams.yaml", "--format", "json", cwd=home)
+    assert check.returncode == 0, check.stderr
+    told = json.loads(check.stdout)
+    assert [entry["name"] for entry in told["classes"]] == list(CLASSES)
+    assert [entry["train"] + entry["validation"] for entry in told["classes"]] == [48] * 3
+    assert [entry["test"] for entry in told["classes"]] == [12] * 3
+    assert set(told["steps"].values()) == {left // family.devices[0].training.batch_size}
+    assert told["minutes"] > 0
+    assert "steps an epoch; roughly: " in check.stderr
+    human = call_fleet("profiles", "check", "cams.yaml", cwd=home).stdout
+    rows = [line.split() for line in human.splitlines()]
+    assert ["│", "all", "│", str(left), "│", str(data.validation), "│", "36", "│"] in rows
+
+
+def test_new_tells_grey_photos_from_colour(home: Path, call_fleet: Fleet) -> None:
+    for path in (home / "photos").rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    assert "grey" in new(call_fleet, home).stderr
+    assert load_profile(home / "cams.yaml").data.channels == 1
+
+
+def test_stray_class_folders_are_named_with_where_they_lie(home: Path, call_fleet: Fleet) -> None:
+    (home / "photos" / "train" / "dog").mkdir()
+    (home / "photos" / "test" / "unsorted").mkdir()
+    done = new(call_fleet, home)
+    assert load_profile(home / "cams.yaml").data.num_classes == 3
+    check = call_fleet("profiles", "check", "cams.yaml", cwd=home)
+    assert (check.returncode, check.stdout) == (1, "")
+    for told in (done.stderr, check.stderr):
+        assert "dog (only in train)" in told
+        assert "unsorted (only in test)" in told
+
+
+def test_new_without_photos_says_where_they_should_lie(home: Path, call_fleet: Fleet) -> None:
+    (home / "photos").rename(home / "elsewhere")
+    done = new(call_fleet, home)
+    assert done.returncode == 2
+    assert not (home / "cams.yaml").exists()
+    (home / "photos" / "train").mkdir(parents=True)
+    (home / "photos" / "test").mkdir()
+    assert "ROOT/train/CLASS/" in new(call_fleet, home).stderr
+
+
+def test_every_broken_image_is_named_and_left_out_when_asked(home: Path, call_fleet: Fleet) -> None:
+    new(call_fleet, home)
+    broken = [home / "photos" / part / "bee" / "07.png" for part in ("train", "test")]
+    broken.append(home / "photos" / "train" / "cat" / "11.png")
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:60])
+    check = call_fleet("profiles", "check", "cams.yaml", cwd=home)
+    train = call_fleet("train", "--profiles", "cams.yaml", cwd=home)
+    assert (check.returncode, train.returncode) == (1, 2)
+    for told in (check.stderr, train.stderr):
+        assert "3 of 180 images cannot be read:" in told
+        assert all(str(path) in told for path in broken)
+        assert "skip_broken: true" in told
+    assert not (home / "runs").exists()
+    profile = home / "cams.yaml"
+    text = profile.read_text("utf-8")
+    before = load_profile(profile).digest()
+    profile.write_text(text.replace("skip_broken: false", "skip_broken: true"), "utf-8")
+    done = call_fleet("profiles", "check", "cams.yaml", "--format", "json", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert sum(entry["test"] for entry in json.loads(done.stdout)["classes"]) == 35
+    assert "3 broken images (train/bee/07.png, " in done.stderr
+    assert load_profile(profile).digest() != before
+
+
+def test_streamed_images_name_all_that_are_broken_too(home: Path) -> None:
+    settings = {"channels": 3, "image_size": 16, "num_classes": 3, "validation": 9}
+    for name in CLASSES:
+        (home / "photos" / "train" / name / "00.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="cannot read the image") as found:
+        load_data("folder", home / "photos", memory_budget=0, **settings)
+    assert found.value.message.startswith("3 of 180 images")
+    with pytest.warns(FleetWarning, match="3 broken images"):
+        kept = load_data("folder", home / "photos", memory_budget=0, skip_broken=True, **settings)
+    assert (len(kept.train), len(kept.validation), len(kept.test)) == (132, 9, 36)

@@ -199,8 +199,7 @@ def _count_images(output: Output, data: DataSpec) -> ImageCounts | None:
 def _counts_table(family: FamilySpec, counts: ImageCounts) -> Table:
     columns = (counts.train, counts.validation, counts.test)
     rows = [
-        [Text(shown(name)), *map(str, row)]
-        for name, *row in zip(counts.classes, *columns, strict=True)
+        [shown(name), *map(str, row)] for name, *row in zip(counts.classes, *columns, strict=True)
     ]
     rows.append(["all", *(str(sum(column)) for column in columns)])
     title = f"images in {family.data.root}"

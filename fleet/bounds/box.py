@@ -77,12 +77,12 @@ def rounding(terms: int, unit: float) -> float:
     return (terms + 4) * unit / (1 - (terms + 4) * unit)
 
 
-def image_box(x: Tensor, eps: float, *, clean: bool) -> Box:
+def image_box(x: Tensor, eps: float | Tensor, *, clean: bool) -> Box:
     """Images within ``eps`` of ``x`` in every pixel, cut to [0, 1].
 
     Args:
         x: Images in [0, 1], (B, ...).
-        eps: Radius on the [0, 1] scale, >= 0.
+        eps: Radius on the [0, 1] scale, >= 0; or one for each image, (B, 1, 1, 1).
         clean: Whether the images travel beside their box.
     """
     low, high = (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)

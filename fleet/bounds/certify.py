@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fleet.bounds.box import FLOAT32, Box, image_box, normalised, propagate
-from fleet.bounds.heads import lower_margins, unit_bounds
+from fleet.bounds.box import FLOAT32, Box, image_box, normalised, propagate, rounding
+from fleet.bounds.heads import lower_margins, value_bounds
 from fleet.models import Classifier
-from fleet.models.heads import Head, OrdinalHead, SoftmaxHead
+from fleet.models.heads import Head, LinearHead, OrdinalHead, SoftmaxHead
 
 BATCH = 250
 """Images bounded at once; changes the time, not the result."""
@@ -34,7 +34,7 @@ def certificates(
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
-    eps: float,
+    eps: float | Tensor,
     *,
     dtype: torch.dtype = torch.float64,
 ) -> Certificates:
@@ -45,10 +45,10 @@ def certificates(
     by the largest error of that arithmetic. In float32 it is an estimate, quick and unproven.
 
     Args:
-        classifier: With a ``softmax``, ``ordinal`` or ``logits`` head; not changed.
+        classifier: Of the architecture ``cnn`` or ``nn``, with any head; not changed.
         images: float32 (N, C, H, W) in [0, 1].
         labels: Classes, int64 (N,).
-        eps: Largest change of a pixel, on the [0, 1] scale.
+        eps: Largest change of a pixel, on the [0, 1] scale; one, or one for each image, (N,).
         dtype: ``torch.float64``, or ``torch.float32``.
 
     Raises:
@@ -56,14 +56,16 @@ def certificates(
     """
     network = copy.deepcopy(classifier).to(dtype).eval()
     unit = FLOAT32 if dtype == torch.float64 else 0.0
+    radii = torch.as_tensor(eps, dtype=dtype).expand(len(images)).split(BATCH)
     found = []
     with torch.inference_mode():
-        for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True):
-            found.append(decisions(network.head, feature_box(network, x.to(dtype), eps, unit), y))
+        for x, y, radius in zip(images.split(BATCH), labels.split(BATCH), radii, strict=True):
+            box = feature_box(network, x.to(dtype), radius.view(-1, 1, 1, 1), unit)
+            found.append(decisions(network.head, box, y))
     return Certificates(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-def feature_box(network: Classifier, x: Tensor, eps: float, unit: float) -> Box:
+def feature_box(network: Classifier, x: Tensor, eps: float | Tensor, unit: float) -> Box:
     """Bound a network's features over the ball of ``eps`` around ``x``.
 
     An attack that computes in float32 may step over the ball's edge by a rounding: it is held in.
@@ -76,7 +78,20 @@ def feature_box(network: Classifier, x: Tensor, eps: float, unit: float) -> Box:
 def decisions(head: Head, box: Box, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Whether the decision stays, and whether it is never wrong, bool (B,) each."""
     if isinstance(head, OrdinalHead):
-        return _of_scalar(head, *unit_bounds(head, box), labels)
+        # The scalar rises with every unit, so units at their bounds bound it.
+        centre, spread = value_bounds(head.linear, box)
+        low, high = (
+            head.start + (head.steps * (centre + sign * spread + 0.5).clamp(0, 1)).sum(1)
+            for sign in (-1, 1)
+        )
+        return _of_scalar(low, high, head.walls, labels, 1e-9 * head.steps.sum())
+    if isinstance(head, LinearHead):
+        centre, spread = (value[:, 0] for value in value_bounds(head.linear, box))
+        sizes = head.middle.abs() + head.pitch * (centre.abs() + spread)
+        slack = rounding(2, max(box.unit, 2.0**-53)) * sizes
+        middle = head.middle + head.pitch * centre
+        low, high = middle - head.pitch * spread, middle + head.pitch * spread
+        return _of_scalar(low, high, head.walls, labels, slack)
     margins = lower_margins(head, box, labels)
     if isinstance(head, SoftmaxHead):
         gates = head.gates.to(margins)
@@ -86,14 +101,30 @@ def decisions(head: Head, box: Box, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _of_scalar(
-    head: OrdinalHead, centre: Tensor, spread: Tensor, labels: Tensor
+    low: Tensor, high: Tensor, walls: tuple[Tensor, ...], labels: Tensor, slack: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The scalar rises with every unit, so units at their bounds bound it."""
-    low, high = (
-        head.start + (head.steps * (centre + sign * spread + 0.5).clamp(0, 1)).sum(1)
-        for sign in (-1, 1)
-    )
-    slack = 1e-6 * head.steps.mean()  # the sum's own rounding, a thousand times over
-    below, lower, upper, above = (edge.to(low)[labels] for edge in head.walls)
+    """Compare bounds of the scalar with the interval, and with the neighbours' nearer edges."""
+    below, lower, upper, above = (edge.to(low)[labels] for edge in walls)
     stays = (low - slack >= lower) & (high + slack <= upper)
     return stays, (low - slack > below) & (high + slack < above)
+
+
+def largest_radii(classifier: Classifier, images: Tensor, labels: Tensor, top: float) -> Tensor:
+    """Largest eps at which each image's decision is proven to stay, by bisection.
+
+    Args:
+        classifier: As for :func:`certificates`.
+        images: float32 (N, C, H, W) in [0, 1].
+        labels: Classes, int64 (N,).
+        top: Where the search ends.
+
+    Returns:
+        float64 (N,), at most ``top / 64`` below the largest; 0 where nothing is proven.
+    """
+    low = torch.zeros(len(images), dtype=torch.float64)
+    high = torch.full_like(low, top)
+    for _ in range(6):
+        middle = (low + high) / 2
+        stays = certificates(classifier, images, labels, middle).stays
+        low, high = torch.where(stays, middle, low), torch.where(stays, high, middle)
+    return low

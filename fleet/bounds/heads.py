@@ -7,7 +7,7 @@ bounds, since both values move together.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from fleet.bounds.box import Box, rounding
@@ -32,7 +32,7 @@ def lower_margins(head: Head, box: Box, labels: Tensor) -> Tensor:
     """
     if isinstance(head, OrdinalHead):
         signs = head.answers(labels)
-        centre, spread = unit_bounds(head, box)
+        centre, spread = value_bounds(head.linear, box)
         return signs * centre - spread
     if not isinstance(head, SoftmaxHead | LogitsHead):
         raise AuditError(
@@ -54,13 +54,12 @@ def lower_margins(head: Head, box: Box, labels: Tensor) -> Tensor:
     return margins.masked_fill(own, torch.inf)
 
 
-def unit_bounds(head: OrdinalHead, box: Box) -> tuple[Tensor, Tensor]:
-    """Centre and radius of the K-1 units before the clip, each (B, K-1)."""
-    weight, bias = head.linear.weight, head.linear.bias
-    spread = functional.linear(box.radius, weight.abs())
+def value_bounds(layer: nn.Linear, box: Box) -> tuple[Tensor, Tensor]:
+    """Centre and radius of a last layer's values, each (B, R)."""
+    spread: Tensor = functional.linear(box.radius, layer.weight.abs())
     if box.unit:
-        spread = spread + rounding_of(weight, bias, box)
-    return functional.linear(box.centre, weight, bias), spread
+        spread = spread + rounding_of(layer.weight, layer.bias, box)
+    return functional.linear(box.centre, layer.weight, layer.bias), spread
 
 
 def rounding_of(weight: Tensor, bias: Tensor, box: Box) -> Tensor:

@@ -71,6 +71,7 @@ class LinearHead(Head):
         self, features: int, encoding: IntervalEncoding, *, start: Start = "range"
     ) -> None:
         super().__init__()
+        self.walls = _walls(encoding)
         self.linear = nn.Linear(features, 1)
         if start == "zero":
             self.register_buffer("middle", torch.tensor(0.0))

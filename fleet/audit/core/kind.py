@@ -73,6 +73,7 @@ class Kind:
             figures.
         gated: Whether its results say what attacks reached, so that gates can judge them.
         devices: Devices that a family must have at least, controls not counted.
+        method: Of a family without a device trained by it `fleet audit all` leaves this kind out.
         images: Images audited unless the user says otherwise.
         curve: Whether the radii, unless the user names some, are a whole curve and not two of it.
     """
@@ -88,6 +89,7 @@ class Kind:
     harmless: frozenset[str] = frozenset()
     gated: bool = True
     devices: int = 1
+    method: str = ""
     images: int = 500
     curve: bool = False
 
@@ -128,6 +130,20 @@ def kind_of(audit: Any) -> Kind:
 
 _BLIND = frozenset({"M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M10", "M13", "M16", "BT"})
 
+register(
+    Kind(
+        name="certify",
+        title="Certificates",
+        result="fleet.audit.certify.result:CertifyAudit",
+        settings="fleet.audit.certify.settings:CertifySettings",
+        run="fleet.audit.certify.run:audit_run_certify",
+        report="fleet.reports.certify:REPORT",
+        command="fleet.cli.audit.certify:certify",
+        method="certified",
+        masking=frozenset({"K1", "K2"}),
+        images=10_000,
+    )
+)
 register(
     Kind(
         name="whitebox",

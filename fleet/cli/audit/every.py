@@ -27,7 +27,8 @@ def every(
 ) -> None:
     """Make every audit of a run, from an attacker without a device to one who has the victim.
 
-    White-box, transfer, coalition, query and trace, one after the other; the report then holds the
+    Certificates (of certified devices), white-box, transfer, coalition, query and trace, one after
+    the other; the report then holds the
     whole ladder. Each audit is made to its end, also if a gate of an earlier one is not passed.
 
     Example: fleet audit all --images 200
@@ -42,6 +43,12 @@ def every(
             if len(subject.family.devices) < kind.devices:
                 subject.output.note(
                     f"left out the {kind.name} audit: it needs {kind.devices} devices"
+                )
+                continue
+            trained = {device.training.method for device in subject.family.devices}
+            if kind.method and kind.method not in trained:
+                subject.output.note(
+                    f"left out the {kind.name} audit: no device is trained by method {kind.method}"
                 )
                 continue
             work = audits.prepare(kind, subject)

@@ -1,0 +1,238 @@
+"""The certificate audit: what holds against every attacker, proven image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fleet.attacks import CORRECT, SampleKeys, SignNoise, attackable, decide, exact_eps, quantise
+from fleet.audit.certify.result import CertifyAudit, PairProof, Proven, Radii, Reach
+from fleet.audit.certify.settings import CertifySettings
+from fleet.audit.core.examination import describe
+from fleet.audit.core.kept import PackedOutcomes
+from fleet.audit.core.members import Member, Sample, check_members
+from fleet.audit.core.result import AuditedDevice, Check
+from fleet.bounds.certify import Certificates, certificates, largest_radii
+from fleet.data import to_unit
+from fleet.errors import AuditError
+
+VERSION = 1
+"""Of the bounds; raised when the same device and images come out differently."""
+
+BATCH = 500
+"""Images decided at once; changes the time, not the result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What is proven of one device.
+
+    Attributes:
+        clean: Outcomes of the clean images, (N,).
+        proven: At each eps 0 where the answer stays, 1 where it is right or None, 2 where nothing
+            is known, (E, N).
+        noisy: Outcomes under random signs of each eps, (E, N): no proof may be contradicted.
+        radii: Largest certified eps of the first images.
+        unbounded: Why nothing is proven; empty where the network has bounds.
+    """
+
+    clean: PackedOutcomes
+    proven: PackedOutcomes
+    noisy: PackedOutcomes
+    radii: tuple[float, ...]
+    unbounded: str = ""
+
+
+def audit_certify(
+    members: Sequence[Member],
+    images: Tensor,
+    labels: Tensor,
+    settings: CertifySettings,
+    *,
+    label: str = "in-memory",
+    provenance: dict[str, Any] | None = None,
+) -> CertifyAudit:
+    """Certify devices in memory.
+
+    Args:
+        members: The devices, controls last, of any architecture; ``cnn`` and ``nn`` have bounds.
+        images: uint8 (N, C, H, W), or floats in [0, 1], which are rounded to 8 bits first.
+        labels: True classes, integers (N,).
+        settings: What is to be proven.
+        label: Name of the audit.
+        provenance: Where models and images come from, plain JSON values.
+
+    Raises:
+        AuditError: The devices or images do not fit together.
+    """
+    sample = Sample.of(images, labels)
+    check_members(members, sample)
+    proofs = [prove(member, sample, settings) for member in members]
+    devices = [describe(m, p.clean) for m, p in zip(members, proofs, strict=True)]
+    return assemble_certify(
+        devices, proofs, settings, label=label, details={}, provenance=provenance or {}
+    )
+
+
+def prove(member: Member, sample: Sample, settings: CertifySettings) -> Proof:
+    """Prove what can be proven of one device; of a network without bounds that is nothing.
+
+    Args:
+        member: The device; left exactly as it was.
+        sample: The clean images.
+        settings: What is to be proven.
+    """
+    classifier, labels = member.classifier, sample.labels
+    images = to_unit(sample.images)
+    clean = _outcomes(member, sample, sample.images)
+    try:
+        proven = [_levels(certificates(classifier, images, labels, eps)) for eps in settings.eps]
+    except AuditError as error:
+        nothing = np.full((len(settings.eps), len(labels)), 2, dtype=np.int8)
+        return Proof(clean, nothing, np.broadcast_to(clean, nothing.shape), (), error.message)
+    noisy = []
+    for eps in settings.eps:
+        exact = exact_eps(eps, "linf")
+        keys = SampleKeys(settings.seed, member.name, sample.indices)
+        noise = SignNoise(exact, 1)(classifier, images, labels, keys)
+        noisy.append(_outcomes(member, sample, quantise(noise, sample.images, eps)[0]))
+    first = slice(0, settings.radii)
+    radii = largest_radii(classifier, images[first], labels[first], 2 * settings.eps[-1])
+    return Proof(
+        clean,
+        np.stack(proven),
+        np.stack(noisy),
+        tuple(round(value, 5) for value in radii.tolist()),
+    )
+
+
+def assemble_certify(
+    devices: Sequence[AuditedDevice],
+    proofs: Sequence[Proof],
+    settings: CertifySettings,
+    *,
+    label: str,
+    details: dict[str, Any],
+    provenance: dict[str, Any],
+) -> CertifyAudit:
+    """Count, check, and put the result together.
+
+    Args:
+        devices: In the order of the profile, controls last.
+        proofs: One for each device.
+        settings: Of the audit.
+        label: Name of the audit.
+        details: Further settings, for the record.
+        provenance: Where models and images come from.
+    """
+    found = dict(zip((device.name for device in devices), proofs, strict=True))
+    shipped = {d.name: found[d.name].proven == 0 for d in devices if d.role == "device"}
+    return CertifyAudit(
+        run=label,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        devices=tuple(devices),
+        eps=settings.eps,
+        proven=tuple(_proven(found, settings.eps)),
+        pairs=tuple(
+            PairProof((a, b), eps, len(held), int(held.sum()))
+            for row, eps in enumerate(settings.eps)
+            for a, b in combinations(shipped, 2)
+            for held in [shipped[a][row] | shipped[b][row]]
+        ),
+        reach=tuple(_reach(shipped, settings.eps)),
+        radii=tuple(_radii(name, proof) for name, proof in found.items() if proof.radii),
+        checks=tuple(_checks(found)),
+        settings={
+            **settings.to_dict(),
+            "images": devices[0].images,
+            "bounds": "interval bound propagation in float64, widened by float32's rounding",
+            **details,
+        },
+        provenance=provenance,
+    )
+
+
+def _levels(found: Certificates) -> NDArray[np.int8]:
+    """0 where the answer stays, 1 where it is right or None, 2 where nothing is known."""
+    levels = torch.where(found.stays, 0, torch.where(found.never_wrong, 1, 2))
+    return np.asarray(levels.to(torch.int8).numpy())
+
+
+def _outcomes(member: Member, sample: Sample, images: Tensor) -> NDArray[np.int8]:
+    """Decide about 8-bit images (N, C, H, W): 0 correct, 1 reject, 2 flip."""
+    with attackable(member.classifier):
+        parts = [
+            decide(member.classifier, x, y).outcomes
+            for x, y in zip(images.split(BATCH), sample.labels.split(BATCH), strict=True)
+        ]
+    outcomes: NDArray[np.int8] = torch.cat(parts).to(torch.int8).numpy()
+    return outcomes
+
+
+def _proven(found: dict[str, Proof], radii: tuple[float, ...]) -> Iterator[Proven]:
+    for name, proof in found.items():
+        for row, eps in enumerate(radii):
+            held = proof.proven[row]
+            yield Proven(
+                device=name,
+                eps=eps,
+                n=len(held),
+                correct=int((proof.clean == CORRECT).sum()),
+                stays=int((held == 0).sum()),
+                never_wrong=int((held <= 1).sum()),
+            )
+
+
+def _reach(shipped: dict[str, NDArray[np.bool_]], radii: tuple[float, ...]) -> Iterator[Reach]:
+    for row, eps in enumerate(radii):
+        open_to = np.stack([~held[row] for held in shipped.values()]).sum(0)
+        yield Reach(eps, tuple(np.bincount(open_to, minlength=len(shipped) + 1).tolist()))
+
+
+def _radii(name: str, proof: Proof) -> Radii:
+    values = np.array(proof.radii)
+    low, middle, high = (round(float(q), 5) for q in np.quantile(values, (0.1, 0.5, 0.9)))
+    return Radii(name, len(values), int((values > 0).sum()), (low, middle, high))
+
+
+def _checks(found: dict[str, Proof]) -> Iterator[Check]:
+    """K1 and K2: what would disprove a proof. K3: networks of which nothing can be proven."""
+    wrong = {
+        name: int(((proof.proven == 0) & (proof.clean != CORRECT)).sum())
+        for name, proof in found.items()
+    }
+    moved = {
+        name: int(((proof.proven == 0) & (proof.noisy != CORRECT)).sum())
+        + int(((proof.proven == 1) & (proof.noisy == 2)).sum())
+        for name, proof in found.items()
+    }
+    for id_, title, broken, what in (
+        ("K1", "Certified images are decoded correctly", wrong, "decoded otherwise"),
+        ("K2", "Noise breaks no certificate", moved, "changed by random signs"),
+    ):
+        bad = [
+            f"{name}: {count} certified images {what}" for name, count in broken.items() if count
+        ]
+        yield Check(
+            id=id_,
+            title=title,
+            verdict="fail" if bad else "pass",
+            finding=", ".join(bad) or f"no certified image of any device is {what}",
+            threshold="one image fails: a proof that a counterexample breaks is none",
+        )
+    none = [f"{name}: {proof.unbounded}" for name, proof in found.items() if proof.unbounded]
+    yield Check(
+        id="K3",
+        title="Every network has bounds",
+        verdict="warn" if none else "pass",
+        finding="; ".join(none) or "bounds exist for every device",
+        threshold="a network without bounds warns: nothing is proven of it, and it counts as open",
+    )

@@ -1,0 +1,36 @@
+"""How much is proven."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fleet.errors import AuditError
+
+
+@dataclass(frozen=True)
+class CertifySettings:
+    """Settings of a certificate audit.
+
+    Attributes:
+        eps: Largest changes of a pixel, on the [0, 1] scale; sorted, doubles dropped.
+        radii: Images, the first of the sample, whose largest certified eps is searched for.
+        seed: Seed of the sample.
+    """
+
+    eps: tuple[float, ...]
+    radii: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.eps or not all(0 < eps <= 1 for eps in self.eps):
+            raise AuditError(
+                f"eps to certify are {self.eps}", hint="give one or more in (0, 1], for example 0.1"
+            )
+        if self.radii < 0:
+            raise AuditError(f"radii is {self.radii}", hint="radii must be 0 or more")
+        object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "eps": list(self.eps)}

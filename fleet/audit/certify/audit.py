@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fleet.attacks import CORRECT, SampleKeys, SignNoise, attackable, decide, exact_eps, quantise
+from fleet.attacks import CORRECT, SampleKeys, SignNoise, exact_eps, quantise
 from fleet.audit.certify.result import CertifyAudit, PairProof, Proven, Radii, Reach
 from fleet.audit.certify.settings import CertifySettings
-from fleet.audit.core.examination import describe
 from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, check_members
 from fleet.audit.core.result import AuditedDevice, Check
+from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.bounds.certify import Certificates, certificates, largest_radii
 from fleet.data import to_unit
 from fleet.errors import AuditError
@@ -92,7 +92,7 @@ def prove(member: Member, sample: Sample, settings: CertifySettings) -> Proof:
     """
     classifier, labels = member.classifier, sample.labels
     images = to_unit(sample.images)
-    clean = _outcomes(member, sample, sample.images)
+    clean = outcomes_on(member, sample.images.unsqueeze(0), labels, BATCH)[0]
     try:
         proven = [_levels(certificates(classifier, images, labels, eps)) for eps in settings.eps]
     except AuditError as error:
@@ -103,7 +103,8 @@ def prove(member: Member, sample: Sample, settings: CertifySettings) -> Proof:
         exact = exact_eps(eps, "linf")
         keys = SampleKeys(settings.seed, member.name, sample.indices)
         noise = SignNoise(exact, 1)(classifier, images, labels, keys)
-        noisy.append(_outcomes(member, sample, quantise(noise, sample.images, eps)[0]))
+        sent = quantise(noise, sample.images, eps)
+        noisy.append(outcomes_on(member, sent, labels, BATCH)[0])
     first = slice(0, settings.radii)
     radii = largest_radii(classifier, images[first], labels[first], 2 * settings.eps[-1])
     return Proof(
@@ -164,17 +165,6 @@ def _levels(found: Certificates) -> NDArray[np.int8]:
     """0 where the answer stays, 1 where it is right or None, 2 where nothing is known."""
     levels = torch.where(found.stays, 0, torch.where(found.never_wrong, 1, 2))
     return np.asarray(levels.to(torch.int8).numpy())
-
-
-def _outcomes(member: Member, sample: Sample, images: Tensor) -> NDArray[np.int8]:
-    """Decide about 8-bit images (N, C, H, W): 0 correct, 1 reject, 2 flip."""
-    with attackable(member.classifier):
-        parts = [
-            decide(member.classifier, x, y).outcomes
-            for x, y in zip(images.split(BATCH), sample.labels.split(BATCH), strict=True)
-        ]
-    outcomes: NDArray[np.int8] = torch.cat(parts).to(torch.int8).numpy()
-    return outcomes
 
 
 def _proven(found: dict[str, Proof], radii: tuple[float, ...]) -> Iterator[Proven]:

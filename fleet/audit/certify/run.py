@@ -8,7 +8,6 @@ from fleet.assembly import load_images
 from fleet.audit.certify.audit import VERSION, Proof, assemble_certify, prove
 from fleet.audit.certify.result import CertifyAudit
 from fleet.audit.certify.settings import CertifySettings
-from fleet.audit.core.examination import describe
 from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
@@ -22,6 +21,7 @@ from fleet.audit.core.jobs import (
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.core.result import AuditedDevice
+from fleet.audit.core.scoring import describe
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.rundir import RunDirectory
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import RenderableType
 
 from fleet.audit.certify.result import CertifyAudit, PairProof, Proven, Radii, Reach
-from fleet.audit.core.statistics import mean_rate
+from fleet.audit.core.result import mean_rate
 from fleet.reports.report import Block, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, Column, Form, Table
 from fleet.reports.wording import format_eps, format_interval, format_rate, visible

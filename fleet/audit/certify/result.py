@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from fleet.audit.core.result import AuditedDevice, Check, Reached
-from fleet.audit.core.statistics import wilson_interval
-from fleet.audit.core.stored import Stored
+from fleet.audit.core.result import AuditedDevice, Check, Reached, Stored, wilson_interval
 
 SCHEMA = "fleet.audit.certify/1"
 

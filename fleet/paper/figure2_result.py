@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from fleet.audit.core.result import Stored
+from fleet.audit.core.result import Stored, pick
 from fleet.paper.table_result import Spread
 
 SCHEMA = "fleet.reproduction.figure2/1"
@@ -204,10 +204,7 @@ class Figure2(Stored, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        for found in self.summary:
-            if (found.network, found.measure) == (network, measure):
-                return found
-        raise KeyError((network, measure))
+        return pick(self.summary, network=network, measure=measure)
 
 
 def summarise(scores: Sequence[FeatureScores]) -> tuple[Comparison, ...]:

@@ -11,7 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.core.result import AuditedDevice, Check, Outcome, Protocol, Stored
+from fleet.audit.core.result import (
+    AuditedDevice,
+    Check,
+    Outcome,
+    Protocol,
+    Stored,
+    pick,
+)
 from fleet.audit.whitebox.result import MinimumDistance
 from fleet.paper.published import ATTACKS, TASKS, Attack, PublishedTable
 from fleet.vocabulary import Task
@@ -120,10 +127,7 @@ class TableNetwork:
         Raises:
             KeyError: There is none.
         """
-        for found in self.attacked:
-            if (found.protocol, found.attack, found.eps) == (protocol, attack, eps):
-                return found
-        raise KeyError((protocol, attack, eps))
+        return pick(self.attacked, protocol=protocol, attack=attack, eps=eps)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from fleet.audit.core import checks
 from fleet.audit.core.checks import Flag
-from fleet.audit.core.kind import Audit
-from fleet.audit.core.result import Check, Checked, Protocol, Verdict
+from fleet.audit.core.result import AuditResult, Check, Checked, Protocol, Verdict
 from fleet.reports.wording import visible
 
 __all__ = [
@@ -37,19 +36,19 @@ def flag(audit: Checked, protocol: Protocol | None = None) -> Flag | None:
     return found and replace(found, ids=tuple(map(visible, found.ids)))
 
 
-def failed_checks(audit: Audit, protocol: Protocol | None = None) -> str:
+def failed_checks(audit: AuditResult, protocol: Protocol | None = None) -> str:
     """Ids of the checks that flag figures, separated by blanks; empty if none does."""
     flagged = flag(audit, protocol)
     return " ".join(flagged.ids) if flagged else ""
 
 
-def audited_protocols(audit: Audit) -> tuple[Protocol, ...]:
+def audited_protocols(audit: AuditResult) -> tuple[Protocol, ...]:
     """Protocols whose figures an audit holds, in the order of :data:`PROTOCOLS`."""
     present = getattr(audit, "protocols", ())
     return tuple(protocol for protocol in PROTOCOLS if protocol in present)
 
 
-def verdict(audit: Audit) -> tuple[Verdict, str]:
+def verdict(audit: AuditResult) -> tuple[Verdict, str]:
     """How far this audit can be believed: a level and one sentence or two.
 
     ``fail`` when every protocol audited is flagged, ``warn`` when one can still be believed. The
@@ -72,7 +71,7 @@ def worst_level(levels: Iterable[Verdict]) -> Verdict:
     return max(levels, key=order.index, default="pass")
 
 
-def _failed(audit: Audit, count: str) -> tuple[Verdict, str]:
+def _failed(audit: AuditResult, count: str) -> tuple[Verdict, str]:
     audited = audited_protocols(audit)
     if not audited:
         found = flag(audit)

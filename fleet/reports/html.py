@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from fleet.audit.core.kind import KINDS, Audit, kind_of
-from fleet.audit.core.result import AuditedDevice
+from fleet.audit.core.kind import KINDS, kind_of
+from fleet.audit.core.result import AuditedDevice, AuditResult
 from fleet.reports import wording
 from fleet.reports.figures import DrawnFigure
 from fleet.reports.flags import verdict, worst_level
@@ -77,7 +77,7 @@ def style_sheet() -> str:
     return "\n".join([_resource("report.css"), light, dark, *ramp])
 
 
-def _section(audit: Audit) -> tuple[str, str, list[Block]]:
+def _section(audit: AuditResult) -> tuple[str, str, list[Block]]:
     report = report_of(audit)
     return kind_of(audit).name, report.heading, list(report.page(audit))
 

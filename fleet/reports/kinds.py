@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleet.audit.core.kind import AUDIT_FILE, KINDS, Audit, kind_of, load
-from fleet.audit.core.result import AuditedDevice
+from fleet.audit.core.kind import AUDIT_FILE, KINDS, kind_of, load
+from fleet.audit.core.result import AuditedDevice, AuditResult
 from fleet.errors import AuditError
 
 
@@ -21,11 +21,11 @@ class AuditReport:
         unreadable: One line for each ``audit.json`` that is there and cannot be read.
     """
 
-    audits: dict[str, Audit]
+    audits: dict[str, AuditResult]
     unreadable: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, *audits: Audit, unreadable: tuple[str, ...] = ()) -> AuditReport:
+    def of(cls, *audits: AuditResult, unreadable: tuple[str, ...] = ()) -> AuditReport:
         """Put audits together, one of each kind at most."""
         found = {kind_of(audit).name: audit for audit in audits}
         return cls({name: found[name] for name in KINDS if name in found}, unreadable)
@@ -60,13 +60,13 @@ class AuditReport:
         )
 
 
-def read_audit(path: Path) -> Audit:
+def read_audit(path: Path) -> AuditResult:
     """Read an ``audit.json`` of any kind.
 
     Raises:
         AuditError: It is absent, damaged, or of no kind that this version knows.
     """
-    found: Audit = load(KINDS[_kind_written_in(path)].result).load(path)
+    found: AuditResult = load(KINDS[_kind_written_in(path)].result).load(path)
     return found
 
 
@@ -105,7 +105,7 @@ def read_audits(directory: Path) -> AuditReport:
     Raises:
         AuditError: There is no audit that can be read.
     """
-    found: list[Audit] = []
+    found: list[AuditResult] = []
     unreadable = []
     for kind in KINDS.values():
         path = directory / kind.name / AUDIT_FILE

@@ -10,8 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.audit.core.kind import Audit, kind_of, load
-from fleet.audit.core.result import AuditedDevice, NoiseFloor, Outcome, mean_rate, wilson_interval
+from fleet.audit.core.kind import kind_of, load
+from fleet.audit.core.result import (
+    AuditedDevice,
+    AuditResult,
+    NoiseFloor,
+    Outcome,
+    mean_rate,
+    wilson_interval,
+)
 from fleet.reports.flags import Flag
 
 Interval = tuple[float, float]
@@ -78,7 +85,7 @@ class Rung:
         return self.owns or LEVELS[self.level][0]
 
 
-def ladder(audits: Iterable[Audit]) -> dict[float, list[Rung]]:
+def ladder(audits: Iterable[AuditResult]) -> dict[float, list[Rung]]:
     """All rungs, weakest attacker first, at every eps at which two attackers can be compared.
 
     Where no eps has figures of two attackers, at every eps that has one. Of several audits that
@@ -94,7 +101,7 @@ def ladder(audits: Iterable[Audit]) -> dict[float, list[Rung]]:
     return {eps: rungs for eps, rungs in found.items() if attackers[eps] >= max(1, least)}
 
 
-def _rungs(audits: list[Audit], eps: float) -> list[Rung]:
+def _rungs(audits: list[AuditResult], eps: float) -> list[Rung]:
     offered: list[Rung] = []
     for audit in audits:
         report: Any = load(kind_of(audit).report)

@@ -8,11 +8,12 @@ from typing import Any, Generic, TypeVar
 
 from rich.console import RenderableType
 
-from fleet.audit.core.kind import Audit, kind_of, load
+from fleet.audit.core.kind import kind_of, load
+from fleet.audit.core.result import AuditResult
 from fleet.reports.ladder import Rung
 from fleet.reports.tables import Table
 
-A = TypeVar("A", bound=Audit)
+A = TypeVar("A", bound=AuditResult)
 
 Block = tuple[Any, ...]
 """A part of the page: the name of a macro of ``macros.html.jinja``, then its arguments.
@@ -58,7 +59,7 @@ class Report(Generic[A]):
     rungs: Callable[[A, float], list[Rung]] | None = None
 
 
-def report_of(audit: Audit) -> Report[Any]:
+def report_of(audit: AuditResult) -> Report[Any]:
     """The report of an audit's kind."""
     found: Report[Any] = load(kind_of(audit).report)
     return found

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fleet.audit.core.kind import KINDS, Audit
-from fleet.audit.core.result import Check, Verdict
+from fleet.audit.core.kind import KINDS
+from fleet.audit.core.result import AuditResult, Check, Verdict
 from fleet.reports.flags import checks_with, verdict
 from fleet.reports.kinds import AuditReport
 from fleet.reports.report import report_of
@@ -25,7 +25,7 @@ def report_view(report: AuditReport) -> RenderableType:
     return Group(*views[:-1])
 
 
-def audit_view(audit: Audit) -> Group:
+def audit_view(audit: AuditResult) -> Group:
     """One audit for a terminal: tables, checks that did not pass, the summary last."""
     views = list(report_of(audit).terminal(audit))
     raised = [("", check) for check in checks_with(audit, "fail", "warn")]
@@ -34,13 +34,13 @@ def audit_view(audit: Audit) -> Group:
     return Group(*views, summary_text(audit))
 
 
-def summary_text(audit: Audit) -> Text:
+def summary_text(audit: AuditResult) -> Text:
     """The lines of :func:`summary_lines`, the verdict in its colour."""
     *lines, last = summary_lines(audit)
     return Text("\n").join([*map(Text, lines), Text(last, style=STYLES[verdict(audit)[0]])])
 
 
-def summary_lines(audit: Audit) -> list[str]:
+def summary_lines(audit: AuditResult) -> list[str]:
     """One audit in plain lines: its figures, then how far they can be believed."""
     level, sentence = verdict(audit)
     last = sentence if level == "pass" else f"warning: {sentence}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleet.audit.core.kind import Audit
+from fleet.audit.core.result import AuditResult
 from fleet.files import write_bytes
 from fleet.reports.figures import draw_figures
 from fleet.reports.html import render_html
@@ -30,7 +30,7 @@ def render_run_reports(audits_directory: Path) -> list[Path]:
     return write_reports(read_audits(audits_directory), audits_directory)
 
 
-def render_csv(audit: Audit) -> str:
+def render_csv(audit: AuditResult) -> str:
     """The audit's main table, one row for each figure.
 
     Counts are integers; rates and 95 % bounds are shares of [0, 1] to six decimals, and a rate over
@@ -44,7 +44,7 @@ def render_csv(audit: Audit) -> str:
     return text
 
 
-def write_reports(report: AuditReport | Audit, directory: Path) -> list[Path]:
+def write_reports(report: AuditReport | AuditResult, directory: Path) -> list[Path]:
     """Write ``report.html``, and tables (CSV) and figures (PNG, SVG) of every audit.
 
     All are rendered before the first is written, so that a failure leaves no mixture of old and

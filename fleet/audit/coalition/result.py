@@ -10,15 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from fleet.audit.core.result import (
-    AuditedDevice,
-    Check,
-    NoiseFloor,
+    AttackResult,
     Outcome,
     Reached,
-    Stored,
     mean_rate,
 )
 
@@ -263,14 +260,11 @@ class GreedyStep:
 
 
 @dataclass(frozen=True)
-class CoalitionAudit(Stored, schema=SCHEMA):
+class CoalitionAudit(AttackResult, schema=SCHEMA):
     """Everything that ``fleet audit coalition`` found.
 
     Attributes:
-        run: Name of the audited run, or a label for in-memory models.
-        created: ISO 8601 UTC time.
         devices: In fleet order, then the controls.
-        eps: Linf radii, ascending, pixel units.
         attacks: Names of the attacks, ``picked`` last if there are several.
         trials: By size, coalition, attack, eps.
         curve: One point for each attack, eps, choice and size.
@@ -281,17 +275,11 @@ class CoalitionAudit(Stored, schema=SCHEMA):
         greedy: In the order of choice; empty without held-out images.
         noise: One for each device and eps (controls have none).
         checks: C1 and following (docs/coalitions.md).
-        settings: Attack hyper-parameters, seed, images, draws, bootstrap.
-        provenance: Dataset digest, versions, machine, command line.
 
     Raises:
         ValueError: The tables contradict each other, or one is incomplete.
     """
 
-    run: str
-    created: str
-    devices: tuple[AuditedDevice, ...]
-    eps: tuple[float, ...]
     attacks: tuple[str, ...]
     trials: tuple[CoalitionTrial, ...]
     curve: tuple[CurvePoint, ...]
@@ -300,23 +288,16 @@ class CoalitionAudit(Stored, schema=SCHEMA):
     inputs: tuple[InputShare, ...]
     effective: tuple[EffectiveSize, ...]
     greedy: tuple[GreedyStep, ...]
-    noise: tuple[NoiseFloor, ...]
-    checks: tuple[Check, ...]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
-        _require_devices(self)
+        self.require_devices()
+        if len(self.fleet) < 2:
+            raise ValueError(f"device names are {[device.name for device in self.devices]}")
         for trial in self.trials:
             _require_trial(self, trial)
         for point in self.curve:
             _require_point(self, point)
         _require_tables(self)
-
-    @property
-    def fleet(self) -> tuple[str, ...]:
-        """Names of the devices that are shipped: controls left out."""
-        return tuple(device.name for device in self.devices if device.role == "device")
 
     @property
     def headline(self) -> str:
@@ -360,32 +341,12 @@ class CoalitionAudit(Stored, schema=SCHEMA):
         """The device that falls most: the largest exposure; the first of equals."""
         return max(self.risks_of(attack, eps), key=lambda risk: risk.exposure)
 
-    def noise_floor(self, victim: str, eps: float) -> NoiseFloor:
-        """Look up one device's noise floor.
-
-        Raises:
-            KeyError: There is none.
-        """
-        for floor in self.noise:
-            if floor.victim == victim and floor.eps == eps:
-                return floor
-        raise KeyError((victim, eps))
-
 
 def _share(victims: Iterable[VictimOutcome]) -> float:
     share = mean_rate(victim.outcome.rate("evade") for victim in victims)
     if share is None:
         raise ValueError("no victim decodes an image correctly")
     return share
-
-
-def _require_devices(audit: CoalitionAudit) -> None:
-    names = [device.name for device in audit.devices]
-    if len(set(names)) != len(names) or len(audit.fleet) < 2:
-        raise ValueError(f"device names are {names}")
-    for device in audit.devices:
-        if not 0 <= device.correct + device.rejected <= device.images or not device.images:
-            raise ValueError(f"clean figures of {device.name}")
 
 
 def _require_trial(audit: CoalitionAudit, trial: CoalitionTrial) -> None:

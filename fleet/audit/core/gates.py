@@ -5,13 +5,12 @@ Reports print the flag and gates obey it. What was not measured has not passed.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from fleet.audit.core.kind import KINDS
-from fleet.audit.core.result import Checked, Protocol, Reached
+from fleet.audit.core.result import AuditResult, Checked, Protocol, Reached
 
 
 @dataclass(frozen=True)
@@ -74,18 +73,7 @@ def masked(audit: Checked, protocol: Protocol = "adaptive") -> bool:
     return flag(audit, protocol) is not None
 
 
-class Gated(Checked, typing.Protocol):
-    """A result that a gate can judge."""
-
-    @property
-    def eps(self) -> tuple[float, ...]:
-        """The radii audited."""
-
-    def reached(self) -> Iterable[Reached]:
-        """What attacks on devices of the fleet reached; controls are nobody's victims."""
-
-
-def refusals(audit: Gated, limit: float | None, *, masked: bool) -> list[str]:
+def refusals(audit: AuditResult, limit: float | None, *, masked: bool) -> list[str]:
     """Name every reason why an audit does not pass; none if no gate is asked for.
 
     Args:
@@ -121,7 +109,7 @@ def _above(found: Iterable[Reached], limit: float) -> list[str]:
     return [f"evade {rate:.3f} {worst.words} at eps {worst.eps:.4g} is above {limit:g}"]
 
 
-def _unmeasured(audit: Gated, found: list[Reached]) -> list[str]:
+def _unmeasured(audit: AuditResult, found: list[Reached]) -> list[str]:
     """Name each victim without a rate, and each eps without a victim."""
     silent = dict.fromkeys(one.victim for one in found if one.rate is None)
     reasons = [f"nothing was measured on {name}: it decodes no image correctly" for name in silent]

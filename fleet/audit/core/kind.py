@@ -11,47 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fleet.audit.core.result import AuditedDevice, Check
+    pass
 
 AUDIT_FILE = "audit.json"
-
-
-class Audit(Protocol):
-    """What the results of all kinds have in common."""
-
-    @property
-    def run(self) -> str:
-        """Name of the audited run, or a label for models in memory."""
-
-    @property
-    def created(self) -> str:
-        """ISO 8601 UTC time."""
-
-    @property
-    def devices(self) -> tuple[AuditedDevice, ...]:
-        """As the audit saw them; controls last."""
-
-    @property
-    def eps(self) -> tuple[float, ...]:
-        """The radii audited, ascending, pixel units."""
-
-    @property
-    def checks(self) -> tuple[Check, ...]:
-        """In order of id."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """How the audit was made."""
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Data, versions, machine, command line."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values with the schema's name."""
 
 
 @dataclass(frozen=True)

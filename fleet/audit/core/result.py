@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_args
@@ -119,10 +119,7 @@ class Matrix:
         Raises:
             KeyError: There is no such pair.
         """
-        for cell in self.cells:
-            if cell.surrogate == surrogate and cell.victim == victim:
-                return cell
-        raise KeyError((surrogate, victim))
+        return pick(self.cells, surrogate=surrogate, victim=victim)
 
 
 @dataclass(frozen=True)
@@ -210,7 +207,7 @@ class Check:
 
 
 class Checked(typing.Protocol):
-    """A result that holds checks."""
+    """What holds checks."""
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -269,7 +266,7 @@ class Stored:
 
     _schema: ClassVar[str]
 
-    def __init_subclass__(cls, *, schema: str) -> None:
+    def __init_subclass__(cls, *, schema: str = "") -> None:
         cls._schema = schema
 
     def to_dict(self) -> dict[str, Any]:
@@ -315,6 +312,91 @@ class Stored:
             hint = "`fleet audit` writes it"
             raise AuditError(f"cannot read {path}: {error}", hint=hint) from error
         return cls.from_dict(data)
+
+
+@dataclass(frozen=True)
+class AuditResult(Stored):
+    """What the results of all kinds of audits have in common.
+
+    Attributes:
+        run: Name of the audited run, or a label for models in memory.
+        created: ISO 8601 UTC time.
+        devices: As the audit saw them; controls last.
+        eps: The radii audited, ascending, pixel units.
+        checks: Reliability checks, in order of id.
+        settings: Attack hyper-parameters, seed, images, decode rule, scoring precision.
+        provenance: Dataset digest, versions, machine, command line.
+    """
+
+    run: str
+    created: str
+    devices: tuple[AuditedDevice, ...]
+    eps: tuple[float, ...]
+    checks: tuple[Check, ...]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def fleet(self) -> tuple[str, ...]:
+        """Names of the devices that are shipped: controls left out."""
+        return tuple(device.name for device in self.devices if device.role == "device")
+
+    def reached(self) -> Iterator[Reached]:
+        """What attacks on devices of the fleet reached, for gates; nothing unless a kind says."""
+        return iter(())
+
+    def require_devices(self, least: int = 1) -> None:
+        """Raise ``ValueError`` unless devices have names of their own and possible figures.
+
+        Args:
+            least: Devices that are shipped or controls, at least.
+        """
+        names = [device.name for device in self.devices]
+        if len(names) < least or len(set(names)) != len(names):
+            raise ValueError(f"device names are {names}")
+        for device in self.devices:
+            if not 0 <= device.correct + device.rejected <= device.images or not device.images:
+                raise ValueError(f"clean figures of {device.name}")
+
+
+@dataclass(frozen=True)
+class AttackResult(AuditResult):
+    """A result whose attacks stand beside noise.
+
+    Attributes:
+        noise: One for each device that is attacked, and eps.
+    """
+
+    noise: tuple[NoiseFloor, ...]
+
+    def noise_floor(self, victim: str, eps: float) -> NoiseFloor:
+        """Look up one victim's noise floor.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return pick(self.noise, victim=victim, eps=eps)
+
+
+class AbsentError(KeyError, ValueError):
+    """There is no such row; a result that lacks one that it must have contradicts itself."""
+
+    __str__ = Exception.__str__
+
+
+Row = TypeVar("Row")
+
+
+def pick(rows: Iterable[Row], **keys: Any) -> Row:
+    """Look up the first row whose fields are these.
+
+    Raises:
+        KeyError: There is none.
+    """
+    for row in rows:
+        if all(getattr(row, name) == value for name, value in keys.items()):
+            return row
+    raise AbsentError("nothing of " + ", ".join(f"{name} {value}" for name, value in keys.items()))
 
 
 def _broken(words: str) -> AuditError:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.audit.core.result import Outcome, Stored
+from fleet.audit.core.result import Outcome, Stored, pick
 
 SCHEMA = "fleet.audit.crosscheck/1"
 
@@ -97,10 +97,7 @@ class Crosscheck(Stored, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        for figure in self.native:
-            if (figure.device, figure.eps) == (device, eps):
-                return figure.outcome
-        raise KeyError((device, eps))
+        return pick(self.native, device=device, eps=eps).outcome
 
     def excess(self, figure: ToolFigure) -> float | None:
         """Evade rate of a library beyond the native one; None where either is absent."""

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
-from fleet.audit.core.result import AuditedDevice, Check, Outcome, Reached, Stored
+from fleet.audit.core.result import (
+    AuditResult,
+    Outcome,
+    Reached,
+    pick,
+)
 
 SCHEMA = "fleet.audit.query/1"
 
@@ -123,38 +128,24 @@ class WhiteBox:
 
 
 @dataclass(frozen=True)
-class QueryAudit(Stored, schema=SCHEMA):
+class QueryAudit(AuditResult, schema=SCHEMA):
     """Everything that ``fleet audit query`` found.
 
     Attributes:
-        run: Name of the audited run, or a label for in-memory models.
-        created: ISO 8601 UTC time.
         devices: The victims, in order.
-        eps: The radii audited, ascending, pixel units.
         curves: One for each victim, eps and method.
         fidelity: One for each victim and extraction budget; empty without that method.
         white_box: One for each victim and eps.
         checks: ``Q1`` and following (docs/query-and-trace.md), in order of id.
-        settings: Budgets, hyper-parameters, seed, images, decode rule, scoring precision.
-        provenance: Dataset digest, versions, machine, command line.
     """
 
-    run: str
-    created: str
-    devices: tuple[AuditedDevice, ...]
-    eps: tuple[float, ...]
     curves: tuple[QueryCurve, ...]
     fidelity: tuple[Fidelity, ...]
     white_box: tuple[WhiteBox, ...]
-    checks: tuple[Check, ...]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
-        names = [device.name for device in self.devices]
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"device names are {names}")
-        for victim in names:
+        self.require_devices()
+        for victim in (device.name for device in self.devices):
             for eps in self.eps:
                 self.white_box_of(victim, eps)
                 for method in self.methods:
@@ -169,18 +160,14 @@ class QueryAudit(Stored, schema=SCHEMA):
         """Look up one curve.
 
         Raises:
-            ValueError: There is none.
+            KeyError: There is none.
         """
-        for curve in self.curves:
-            if (curve.victim, curve.eps, curve.method) == (victim, eps, method):
-                return curve
-        raise ValueError(f"no curve of {method} on {victim} at eps {eps}")
+        return pick(self.curves, victim=victim, eps=eps, method=method)
 
     def reached(self) -> Iterator[Reached]:
         """What every way of asking each device reached with its largest budget, for gates."""
-        shipped = {device.name for device in self.devices if device.role == "device"}
         for curve in self.curves:
-            if curve.victim in shipped:
+            if curve.victim in self.fleet:
                 rate = curve.last.outcome.rate("evade")
                 yield Reached(curve.eps, rate, f"by {curve.method} of {curve.victim}", curve.victim)
 
@@ -188,9 +175,6 @@ class QueryAudit(Stored, schema=SCHEMA):
         """Look up one victim's white-box figures.
 
         Raises:
-            ValueError: There are none.
+            KeyError: There are none.
         """
-        for found in self.white_box:
-            if (found.victim, found.eps) == (victim, eps):
-                return found
-        raise ValueError(f"no white-box figures of {victim} at eps {eps}")
+        return pick(self.white_box, victim=victim, eps=eps)

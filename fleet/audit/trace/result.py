@@ -6,9 +6,13 @@ Frozen values, stored as ``trace.json``. Nothing in this module imports torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from fleet.audit.core.result import AuditedDevice, Check, Stored, wilson_interval
+from fleet.audit.core.result import (
+    AuditResult,
+    pick,
+    wilson_interval,
+)
 
 SCHEMA = "fleet.audit.trace/1"
 
@@ -264,37 +268,24 @@ class Tracing:
 
 
 @dataclass(frozen=True)
-class TraceAudit(Stored, schema=SCHEMA):
+class TraceAudit(AuditResult, schema=SCHEMA):
     """Everything that ``fleet audit trace`` found.
 
     Attributes:
-        run: Name of the audited run, or a label for in-memory models.
-        created: ISO 8601 UTC time.
         devices: The suspects, in order.
-        eps: The radii audited, ascending, pixel units.
         rates: One for each eps, attacker, score and amount of evidence.
         prices: One for each eps and attacker, ``naive`` among them.
         calibrations: One for each eps.
         checks: ``T1`` and following (docs/query-and-trace.md), in order of id.
-        settings: Attacks, scores, calibration, seed, images.
-        provenance: Dataset digest, versions, machine, command line.
     """
 
-    run: str
-    created: str
-    devices: tuple[AuditedDevice, ...]
-    eps: tuple[float, ...]
     rates: tuple[TraceRate, ...]
     prices: tuple[EvasionPrice, ...]
     calibrations: tuple[Calibration, ...]
-    checks: tuple[Check, ...]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
+        self.require_devices(least=2)
         names = [device.name for device in self.devices]
-        if len(names) < 2 or len(set(names)) != len(names):
-            raise ValueError(f"device names are {names}")
         if [found.eps for found in self.calibrations] != list(self.eps):
             raise ValueError("there is not one calibration for each eps")
         if any(len(found.images) != len(names) for found in self.calibrations):
@@ -313,8 +304,4 @@ class TraceAudit(Stored, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        wanted = (eps, score, evidence, attacker)
-        for rate in self.rates:
-            if (rate.eps, rate.score, rate.evidence, rate.attacker) == wanted:
-                return rate
-        raise KeyError(wanted)
+        return pick(self.rates, eps=eps, score=score, evidence=evidence, attacker=attacker)

@@ -13,13 +13,11 @@ from typing import Any
 
 from fleet.audit.core.evidence import Binarization
 from fleet.audit.core.result import (
-    AuditedDevice,
-    Check,
-    NoiseFloor,
+    AttackResult,
     Outcome,
     Protocol,
     Reached,
-    Stored,
+    pick,
 )
 from fleet.vocabulary import Length, Norm
 
@@ -100,46 +98,32 @@ class Margins:
 
 
 @dataclass(frozen=True)
-class WhiteboxAudit(Stored, schema=SCHEMA):
+class WhiteboxAudit(AttackResult, schema=SCHEMA):
     """Everything that ``fleet audit whitebox`` found.
 
     Attributes:
-        run: Name of the audited run, or a label for in-memory models.
-        created: ISO 8601 UTC time.
         norm: How ``eps`` is measured.
         devices: In the order of the profile; controls last.
-        eps: The radii audited, ascending, pixel units.
         figures: One for each device, protocol, attack and eps, the protocol's ``worst`` included.
         noise: One for each device and eps.
         margins: One for each device.
         distances: One for each device and minimum-norm attack.
         binarization: One for each device that was tested.
         checks: Reliability checks, in order of id.
-        settings: Attack hyper-parameters, seed, images, decode rule, scoring precision.
-        provenance: Dataset digest, versions, machine, command line.
 
     Raises:
         ValueError: The figures contradict each other, or one that a report shows is missing.
     """
 
-    run: str
-    created: str
     norm: Norm
-    devices: tuple[AuditedDevice, ...]
-    eps: tuple[float, ...]
     figures: tuple[WhiteboxFigure, ...]
-    noise: tuple[NoiseFloor, ...]
     margins: tuple[Margins, ...]
     distances: tuple[MinimumDistance, ...]
     binarization: tuple[Binarization, ...]
-    checks: tuple[Check, ...]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
+        self.require_devices()
         correct = {device.name: device.correct for device in self.devices}
-        if not correct or len(correct) != len(self.devices):
-            raise ValueError(f"device names are {[device.name for device in self.devices]}")
         if not self.eps or list(self.eps) != sorted(set(self.eps)):
             raise ValueError(f"eps are {self.eps}")
         self._require_figures(correct)
@@ -174,30 +158,14 @@ class WhiteboxAudit(Stored, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        for figure in self.figures:
-            found = (figure.device, figure.protocol, figure.eps, figure.attack)
-            if found == (device, protocol, eps, attack):
-                return figure
-        raise KeyError((device, protocol, eps, attack))
+        return pick(self.figures, device=device, protocol=protocol, eps=eps, attack=attack)
 
     def reached(self) -> Iterator[Reached]:
         """The adaptive worst case on each device, for gates."""
         for eps in self.eps:
-            for device in self.devices:
-                if device.role == "device":
-                    rate = self.figure(device.name, "adaptive", eps).outcome.rate("evade")
-                    yield Reached(eps, rate, f"of {device.name}", device.name)
-
-    def noise_floor(self, device: str, eps: float) -> NoiseFloor:
-        """Look up one device's noise floor.
-
-        Raises:
-            KeyError: There is none.
-        """
-        for floor in self.noise:
-            if (floor.victim, floor.eps) == (device, eps):
-                return floor
-        raise KeyError((device, eps))
+            for name in self.fleet:
+                rate = self.figure(name, "adaptive", eps).outcome.rate("evade")
+                yield Reached(eps, rate, f"of {name}", name)
 
 
 def _require(found: list[Any], wanted: Iterable[Any], what: str) -> None:

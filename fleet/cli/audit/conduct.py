@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fleet.audit.core.kind import AUDIT_FILE, Audit, Kind, load
+from fleet.audit.core.kind import AUDIT_FILE, Kind, load
+from fleet.audit.core.result import AuditResult
 from fleet.cli import options
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
@@ -174,7 +175,7 @@ def keep(audit: Any, kind: Kind, subject: Subject) -> None:
     subject.output.note(f"wrote {path}")
 
 
-def show(audits: Sequence[Audit], value: Any, subject: Subject) -> None:
+def show(audits: Sequence[AuditResult], value: Any, subject: Subject) -> None:
     """Render the run's report anew, and print audits: for people, or ``value`` as JSON."""
     from fleet.reports import AuditReport
     from fleet.reports.views import report_view

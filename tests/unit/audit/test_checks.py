@@ -33,7 +33,7 @@ def attacked(
 
 
 def gate(checks: tuple[Check, ...]) -> TransferAudit:
-    return TransferAudit("r", "", (), (), (), (), checks, {}, {})
+    return TransferAudit("r", "", (), (), checks, {}, {}, (), ())
 
 
 def test_a_healthy_audit_passes_every_check(maker: Any) -> None:

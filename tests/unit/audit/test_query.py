@@ -127,9 +127,9 @@ def test_the_document_keeps_everything(whole: QueryAudit, tmp_path: Path) -> Non
 
 def test_a_damaged_document_is_refused(whole: QueryAudit) -> None:
     part = tuple(c for c in whole.curves if (c.victim, c.method) != ("c", "square"))
-    with pytest.raises(ValueError, match="no curve of square on c"):
+    with pytest.raises(ValueError, match=r"nothing of victim c, .*method square"):
         replace(whole, curves=part)
-    with pytest.raises(ValueError, match="no white-box figures of a"):
+    with pytest.raises(ValueError, match="nothing of victim a"):
         replace(whole, white_box=whole.white_box[1:])
     with pytest.raises(ValueError, match="device names"):
         replace(whole, devices=whole.devices[:1] * 2)

@@ -15,7 +15,7 @@ from fleet.errors import AuditError
 def audit(maker: Any) -> TransferAudit:
     evidence = maker.build()
     return TransferAudit(
-        "r", "now", evidence.devices, evidence.eps, evidence.matrices, evidence.noise, (), {}, {}
+        "r", "now", evidence.devices, evidence.eps, (), {}, {}, evidence.noise, evidence.matrices
     )
 
 

@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 import typer
 
-from fleet.audit.core.gates import Gated, refusals
-from fleet.audit.core.result import AuditedDevice, Cell, Check, Matrix, NoiseFloor, Outcome, Role
+from fleet.audit.core.gates import refusals
+from fleet.audit.core.result import (
+    AuditedDevice,
+    AuditResult,
+    Cell,
+    Check,
+    Matrix,
+    NoiseFloor,
+    Outcome,
+    Role,
+)
 from fleet.audit.query.result import QueryAudit, QueryCurve, QueryPoint, WhiteBox
 from fleet.audit.transfer.result import TransferAudit
 from fleet.audit.whitebox.result import Margins, WhiteboxAudit, WhiteboxFigure
@@ -46,7 +55,7 @@ def transfer(rates: dict[tuple[str, str], int], *checks: Check) -> TransferAudit
         )
         for eps, less in zip(EPS, (10, 0), strict=True)
     )
-    return TransferAudit("r", "", DEVICES, EPS, matrices, (), checks, {}, {})
+    return TransferAudit("r", "", DEVICES, EPS, checks, {}, {}, (), matrices)
 
 
 def whitebox(rates: dict[str, int], *checks: Check) -> WhiteboxAudit:
@@ -94,7 +103,7 @@ def query(rates: dict[str, int | None], *checks: Check) -> QueryAudit:
     )
 
 
-def limited(audit: Gated, limit: float | None) -> list[str]:
+def limited(audit: AuditResult, limit: float | None) -> list[str]:
     return refusals(audit, limit, masked=False)
 
 
@@ -171,7 +180,7 @@ PASSED = Check("M1", "t", "pass", "f", "r", "adaptive")
     [dead_transfer(PASSED), dead_whitebox(PASSED), query({"a": 0, "b": None}, PASSED)],
     ids=lambda audit: type(audit).__name__,
 )
-def test_a_device_on_which_nothing_was_measured_passes_no_gate(audit: Gated) -> None:
+def test_a_device_on_which_nothing_was_measured_passes_no_gate(audit: AuditResult) -> None:
     for limit in (0.0, 0.5, 1.0):
         assert limited(audit, limit) == [DEAD]
     assert refusals(audit, None, masked=True) == [DEAD]

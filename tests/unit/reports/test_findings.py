@@ -34,7 +34,7 @@ def small(evades, checks=()):
     )
     noise = tuple(NoiseFloor(name, 0.1, Outcome(100, 5, 1), 10) for name in names)
     matrix = Matrix("adaptive", "worst", 0.1, cells)
-    return TransferAudit("run", "now", devices, (0.1,), (matrix,), noise, tuple(checks), {}, {})
+    return TransferAudit("run", "now", devices, (0.1,), tuple(checks), {}, {}, noise, (matrix,))
 
 
 def test_a_matrix_is_boiled_down_exactly():

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fleet.audit.core.result import AuditedDevice, Check, Outcome, Reached, Stored
+from fleet.audit.core.result import (
+    AuditedDevice,
+    AuditResult,
+    Outcome,
+    Reached,
+)
 from fleet.execution import Executor, Job, ProgressReporter
 from fleet.profiles.resolved import read_family
 from fleet.rundir import RunDirectory
@@ -23,15 +28,8 @@ class ToySettings:
 
 
 @dataclass(frozen=True)
-class ToyAudit(Stored, schema="fleet.audit.toy/1"):
-    run: str
-    created: str
-    devices: tuple[AuditedDevice, ...]
-    eps: tuple[float, ...]
+class ToyAudit(AuditResult, schema="fleet.audit.toy/1"):
     outcome: Outcome
-    checks: tuple[Check, ...]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
 
     def reached(self) -> Iterator[Reached]:
         for eps in self.eps:

@@ -95,7 +95,7 @@ def _line(audit: CertifyAudit, eps: float) -> str:
     if worst is None:
         return head + "no device decodes any image correctly"
     clean = mean_rate(d.clean_accuracy for d in audit.devices if d.role == "device")
-    held = mean_rate(audit.of(name, eps).stay_rate for name in audit.shipped)
+    held = mean_rate(audit.of(name, eps).stay_rate for name in audit.fleet)
     words = (
         f"clean {format_rate(clean)}, certified {format_rate(held)} (means); guaranteed blast "
         f"radius {format_rate(worst.blast_radius)} (95 % {format_interval(worst.blast_interval)}) "
@@ -109,7 +109,7 @@ def _line(audit: CertifyAudit, eps: float) -> str:
     single = format_rate(audit.at(eps).share_at_most(1))
     return (
         head + words + f"; no perturbation fools both of two devices on {never} of the images "
-        f"(mean over pairs), nor more than one of {len(audit.shipped)} on {single}"
+        f"(mean over pairs), nor more than one of {len(audit.fleet)} on {single}"
     )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
-from fleet.audit.core.result import AuditedDevice, Check, Reached, Stored, wilson_interval
+from fleet.audit.core.result import AuditResult, Reached, pick, wilson_interval
 
 SCHEMA = "fleet.audit.certify/1"
 
@@ -127,39 +126,22 @@ class Radii:
 
 
 @dataclass(frozen=True)
-class CertifyAudit(Stored, schema=SCHEMA):
+class CertifyAudit(AuditResult, schema=SCHEMA):
     """Everything that ``fleet audit certify`` proved.
 
     Attributes:
-        run: Name of the audited run, or a label for models in memory.
-        created: ISO 8601 UTC time.
         devices: In the order of the profile; controls last.
-        eps: Radii, ascending, on the [0, 1] scale.
         proven: One for each device and eps.
         pairs: One for each pair of devices and eps, controls left out.
         reach: One for each eps.
         radii: One for each device whose radii were searched.
         checks: What speaks against the proofs, in order of id.
-        settings: Of the audit.
-        provenance: Data, versions, machine, command line.
     """
 
-    run: str
-    created: str
-    devices: tuple[AuditedDevice, ...]
-    eps: tuple[float, ...]
     proven: tuple[Proven, ...]
     pairs: tuple[PairProof, ...]
     reach: tuple[Reach, ...]
     radii: tuple[Radii, ...]
-    checks: tuple[Check, ...]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
-
-    @property
-    def shipped(self) -> tuple[str, ...]:
-        """Names of the devices, controls left out."""
-        return tuple(device.name for device in self.devices if device.role == "device")
 
     def of(self, device: str, eps: float) -> Proven:
         """Look up one device at one eps.
@@ -167,17 +149,14 @@ class CertifyAudit(Stored, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        for found in self.proven:
-            if (found.device, found.eps) == (device, eps):
-                return found
-        raise KeyError((device, eps))
+        return pick(self.proven, device=device, eps=eps)
 
     def worst(self, eps: float) -> Proven | None:
         """The device with the largest guaranteed blast radius; None where none decodes any image.
 
         It is the fleet's: no device, attacked with whatever knowledge, loses more.
         """
-        known = [self.of(name, eps) for name in self.shipped]
+        known = [self.of(name, eps) for name in self.fleet]
         return max(
             (found for found in known if found.correct),
             key=lambda found: found.blast_radius or 0.0,
@@ -190,10 +169,7 @@ class CertifyAudit(Stored, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        for found in self.reach:
-            if found.eps == eps:
-                return found
-        raise KeyError(eps)
+        return pick(self.reach, eps=eps)
 
     def apart(self, eps: float) -> list[PairProof]:
         """All pairs at one eps."""
@@ -202,7 +178,7 @@ class CertifyAudit(Stored, schema=SCHEMA):
     def reached(self) -> Iterator[Reached]:
         """What attacks could reach at most, for gates."""
         for eps in self.eps:
-            for name in self.shipped:
+            for name in self.fleet:
                 rate = self.of(name, eps).blast_radius
                 yield Reached(eps, rate, f"at most, of {name}", name)
 
@@ -210,7 +186,7 @@ class CertifyAudit(Stored, schema=SCHEMA):
         """Raise ``KeyError`` or ``ValueError`` unless every figure that a report shows is there."""
         if len(self.proven) != len(self.devices) * len(self.eps):
             raise ValueError(f"{len(self.proven)} proofs of {len(self.devices)} devices")
-        pairs = sorted((*pair, eps) for pair in combinations(self.shipped, 2) for eps in self.eps)
+        pairs = sorted((*pair, eps) for pair in combinations(self.fleet, 2) for eps in self.eps)
         if sorted((*pair.devices, pair.eps) for pair in self.pairs) != pairs:
             raise ValueError("pairs of devices are missing, or there more than once")
         for eps in self.eps:
@@ -218,5 +194,5 @@ class CertifyAudit(Stored, schema=SCHEMA):
                 found = self.of(device.name, eps)
                 if (found.n, found.correct) != (device.images, device.correct):
                     raise ValueError(f"clean figures of {device.name}")
-            if len(self.at(eps).images) != len(self.shipped) + 1 or not sum(self.at(eps).images):
+            if len(self.at(eps).images) != len(self.fleet) + 1 or not sum(self.at(eps).images):
                 raise ValueError(f"reach at eps {eps}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Self, get_args, get_type_hints
 
 from fleet.bundle.archive import MAX_MODEL_BYTES, MODEL_MEMBER
@@ -75,7 +76,7 @@ class ModelSection(ModelSpec, Section):
         shape = fields.value("input_shape")
         if not (isinstance(shape, list) and len(shape) == 3 and all(type(n) is int for n in shape)):
             raise fields.error("input_shape", "must be [channels, height, width]")
-        hints = get_type_hints(ModelSpec)
+        hints = _hints()
         settings = {
             setting.name: _setting(fields, setting, hints[setting.name])
             for setting in dataclasses.fields(ModelSpec)
@@ -89,6 +90,11 @@ class ModelSection(ModelSpec, Section):
         hidden = {f.name for f in dataclasses.fields(ModelSpec) if not f.metadata["network"]}
         plain = super().to_dict()
         return {key: plain[key] for key in plain if key not in hidden or key in self.extra}
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(ModelSpec)
 
 
 def _setting(fields: Fields, setting: dataclasses.Field[Any], hint: Any) -> Any:

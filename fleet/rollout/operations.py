@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any
 
 from fleet.bundle import Envelope, verify_bundle
 from fleet.errors import RolloutError, StorageError
-from fleet.files import make_directory, write_bytes, write_json
+from fleet.files import make_directory, storage_error, write_bytes, write_json
 from fleet.rollout.depot import Depot, read_record
 from fleet.rollout.keys import Enrolment
 from fleet.rollout.reports import Report, newest
@@ -101,6 +102,7 @@ def publish(depot: Depot, bundles: Sequence[Path]) -> list[Published]:
             )
         _check_counters(depot, {envelope.device: envelope.counter for _, envelope, _ in found})
         published = [_store(depot, *item) for item in found]
+        os.sync()  # once for all: 1,000 files synced one by one take 20 seconds
         write_json(
             record,
             {
@@ -408,14 +410,21 @@ def _check_counters(depot: Depot, counters: Mapping[str, int]) -> None:
                 )
 
 
-def _store(depot: Depot, path: Path, envelope: Envelope, enrolment: Enrolment) -> Published:
-    data = path.read_bytes()
+def _store(depot: Depot, bundle: Path, envelope: Envelope, enrolment: Enrolment) -> Published:
+    data = bundle.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     assignment = Assignment(enrolment.id, envelope.release, envelope.counter, len(data), digest)
-    write_bytes(depot.public / "targets" / assignment.file, data)
+    path = depot.public / "targets" / assignment.file
+    try:
+        make_directory(path.parent)
+        temporary = path.with_suffix(".new")
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise storage_error(path, error) from error
     rows = (envelope.public.get("audit") or {}).get("rows", [])
     transfer = max((float(row["transfer_evade"]) for row in rows), default=None)
-    return Published(envelope.device, path.name, assignment, transfer)
+    return Published(envelope.device, bundle.name, assignment, transfer)
 
 
 def _expose(depot: Depot, rollout: Rollout, now: datetime | None) -> Rollout:

@@ -97,3 +97,16 @@ def test_these_tests_find_what_is_wrong(tmp_path: Path) -> None:
     assert broken_links(document, tmp_path) == [
         "gone.md", "gone.png", "other.md#no-heading", "#here", "/etc/passwd", "gone-too.md",
     ]  # fmt: skip
+
+
+def test_every_threat_names_tests_that_are_there(project: Path) -> None:
+    page = (project / "docs" / "security.md").read_text()
+    module, named = "", []
+    for word in re.findall(r"`([a-z_0-9]+\.py)?(?:::(test_[a-z_0-9]+))?`", page):
+        module = word[0] or module
+        if word[1]:
+            named.append((module, word[1]))
+    assert len(named) >= 20
+    sources = {path.name: path.read_text() for path in (project / "tests").rglob("test_*.py")}
+    missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in sources[file]]
+    assert missing == []

@@ -33,7 +33,7 @@ def run_example(name: str, *arguments: str | Path | int, cwd: Path) -> str:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -134,3 +134,10 @@ def test_every_example_has_a_test_and_a_line_in_the_index() -> None:
     assert {f"test_{name}" for name in scripts} <= set(globals())
     index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert {name for name in scripts if f"[{name}.py]({name}.py)" in index} == scripts
+
+
+def test_a_whole_rollout(tmp_path: Path) -> None:
+    output = run_example("rollout/rollout", "--quick", cwd=tmp_path)
+    assert output.endswith("done: one canary, one refused update, one revoked device\n")
+    assert "not yet: 1 devices failed; at most 0 may" in output
+    assert "release 2026.11.1, on trial" not in output.split("2026.11.2")[-1]

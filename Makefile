@@ -44,7 +44,7 @@ test: install
 # Not part of any check: minutes for a sample, hours for all (docs/decisions/0009-mutants.md).
 mutants: install
 	$(BIN) -m pip install --quiet --editable ".[mutants]"
-	nice -n 15 $(BIN) tests/mutants.py
+	$(BIN) -m tests.mutants
 
 reproduce-check: install
 	$(FLEET) reproduce all --quick

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
 
@@ -18,7 +17,7 @@ from fleet.audit.certify.result import CertifyAudit, PairProof, Proven, Radii, R
 from fleet.audit.certify.settings import CertifySettings
 from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, check_members
-from fleet.audit.core.result import AuditedDevice, Check
+from fleet.audit.core.result import AuditedDevice, Check, Origin
 from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.bounds.certify import Certificates, certificates, largest_radii
 from fleet.data import to_unit
@@ -77,9 +76,7 @@ def audit_certify(
     check_members(members, sample)
     proofs = [prove(member, sample, settings) for member in members]
     devices = [describe(m, p.clean) for m, p in zip(members, proofs, strict=True)]
-    return assemble_certify(
-        devices, proofs, settings, label=label, details={}, provenance=provenance or {}
-    )
+    return assemble_certify(devices, proofs, settings, Origin(label, provenance or {}, {}))
 
 
 def prove(member: Member, sample: Sample, settings: CertifySettings) -> Proof:
@@ -119,10 +116,7 @@ def assemble_certify(
     devices: Sequence[AuditedDevice],
     proofs: Sequence[Proof],
     settings: CertifySettings,
-    *,
-    label: str,
-    details: dict[str, Any],
-    provenance: dict[str, Any],
+    origin: Origin,
 ) -> CertifyAudit:
     """Count, check, and put the result together.
 
@@ -130,15 +124,11 @@ def assemble_certify(
         devices: In the order of the profile, controls last.
         proofs: One for each device.
         settings: Of the audit.
-        label: Name of the audit.
-        details: Further settings, for the record.
-        provenance: Where models and images come from.
+        origin: Where the audit comes from.
     """
     found = dict(zip((device.name for device in devices), proofs, strict=True))
     shipped = {d.name: found[d.name].proven == 0 for d in devices if d.role == "device"}
     return CertifyAudit(
-        run=label,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
         devices=tuple(devices),
         eps=settings.eps,
         proven=tuple(_proven(found, settings.eps)),
@@ -151,13 +141,13 @@ def assemble_certify(
         reach=tuple(_reach(shipped, settings.eps)),
         radii=tuple(_radii(name, proof) for name, proof in found.items() if proof.radii),
         checks=tuple(_checks(found)),
-        settings={
-            **settings.to_dict(),
-            "images": devices[0].images,
-            "bounds": "interval bound propagation in float64, widened by float32's rounding",
-            **details,
-        },
-        provenance=provenance,
+        **origin.head(
+            {
+                **settings.to_dict(),
+                "images": devices[0].images,
+                "bounds": "interval bound propagation in float64, widened by float32's rounding",
+            }
+        ),
     )
 
 

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from fleet.assembly import load_images
 from fleet.audit.certify.audit import VERSION, Proof, assemble_certify, prove
 from fleet.audit.certify.result import CertifyAudit
 from fleet.audit.certify.settings import CertifySettings
 from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
-    audited_alone,
-    describe_run,
+    auditing,
     load_audited,
-    plan_jobs,
-    run_all,
-    take_sample,
 )
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import TransferSettings
@@ -49,19 +42,12 @@ def audit_run_certify(
         DataError: The images cannot be read.
     """
     drawn = TransferSettings(eps=settings.eps, seed=settings.seed)  # which images, and no more
-    family, jobs = plan_jobs(run, drawn, images, split, "certify")
-    provenance = describe_run(run, family)
-    with audited_alone(run):
-        found = run_all("certify", partial(certify_device, settings=settings), jobs, executor)
-    sample = take_sample(load_images(family.data), jobs[0])
-    return assemble_certify(
-        [device for device, _ in found],
-        [proof for _, proof in found],
-        settings,
-        label=run.name,
-        details={"split": split, "images_sha256": sample.digest()},
-        provenance=provenance,
-    )
+    with auditing(
+        run, drawn, images=images, split=split, kind="certify", executor=executor
+    ) as audit:
+        found = audit.each("certify", certify_device, settings=settings)
+        devices, proofs = zip(*found, strict=True)
+        return assemble_certify(devices, proofs, settings, audit.origin())
 
 
 def certify_device(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from fleet.audit.coalition.trials import Tried, attack_together, try_coalition
 from fleet.audit.core.evidence import Outcomes, count
 from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, check_members
-from fleet.audit.core.result import AuditedDevice, NoiseFloor
+from fleet.audit.core.result import AuditedDevice, NoiseFloor, Origin
 from fleet.audit.core.scoring import Baseline, describe, score_baseline, score_sets
 from fleet.audit.core.sets import ProgressHook
 from fleet.errors import AuditError
@@ -113,7 +112,7 @@ def audit_coalition(
     report(len(coalitions), len(coalitions), "done")
     details = {"images": len(sample.images)}
     evidence = gather(scouts, tried, greedy, settings)
-    return assemble(evidence, label=label, details=details, provenance=provenance or {})
+    return assemble_coalition(evidence, Origin(label, provenance or {}, details))
 
 
 def devices(members: Sequence[Member]) -> list[Member]:
@@ -243,26 +242,19 @@ def gather(
     )
 
 
-def assemble(
+def assemble_coalition(
     evidence: CoalitionEvidence,
-    *,
-    label: str,
-    details: dict[str, Any],
-    provenance: dict[str, Any],
+    origin: Origin,
 ) -> CoalitionAudit:
     """Count, check, and put the result together.
 
     Args:
         evidence: What was found.
-        label: Name of the audit.
-        details: Further settings, for the record.
-        provenance: Where models and images come from.
+        origin: Where the audit comes from.
     """
     settings = evidence.settings
     curve, risks = count_curves(evidence)
     return CoalitionAudit(
-        run=label,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
         devices=evidence.devices,
         eps=settings.eps,
         attacks=evidence.attacks,
@@ -275,15 +267,15 @@ def assemble(
         greedy=evidence.greedy,
         noise=evidence.noise,
         checks=run_coalition_checks(evidence, curve),
-        settings={
-            **settings.to_dict(),
-            "levels": settings.effort.levels(),
-            "decode": "strict",
-            "scoring": "fp32, on images rounded to 8 bits and re-projected into the eps ball",
-            "interval": "95 % percentile bootstrap over images, devices fixed",
-            **details,
-        },
-        provenance=provenance,
+        **origin.head(
+            {
+                **settings.to_dict(),
+                "levels": settings.effort.levels(),
+                "decode": "strict",
+                "scoring": "fp32, on images rounded to 8 bits and re-projected into the eps ball",
+                "interval": "95 % percentile bootstrap over images, devices fixed",
+            }
+        ),
     )
 
 

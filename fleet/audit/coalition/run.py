@@ -15,7 +15,7 @@ from fleet.assembly import load_images
 from fleet.audit.coalition.audit import (
     Reach,
     Scouted,
-    assemble,
+    assemble_coalition,
     choose_greedy,
     gather,
     plan,
@@ -29,11 +29,8 @@ from fleet.audit.coalition.trials import Fallen, Tried, try_coalition
 from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
-    audited_alone,
-    describe_run,
+    auditing,
     load_audited,
-    plan_jobs,
-    run_all,
     take_sample,
 )
 from fleet.audit.core.kept import remember
@@ -75,30 +72,20 @@ def audit_run_coalition(
         CheckpointError: A device is not finished, or a file of the run is damaged.
         DataError: The images cannot be read.
     """
-    family, jobs = plan_jobs(run, settings.effort, images, split, KIND)
-    require_fleet([device.name for device in family.devices])
-    provenance = describe_run(run, family)
-    with audited_alone(run):
-        look = partial(scout_device, settings=settings)
-        scouts: list[Scouted] = run_all("scout", look, jobs, executor)
+    with auditing(
+        run, settings.effort, images=images, split=split, kind=KIND, executor=executor
+    ) as audit:
+        names = [device.name for device in audit.family.devices]
+        require_fleet(names)
+        scouts: list[Scouted] = audit.each("scout", scout_device, settings=settings)
         digests = {found.device.name: found.digest for found in scouts}
-        try_out = partial(reach_of_device, digests=digests, settings=settings)
-        owned = [job for job in jobs if job.device in {device.name for device in family.devices}]
-        reaches = run_all("reach of", try_out, owned, executor)
-        greedy = choose_greedy([job.device for job in owned], reaches)
+        owned = [job for job in audit.jobs if job.device in names]
+        shared = {"digests": digests, "settings": settings}
+        greedy = choose_greedy(names, audit.each("reach of", reach_of_device, owned, **shared))
         coalitions = plan(scouts, greedy, settings)
-        tried = _try_all(jobs[0], coalitions, digests, settings, executor)
-    sample = take_sample(load_images(family.data), jobs[0])
-    return assemble(
-        gather(scouts, tried, greedy, settings),
-        label=run.name,
-        details={
-            "images": len(sample.images),
-            "split": split,
-            "images_sha256": sample.digest(),
-        },
-        provenance=provenance,
-    )
+        tried = _try_all(audit.jobs[0], coalitions, digests, settings, executor)
+        origin = audit.origin(images=len(audit.sample().images))
+        return assemble_coalition(gather(scouts, tried, greedy, settings), origin)
 
 
 def scout_device(

@@ -13,9 +13,10 @@ its images on the others and theirs on it, and does nothing else again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,7 @@ from fleet.assembly import run_images
 from fleet.audit.core.examination import Examination, examine
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
+from fleet.audit.core.result import Origin
 from fleet.audit.core.sets import attack_surrogate, find_sets, save_sets, sets_origin
 from fleet.data import ImageData
 from fleet.errors import AuditError
@@ -75,13 +77,79 @@ def plan_jobs(
     return family, [AuditJob(run, name, settings, images, split, kind) for name in names]
 
 
-def audited_alone(run: RunDirectory) -> AbstractContextManager[None]:
-    """Keep every other audit of a run out of a block of work, so that none replaces its files.
+@dataclass(frozen=True)
+class RunAudit:
+    """One audit of a run at work.
+
+    Attributes:
+        family: The resolved profile of the run.
+        jobs: One for each device and control.
+        executor: Where jobs run.
+    """
+
+    family: FamilySpec
+    jobs: list[AuditJob]
+    executor: Executor
+
+    def each(
+        self,
+        verb: str,
+        function: Callable[..., Any],
+        jobs: list[AuditJob] | None = None,
+        **shared: Any,
+    ) -> list[Any]:
+        """Run ``function(job, **shared)`` on each job, all of them if ``jobs`` is None.
+
+        Raises:
+            FleetError: The first error, once all are done.
+        """
+        work = partial(function, **shared)
+        return run_all(verb, work, self.jobs if jobs is None else jobs, self.executor)
+
+    def origin(self, **details: Any) -> Origin:
+        """Run, data and split of the audit, and ``details``, for its result."""
+        job = self.jobs[0]
+        return Origin(
+            job.run.name,
+            describe_run(job.run, self.family),
+            {"split": job.split, "images_sha256": self.sample().digest(), **details},
+        )
+
+    def sample(self) -> Sample:
+        """The audited images."""
+        job = self.jobs[0]
+        return take_sample(run_images(job.run, self.family.data), job)
+
+
+@contextmanager
+def auditing(
+    run: RunDirectory,
+    settings: TransferSettings,
+    *,
+    images: int,
+    split: SplitName,
+    kind: str,
+    executor: Executor,
+) -> Iterator[RunAudit]:
+    """Plan an audit of a run, and keep every other one out while it is at work.
+
+    Args:
+        run: A finished training.
+        settings: Its seed draws the images.
+        images: Images to audit; all of the split if it has fewer.
+        split: Which images.
+        kind: Directory of the audit's files.
+        executor: Where jobs run.
 
     Raises:
-        CheckpointError: Another audit of the run is at work.
+        AuditError: Fewer than one image is asked for.
+        CheckpointError: Another audit of the run is at work, or a file of the run is damaged.
+        DataError: The images cannot be read, or are not those of the training.
     """
-    return locked(make_directory(run.audits), "audit")
+    family, jobs = plan_jobs(run, settings, images, split, kind)
+    describe_run(run, family)  # a damaged record stops the audit before its work
+    with locked(make_directory(run.audits), "audit"):
+        yield RunAudit(family, jobs, executor)
 
 
 def run_all(

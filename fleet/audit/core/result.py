@@ -12,6 +12,7 @@ import math
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_args
 
@@ -376,6 +377,30 @@ class AttackResult(AuditResult):
             KeyError: There is none.
         """
         return pick(self.noise, victim=victim, eps=eps)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an audit comes from, for its result.
+
+    Attributes:
+        run: Name of the audited run, or a label for models in memory.
+        provenance: Where models and images come from, plain JSON values.
+        details: Further settings, for the record.
+    """
+
+    run: str
+    provenance: dict[str, Any]
+    details: dict[str, Any]
+
+    def head(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Fields of a result that is made now: run, created, settings and provenance."""
+        return {
+            "run": self.run,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "settings": {**settings, **self.details},
+            "provenance": self.provenance,
+        }
 
 
 class AbsentError(KeyError, ValueError):

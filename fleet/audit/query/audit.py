@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from fleet.attacks import CORRECT
 from fleet.audit.core.evidence import Outcomes, count
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.outsider import Attacker, ask, draw, imitate
-from fleet.audit.core.result import AuditedDevice, Outcome
+from fleet.audit.core.result import AuditedDevice, Origin, Outcome
 from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.audit.core.sets import (
     AdversarialSets,
@@ -114,7 +113,7 @@ def audit_query(
             query_victim(member, sets, sample, settings, owners=owners, attacker=attacker)
         )
     report(len(members), len(members), "done")
-    return assemble(victims, settings, label=label, details={}, provenance=provenance or {})
+    return assemble_query(victims, settings, Origin(label, provenance or {}, {}))
 
 
 def attack_settings(settings: QuerySettings) -> TransferSettings:
@@ -166,42 +165,35 @@ def query_victim(
     return QueriedVictim(describe(victim, clean), tuple(curves), fidelity, white_box)
 
 
-def assemble(
+def assemble_query(
     victims: Sequence[QueriedVictim],
     settings: QuerySettings,
-    *,
-    label: str,
-    details: dict[str, Any],
-    provenance: dict[str, Any],
+    origin: Origin,
 ) -> QueryAudit:
     """Check, and put the result together.
 
     Args:
         victims: In order.
         settings: Of the audit.
-        label: Name of the audit.
-        details: Further settings, for the record.
-        provenance: Where models and images come from.
+        origin: Where the audit comes from.
     """
     curves = tuple(curve for victim in victims for curve in victim.curves)
     white_box = tuple(found for victim in victims for found in victim.white_box)
     return QueryAudit(
-        run=label,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
         devices=tuple(victim.device for victim in victims),
         eps=settings.eps,
         curves=curves,
         fidelity=tuple(found for victim in victims for found in victim.fidelity),
         white_box=white_box,
         checks=query_checks(curves, white_box),
-        settings={
-            **settings.to_dict(),
-            "images": victims[0].device.images,
-            **details,
-            "decode": "strict",
-            "scoring": "8-bit images, answered in fp32; only what is inside eps counts",
-        },
-        provenance=provenance,
+        **origin.head(
+            {
+                **settings.to_dict(),
+                "images": victims[0].device.images,
+                "decode": "strict",
+                "scoring": "8-bit images, answered in fp32; only what is inside eps counts",
+            }
+        ),
     )
 
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from fleet.assembly import load_images
 from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
-    audited_alone,
-    describe_run,
+    auditing,
     load_audited,
-    plan_jobs,
-    run_all,
-    take_sample,
 )
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Sample, load_member
 from fleet.audit.core.outsider import OWN_IMAGES, attacker_key, attacker_of
 from fleet.audit.core.sets import AdversarialSets, require_sets, stored_sets
-from fleet.audit.query.audit import QueriedVictim, assemble, attack_settings, query_victim
+from fleet.audit.query.audit import QueriedVictim, assemble_query, attack_settings, query_victim
 from fleet.audit.query.result import QueryAudit
 from fleet.audit.query.settings import QuerySettings
 from fleet.errors import AuditError, warn
@@ -57,31 +51,25 @@ def audit_run_query(
         CheckpointError: A device is not finished, or a file of the run is damaged.
         DataError: The images cannot be read.
     """
-    family, jobs = plan_jobs(run, attack_settings(settings), images, split, "query")
-    known = [job.device for job in jobs]
-    unknown = sorted(set(victims) - set(known))
-    if unknown:
-        raise AuditError(
-            f"no device {', '.join(unknown)} in {run.root}", hint=f"there are {', '.join(known)}"
-        )
-    provenance = describe_run(run, family)
-    own = min(OWN_IMAGES, len(load_images(family.data).train))
-    settings, changed = settings.fitted(own, family.data.num_classes)
-    if changed:
-        warn(changed)
-    with audited_alone(run):
-        digests = run_all("attack", attack_device, jobs, executor)
-        ask = partial(ask_device, settings=settings, made=dict(zip(known, digests, strict=True)))
-        asked = [job for job in jobs if not victims or job.device in victims]
-        found = run_all("ask", ask, asked, executor)
-    sample = take_sample(load_images(family.data), jobs[0])
-    return assemble(
-        found,
-        settings,
-        label=run.name,
-        details={"split": split, "images_sha256": sample.digest()},
-        provenance=provenance,
-    )
+    with auditing(
+        run, attack_settings(settings), images=images, split=split, kind="query", executor=executor
+    ) as audit:
+        known = [job.device for job in audit.jobs]
+        unknown = sorted(set(victims) - set(known))
+        if unknown:
+            raise AuditError(
+                f"no device {', '.join(unknown)} in {run.root}",
+                hint=f"there are {', '.join(known)}",
+            )
+        data = audit.family.data
+        own = min(OWN_IMAGES, len(load_images(data).train))
+        settings, changed = settings.fitted(own, data.num_classes)
+        if changed:
+            warn(changed)
+        made = dict(zip(known, audit.each("attack", attack_device), strict=True))
+        asked = [job for job in audit.jobs if not victims or job.device in victims]
+        found = audit.each("ask", ask_device, asked, settings=settings, made=made)
+        return assemble_query(found, settings, audit.origin())
 
 
 def attack_device(job: AuditJob, *, progress: ProgressReporter) -> str:

@@ -8,13 +8,13 @@ optimises against the scores, nor about several devices used together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import product
 from typing import Any, get_args
 
 from torch import Tensor
 
 from fleet.audit.core.members import Member, Sample, check_members
+from fleet.audit.core.result import Origin
 from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.audit.core.sets import AdversarialSets, ProgressHook, attack_surrogate
 from fleet.audit.trace.calibration import Floats, calibrate, grouped, standardise
@@ -83,13 +83,15 @@ def audit_trace(
         pair = (sets[0], sets[1])
         found.append(evidence_of(member, role, suspects, sample, sets=pair, settings=settings))
     report(len(sources), len(sources), "done")
-    return assemble(
+    return assemble_trace(
         found,
         settings,
+        Origin(
+            label,
+            provenance or {},
+            {"images": len(sample.images), "calibration_images": len(other.images)},
+        ),
         shared=shared_images(sample, other),
-        label=label,
-        details={"images": len(sample.images), "calibration_images": len(other.images)},
-        provenance=provenance or {},
     )
 
 
@@ -133,24 +135,20 @@ def evidence_of(
     )
 
 
-def assemble(
+def assemble_trace(
     found: Sequence[SourceEvidence],
     settings: TraceSettings,
+    origin: Origin,
     *,
     shared: int,
-    label: str,
-    details: dict[str, Any],
-    provenance: dict[str, Any],
 ) -> TraceAudit:
     """Calibrate, count, check, and put the result together.
 
     Args:
         found: One for each source, devices in device order.
         settings: Of the audit.
+        origin: Where the audit comes from.
         shared: Images that calibration and evaluation share.
-        label: Name of the audit.
-        details: Further settings, for the record.
-        provenance: Where models and images come from.
 
     Raises:
         AuditError: There are fewer than two suspects.
@@ -173,20 +171,20 @@ def assemble(
         for attacker in get_args(TraceAttacker)
     )
     return TraceAudit(
-        run=label,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
         devices=tuple(source.device for source in devices),
         eps=settings.eps,
         rates=rates,
         prices=prices,
         calibrations=calibrations,
         checks=trace_checks(rates, settings.false_positives, shared),
-        settings={
-            **settings.to_dict(),
-            "outsiders": {source.name: source.role for source in found if source.role != "device"},
-            **details,
-        },
-        provenance=provenance,
+        **origin.head(
+            {
+                **settings.to_dict(),
+                "outsiders": {
+                    source.name: source.role for source in found if source.role != "device"
+                },
+            }
+        ),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,17 +11,14 @@ from fleet.assembly import load_images
 from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
-    audited_alone,
-    describe_run,
-    plan_jobs,
-    run_all,
+    auditing,
     take_sample,
 )
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, load_member
 from fleet.audit.core.outsider import attacker_key, attacker_of, own_network
 from fleet.audit.core.sets import AdversarialSets, attack_surrogate, stored_sets
-from fleet.audit.trace.audit import assemble, evidence_of, shared_images, wanted_sets
+from fleet.audit.trace.audit import assemble_trace, evidence_of, shared_images, wanted_sets
 from fleet.audit.trace.evidence import Role, SourceEvidence
 from fleet.audit.trace.result import TraceAudit
 from fleet.audit.trace.settings import TraceSettings
@@ -102,26 +98,20 @@ def audit_run_trace(
         DataError: The images cannot be read.
     """
     plan = _Plan(settings, images, calibration_images, split)
-    family, jobs = plan_jobs(run, settings.attack(), images, split, "trace")
-    provenance = describe_run(run, family)
-    jobs += [AuditJob(run, name, settings.attack(), images, split, "trace") for name in _OWN]
-    with audited_alone(run):
-        found = run_all("trace", partial(trace_source, plan=plan), jobs, executor)
-    sample, other = _samples(family, jobs[0], plan)
-    return assemble(
-        found,
-        settings,
-        shared=shared_images(sample, other),
-        label=run.name,
-        details={
-            "split": split,
-            "images": len(sample.images),
-            "images_sha256": sample.digest(),
-            "calibration_images": len(other.images),
-            "calibration_sha256": other.digest(),
-        },
-        provenance=provenance,
-    )
+    attack = settings.attack()
+    with auditing(
+        run, attack, images=images, split=split, kind="trace", executor=executor
+    ) as audit:
+        own = [AuditJob(run, name, attack, images, split, "trace") for name in _OWN]
+        found = audit.each("trace", trace_source, [*audit.jobs, *own], plan=plan)
+        sample, other = _samples(audit.family, audit.jobs[0], plan)
+        origin = audit.origin(
+            images=len(sample.images),
+            images_sha256=sample.digest(),
+            calibration_images=len(other.images),
+            calibration_sha256=other.digest(),
+        )
+        return assemble_trace(found, settings, origin, shared=shared_images(sample, other))
 
 
 def trace_source(job: AuditJob, *, plan: _Plan, progress: ProgressReporter) -> SourceEvidence:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from fleet.assembly import load_images
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.examination import Examination, examine, gather_evidence, record_settings
 from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
-    audited_alone,
-    describe_run,
+    auditing,
     examine_device,
-    plan_jobs,
-    run_all,
-    take_sample,
 )
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
+from fleet.audit.core.result import Origin
 from fleet.audit.core.scoring import Trial, replay, score_sets
 from fleet.audit.core.sets import ProgressHook, attack_surrogate, expect_sets
 from fleet.audit.transfer.result import TransferAudit
@@ -78,9 +73,7 @@ def audit_transfer(
                 trials[victim.name][member.name] = trial
     if progress is not None:
         progress(len(members), len(members), "done")
-    return assemble(
-        examinations, trials, settings, label=label, details={}, provenance=provenance or {}
-    )
+    return assemble_transfer(examinations, trials, settings, Origin(label, provenance or {}, {}))
 
 
 def audit_run_transfer(
@@ -111,24 +104,15 @@ def audit_run_transfer(
         CheckpointError: A device is not finished, or a file of the run is damaged.
         DataError: The images cannot be read.
     """
-    family, jobs = plan_jobs(run, settings, images, split, "transfer")
-    provenance = describe_run(run, family)
-    with audited_alone(run):
+    with auditing(
+        run, settings, images=images, split=split, kind="transfer", executor=executor
+    ) as audit:
         if sets_from is not None:
-            _take_over(sets_from, run, family)
-        examinations = run_all("attack", examine_device, jobs, executor)
+            _take_over(sets_from, run, audit.family)
+        examinations = audit.each("attack", examine_device)
         made = {examined.device.name: examined.sets_sha256 for examined in examinations}
-        trial = partial(try_on_device, made=made)
-        trials = run_all("try on", trial, jobs, executor)
-    sample = take_sample(load_images(family.data), jobs[0])
-    return assemble(
-        examinations,
-        dict(zip((job.device for job in jobs), trials, strict=True)),
-        settings,
-        label=run.name,
-        details={"split": split, "images_sha256": sample.digest()},
-        provenance=provenance,
-    )
+        trials = dict(zip(made, audit.each("try on", try_on_device, made=made), strict=True))
+        return assemble_transfer(examinations, trials, settings, audit.origin())
 
 
 def try_on_device(
@@ -186,14 +170,11 @@ def _take_over(source: RunDirectory, run: RunDirectory, family: FamilySpec) -> N
             write_bytes(here / path, (there / path).read_bytes())
 
 
-def assemble(
+def assemble_transfer(
     examinations: Sequence[Examination],
     trials: dict[str, dict[str, Trial]],
     settings: TransferSettings,
-    *,
-    label: str,
-    details: dict[str, Any],
-    provenance: dict[str, Any],
+    origin: Origin,
 ) -> TransferAudit:
     """Count, check, and put the result together.
 
@@ -201,19 +182,14 @@ def assemble(
         examinations: One for each device, in matrix order.
         trials: Images of other surrogates on each victim, by victim and surrogate.
         settings: Of the audit.
-        label: Name of the audit.
-        details: Further settings, for the record.
-        provenance: Where models and images come from.
+        origin: Where the audit comes from.
     """
     evidence = gather_evidence(examinations, settings, trials)
     return TransferAudit(
-        run=label,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
         devices=evidence.devices,
         eps=settings.eps,
         matrices=evidence.matrices,
         noise=evidence.noise,
         checks=run_checks(evidence),
-        settings={**record_settings(examinations, settings), **details},
-        provenance=provenance,
+        **origin.head(record_settings(examinations, settings)),
     )

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, get_args
 
 from torch import Tensor
 
-from fleet.assembly import load_images
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.evidence import WORST, attack_rows, count
 from fleet.audit.core.examination import Examination, examine, gather_evidence, record_settings
 from fleet.audit.core.jobs import (
     AuditJob,
     SplitName,
-    audited_alone,
-    describe_run,
+    auditing,
     examine_device,
     load_audited,
-    plan_jobs,
-    run_all,
-    take_sample,
 )
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
-from fleet.audit.core.result import Protocol
+from fleet.audit.core.result import Origin, Protocol
 from fleet.audit.core.sets import ProgressHook, attack_surrogate
 from fleet.audit.whitebox.nearness import Nearness, attack_key, measure_nearness
 from fleet.audit.whitebox.result import WhiteboxAudit, WhiteboxFigure
@@ -69,9 +63,7 @@ def audit_whitebox(
         nearness.append(measure_nearness(member, sample, examined.baseline.clean, settings))
     if progress is not None:
         progress(len(members), len(members), "done")
-    return assemble_whitebox(
-        examinations, nearness, settings, label=label, details={}, provenance=provenance or {}
-    )
+    return assemble_whitebox(examinations, nearness, settings, Origin(label, provenance or {}, {}))
 
 
 def audit_run_whitebox(
@@ -99,19 +91,12 @@ def audit_run_whitebox(
         CheckpointError: A device is not finished, or a file of the run is damaged.
         DataError: The images cannot be read.
     """
-    family, jobs = plan_jobs(run, settings, images, split, "whitebox")
-    provenance = describe_run(run, family)
-    with audited_alone(run):
-        found = run_all("attack", examine_closely, jobs, executor)
-    sample = take_sample(load_images(family.data), jobs[0])
-    return assemble_whitebox(
-        [examined for examined, _ in found],
-        [near for _, near in found],
-        settings,
-        label=run.name,
-        details={"split": split, "images_sha256": sample.digest()},
-        provenance=provenance,
-    )
+    with auditing(
+        run, settings, images=images, split=split, kind="whitebox", executor=executor
+    ) as audit:
+        found = audit.each("attack", examine_closely)
+        examinations, nearness = zip(*found, strict=True)
+        return assemble_whitebox(examinations, nearness, settings, audit.origin())
 
 
 def examine_closely(job: AuditJob, *, progress: ProgressReporter) -> tuple[Examination, Nearness]:
@@ -145,10 +130,7 @@ def assemble_whitebox(
     examinations: Sequence[Examination],
     nearness: Sequence[Nearness],
     settings: TransferSettings,
-    *,
-    label: str,
-    details: dict[str, Any],
-    provenance: dict[str, Any],
+    origin: Origin,
 ) -> WhiteboxAudit:
     """Count, check, and put the result together.
 
@@ -156,15 +138,11 @@ def assemble_whitebox(
         examinations: One for each device.
         nearness: One for each device, in the same order.
         settings: Of the audit.
-        label: Name of the audit.
-        details: Further settings, for the record.
-        provenance: Where models and images come from.
+        origin: Where the audit comes from.
     """
     evidence = gather_evidence(examinations, settings, {})
     binarization = (probes.binarization for probes in evidence.probes)
     return WhiteboxAudit(
-        run=label,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
         norm=settings.norm,
         devices=evidence.devices,
         eps=settings.eps,
@@ -174,8 +152,7 @@ def assemble_whitebox(
         distances=tuple(distance for near in nearness for distance in near.distances),
         binarization=tuple(found for found in binarization if found is not None),
         checks=run_checks(evidence),
-        settings={**record_settings(examinations, settings), **details},
-        provenance=provenance,
+        **origin.head(record_settings(examinations, settings)),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fleet.audit.coalition.audit import assemble
+from fleet.audit.coalition.audit import assemble_coalition
 from fleet.audit.coalition.checks import (
     clones,
     finite,
@@ -27,7 +27,7 @@ from fleet.audit.core.checks import flag, masked
 from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.gates import refusals
 from fleet.audit.core.members import TransferSettings
-from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Outcome
+from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Origin, Outcome
 from fleet.reports.flags import verdict
 
 N = 100
@@ -92,7 +92,7 @@ def test_sound_evidence_passes_every_check() -> None:
     checks = run_coalition_checks(found, curve)
     assert [check.id for check in checks] == ["C1", "C2", "C3", "C4", "C5", "C6", "C7"]
     assert {check.verdict for check in checks} == {"pass"}
-    audit = assemble(found, label="sound", details={}, provenance={})
+    audit = assemble_coalition(found, Origin("sound", {}, {}))
     assert not masked(audit)
 
 
@@ -107,7 +107,7 @@ def test_c2_a_joint_attack_stronger_than_white_box(more: float, verdict: str) ->
     found = evidence(lambda n, k, own, attack: 0.7 + more * (k > 1) if own else 0.1 * k)
     assert verdicts(white_box, found) == [verdict]
     if verdict == "fail":
-        audit = assemble(found, label="weak", details={}, provenance={})
+        audit = assemble_coalition(found, Origin("weak", {}, {}))
         flagged = flag(audit)
         assert flagged is not None
         assert flagged.short == "MASKED: C2"
@@ -134,7 +134,7 @@ def test_c4_clones_by_digest_or_by_decisions() -> None:
 
 
 def test_c4_is_no_masking() -> None:
-    audit = assemble(evidence(digests="xyx"), label="twins", details={}, provenance={})
+    audit = assemble_coalition(evidence(digests="xyx"), Origin("twins", {}, {}))
     assert [check.id for check in audit.checks if check.verdict == "fail"] == ["C4"]
     assert not masked(audit)
     assert flag(audit) is None
@@ -145,7 +145,7 @@ def test_c4_is_no_masking() -> None:
 
 
 def test_a_gate_judges_the_headlines_worst_share() -> None:
-    audit = assemble(evidence(), label="sound", details={}, provenance={})
+    audit = assemble_coalition(evidence(), Origin("sound", {}, {}))
     worst = max(p.share for p in audit.curve if p.attack == audit.headline)
     (reason,) = refusals(audit, worst - 0.01, masked=True)
     assert reason.startswith(f"evade {worst:.3f} of the others by 2 devices (random) at eps 0.1 is")

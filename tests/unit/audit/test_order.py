@@ -15,20 +15,20 @@ import pytest
 
 from fleet.audit.coalition.run import audit_run_coalition
 from fleet.audit.coalition.settings import CoalitionSettings
-from fleet.audit.core import probes
-from fleet.audit.core.jobs import AuditJob, audited_alone, examine_device
+from fleet.audit.core import jobs, probes
+from fleet.audit.core.jobs import AuditJob, examine_device
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.query.run import audit_run_query
 from fleet.audit.query.settings import QuerySettings
 from fleet.audit.trace import run as trace_run
 from fleet.audit.trace.run import audit_run_trace
 from fleet.audit.trace.settings import TraceSettings
-from fleet.audit.transfer import audit as transfer_run
 from fleet.audit.transfer.audit import audit_run_transfer
 from fleet.audit.whitebox import nearness
 from fleet.audit.whitebox.audit import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Serial
+from fleet.files import locked, make_directory
 from fleet.profiles import load_profile
 from fleet.rundir import RunDirectory
 from fleet.training.family import train_family
@@ -118,14 +118,14 @@ def test_the_order_of_audits_changes_no_byte(run: RunDirectory, tmp_path: Path) 
 
 def test_two_audits_of_one_run_at_once_are_refused(run: RunDirectory, tmp_path: Path) -> None:
     copy = fresh(run, tmp_path)
-    with audited_alone(copy):
+    with locked(make_directory(copy.audits), "audit"):
         for audit in AUDITS.values():
             with pytest.raises(CheckpointError, match=r"another audit is writing .*audits"):
                 audit(copy)
     assert not [path for path in copy.audits.rglob("*") if path.is_file()]
     with ExitStack() as both:  # other runs are free, and so is this one afterwards
-        both.enter_context(audited_alone(copy))
-        both.enter_context(audited_alone(run))
+        for free in (copy, run):
+            both.enter_context(locked(make_directory(free.audits), "audit"))
 
 
 def test_sets_that_another_audit_replaced_are_not_tried(
@@ -134,13 +134,13 @@ def test_sets_that_another_audit_replaced_are_not_tried(
     """As where there are no locks: between the attacks and the trials comes an audit of less."""
     copy = fresh(run, tmp_path)
     small = AuditJob(copy, "door", replace(ONE, eps=(0.05,)), 20, "test")
-    real = transfer_run.run_all
+    real = jobs.run_all
 
     def meanwhile(verb: str, *arguments: Any) -> list[Any]:
         if verb == "try on":
             examine_device(small, progress=lambda *_: None)
         return real(verb, *arguments)
 
-    monkeypatch.setattr(transfer_run, "run_all", meanwhile)
+    monkeypatch.setattr(jobs, "run_all", meanwhile)
     with pytest.raises(AuditError, match="stored images of door are not those that this audit"):
         audit_run_transfer(copy, ONE, images=20, executor=Serial())

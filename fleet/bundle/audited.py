@@ -48,7 +48,7 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
             if (matrix["protocol"], matrix["attack"]) == ("adaptive", "worst")
         ]
         split = audit.get("settings", {}).get("split")
-        failed = sum(check["verdict"] == "fail" for check in audit["checks"])
+        failed = len({c["id"] for c in audit["checks"] if c["verdict"] == "fail" and _counts(c)})
         digest = findings_digest(audit)
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(
@@ -77,6 +77,12 @@ def findings_digest(audit: dict[str, Any]) -> str:
     """
     findings = {key: value for key, value in audit.items() if key not in CIRCUMSTANCES}
     return hashlib.sha256(canonical_json(findings).encode("utf-8")).hexdigest()
+
+
+def _counts(check: dict[str, Any]) -> bool:
+    """Whether a check speaks of the adaptive figures; the paper's protocol is none of the rows."""
+    subject: str = check.get("subject", "")
+    return subject.partition(" ")[0].rstrip(",:") != "paper"
 
 
 def _row(matrix: dict[str, Any], victim: str) -> AuditRow | None:

@@ -206,7 +206,8 @@ class AuditSummary(Section):
 
     Attributes:
         sha256: Digest of what was found (:func:`fleet.bundle.audited.findings_digest`).
-        failed_checks: Reliability checks that failed; with any, the rates are lower bounds.
+        failed_checks: Reliability checks of the adaptive figures that failed, each id once; with
+            any, the rates are lower bounds.
         rows: One for each eps, ascending; at least one.
         split: Which images: ``test`` or ``validation``; None in bundles that do not say.
     """

@@ -26,16 +26,21 @@ def report(
         Path | None,
         typer.Option("--out", "-o", help="Directory to write to; by default beside the audits."),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Both protocols and every check, not only the summary.")
+    ] = False,
     form: options.Form = Format.auto,
 ) -> None:
     """Render audits again (tables, HTML, CSV, PNG, SVG) without computing anything.
 
+    The verdict comes first: what an attacker gets with one captured device, with none, from noise.
     Of a run, one report.html holds everything: the threat ladder and every kind of audit made.
 
     Example: fleet report --run runs/20261122-213100-demo --out report/
     """
     from fleet.reports import AuditReport, read_audit, read_audits, write_reports
-    from fleet.reports.flags import verdict, worst_level
+    from fleet.reports.answers import answers
+    from fleet.reports.flags import verdict
     from fleet.reports.views import report_view, summary_lines
     from fleet.rundir import find_run
 
@@ -52,7 +57,7 @@ def report(
         written = write_reports(found, out or source)
     value = {
         "source": str(source),
-        "verdict": worst_level(verdict(each)[0] for each in found.audits.values()),
+        "verdict": answers(found).to_dict(),
         "audits": {
             kind: {"verdict": verdict(each)[0], "summary": summary_lines(each)}
             for kind, each in found.audits.items()
@@ -60,7 +65,7 @@ def report(
         "unreadable": list(found.unreadable),
         "written": [str(file) for file in written],
     }
-    output.data(report_view(found), value)
+    output.data(report_view(found, full=full), value)
     output.note(f"read {source}")
     for words in found.unreadable:
         output.note(f"warning: left out {words}")

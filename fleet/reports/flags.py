@@ -8,12 +8,14 @@ from dataclasses import replace
 from fleet.audit.core import checks
 from fleet.audit.core.checks import Flag
 from fleet.audit.core.result import AuditResult, Check, Checked, Protocol, Verdict
-from fleet.reports.wording import visible
+from fleet.reports.wording import format_count, visible
 
 __all__ = [
     "PROTOCOLS",
     "Flag",
     "audited_protocols",
+    "blind_checks",
+    "blind_line",
     "checks_with",
     "failed_checks",
     "flag",
@@ -48,41 +50,53 @@ def audited_protocols(audit: AuditResult) -> tuple[Protocol, ...]:
     return tuple(protocol for protocol in PROTOCOLS if protocol in present)
 
 
+def blind_checks(audit: AuditResult) -> list[Check]:
+    """Failures of the paper's protocol alone, where the adaptive one stands beside it.
+
+    They are expected: the paper's loss is flat inside an interval.
+    """
+    if "adaptive" not in audited_protocols(audit):
+        return []
+    return [check for check in checks_with(audit, "fail") if not check.about("adaptive")]
+
+
+def blind_line(audit: AuditResult) -> str:
+    """:func:`blind_checks` in one line; empty if there are none."""
+    ids = tuple(dict.fromkeys(visible(check.id) for check in blind_checks(audit)))
+    if not ids:
+        return ""
+    flagged = flag(audit, "paper")
+    word = "blind" if flagged and flagged.word == "masked" else "unreliable"
+    count = format_count(len(ids), "check")
+    return f"the paper's own attack is {word} here: {count}: {', '.join(ids)}"
+
+
 def verdict(audit: AuditResult) -> tuple[Verdict, str]:
     """How far this audit can be believed: a level and one sentence or two.
 
-    ``fail`` when every protocol audited is flagged, ``warn`` when one can still be believed. The
-    paper's protocol is masked on nearly every interval classifier; that alone is no ``fail``.
+    Where the adaptive protocol was audited it alone counts: the paper's is blind on nearly every
+    interval classifier (:func:`blind_line` says so).
     """
     if not audit.checks:
         return "warn", "No reliability check ran: nothing vouches for these figures."
-    total = len(audit.checks)
-    failed, warned = len(checks_with(audit, "fail")), len(checks_with(audit, "warn"))
+    adaptive: Protocol | None = "adaptive" if "adaptive" in audited_protocols(audit) else None
+    counted = [check for check in audit.checks if not adaptive or check.about(adaptive)]
+    failed, warned = (sum(c.verdict == level for c in counted) for level in ("fail", "warn"))
+    if not counted:
+        return "warn", "No reliability check of the adaptive attack ran: nothing vouches for it."
     if failed:
-        return _failed(audit, f"{failed} of {total} reliability checks failed.")
+        count = f"{failed} of {len(counted)} reliability checks failed."
+        flagged = flag(audit, adaptive)
+        if flagged is None:
+            return "fail", f"{count} They find fault with the fleet, not with these figures."
+        ids = ", ".join(flagged.ids)
+        return "fail", f"{count} With {ids} failed, a low rate is no evidence of safety."
     if warned:
-        return "warn", f"{warned} of {total} reliability checks warn; none failed."
-    return "pass", f"All {total} reliability checks passed."
+        return "warn", f"{warned} of {len(counted)} reliability checks warn; none failed."
+    return "pass", f"All {len(counted)} reliability checks passed."
 
 
 def worst_level(levels: Iterable[Verdict]) -> Verdict:
     """The worst of several levels; ``pass`` if there are none."""
     order: tuple[Verdict, ...] = ("pass", "warn", "fail")
     return max(levels, key=order.index, default="pass")
-
-
-def _failed(audit: AuditResult, count: str) -> tuple[Verdict, str]:
-    audited = audited_protocols(audit)
-    if not audited:
-        found = flag(audit)
-        if found is None:
-            return "fail", f"{count} They find fault with the fleet, not with these figures."
-        ids = ", ".join(found.ids)
-        return "fail", f"{count} With {ids} failed, a low rate is no evidence of safety."
-    flags = {protocol: flag(audit, protocol) for protocol in PROTOCOLS}
-    words = " and ".join(f"{protocol} protocol ({f.word})" for protocol, f in flags.items() if f)
-    sound = [protocol for protocol in audited if not flags[protocol]]
-    sentence = f"{count} A low rate of the {words} is no evidence of safety."
-    if not sound:
-        return "fail", sentence
-    return "warn", f"{sentence} The {sound[0]} protocol failed none."

@@ -14,8 +14,9 @@ from markupsafe import Markup
 from fleet.audit.core.kind import KINDS, kind_of
 from fleet.audit.core.result import AuditedDevice, AuditResult
 from fleet.reports import wording
+from fleet.reports.answers import EXPLAINED, answers
 from fleet.reports.figures import DrawnFigure
-from fleet.reports.flags import verdict, worst_level
+from fleet.reports.flags import blind_checks, verdict
 from fleet.reports.inline_svg import inline_svg
 from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import ladder
@@ -40,18 +41,23 @@ def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str
         An HTML document for UTF-8 with its styles and figures inside and without scripts. It refers
         to nothing outside itself, and a Content-Security-Policy holds it to that.
     """
-    verdicts = {kind: verdict(audit) for kind, audit in report.audits.items()}
+    found, failed = answers(report), all_checks(report, "fail")
+    folded = [(kind, check) for kind, a in report.audits.items() for check in blind_checks(a)]
     return (
         _environment()
         .get_template("report.html.jinja")
         .render(
             report=report,
             shipped=_shipped(report.devices),
-            missing=[kind.title.lower() for kind in KINDS.values() if kind.name not in verdicts],
-            level=worst_level(level for level, _ in verdicts.values()),
-            verdicts=verdicts,
+            missing=[
+                kind.title.lower() for kind in KINDS.values() if kind.name not in report.audits
+            ],
+            verdict=found,
+            explained=EXPLAINED,
+            verdicts={kind: verdict(audit) for kind, audit in report.audits.items()},
             warnings=_warnings(report),
-            failed=all_checks(report, "fail"),
+            failed=[check for check in failed if check not in folded],
+            folded=folded,
             raised=checks_table(all_checks(report, "fail", "warn"), "Checks that failed or warn"),
             passed=checks_table(all_checks(report, "pass"), "Checks that passed"),
             rungs=ladder(report.audits.values()),

@@ -14,7 +14,7 @@ from rich.text import Text
 from fleet.audit.core.result import Cell, Matrix, Outcome, Protocol
 from fleet.audit.transfer.result import TransferAudit
 from fleet.reports.findings import controls, protocols, rows
-from fleet.reports.flags import Flag, flag
+from fleet.reports.flags import PROTOCOLS, Flag, flag
 from fleet.reports.orders import control_mark
 from fleet.reports.report import Block
 from fleet.reports.tables import STYLES
@@ -116,15 +116,17 @@ class MatrixView:
         audit: The audit.
         eps: One of ``audit.eps``.
         narrow: The worst pairs of a protocol at one eps.
+        most: Protocols shown at most, those that can be believed first.
     """
 
     audit: TransferAudit
     eps: float
     narrow: Callable[[TransferAudit, Protocol, float], RichTable]
+    most: int = len(PROTOCOLS)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay the tables out for ``options.max_width`` columns."""
-        shown = protocols(self.audit, self.eps)
+        shown = protocols(self.audit, self.eps)[: self.most]
         tables = [matrix_table(self.audit, name, self.eps) for name in shown]
         sizes = [Measurement.get(console, options.update(width=10_000), table) for table in tables]
         if sum(size.maximum + 2 for size in sizes) <= options.max_width:

@@ -47,6 +47,8 @@ class Report(Generic[A]):
         page: The parts of its section.
         tables: By the name of their CSV file.
         figures: In the order of the page.
+        short: Its tables for a terminal, the paper's protocol left out; None for ``terminal``.
+        brief: Its lines likewise; None for ``lines``.
         rungs: What the audit says at one eps of attackers on the threat ladder.
     """
 
@@ -56,6 +58,8 @@ class Report(Generic[A]):
     page: Callable[[A], Iterable[Block]]
     tables: Mapping[str, Callable[[A], Table[Any]]] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
+    short: Callable[[A], Iterable[RenderableType]] | None = None
+    brief: Callable[[A], list[str]] | None = None
     rungs: Callable[[A, float], list[Rung]] | None = None
 
 

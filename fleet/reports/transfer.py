@@ -200,6 +200,12 @@ def terminal(audit: TransferAudit) -> Iterator[RenderableType]:
         yield MatrixView(audit, eps, worst_view)
 
 
+def short(audit: TransferAudit) -> Iterator[RenderableType]:
+    """At each eps the matrix that can be believed."""
+    for eps in audit.eps:
+        yield MatrixView(audit, eps, worst_view, most=1)
+
+
 def worst_view(audit: TransferAudit, protocol: Protocol, eps: float) -> RichTable:
     """:func:`worst_table` for a terminal, with the protocol's flag in its title."""
     table = worst_table(audit, protocol, eps)
@@ -274,6 +280,12 @@ def lines(audit: TransferAudit) -> list[str]:
     return [_line(audit, finding) for finding in findings(audit)]
 
 
+def brief(audit: TransferAudit) -> list[str]:
+    """The findings of :func:`short`."""
+    first = {eps: protocols(audit, eps)[:1] for eps in audit.eps}
+    return [_line(audit, f) for f in findings(audit) if f.protocol in first[f.eps]]
+
+
 def _line(audit: TransferAudit, finding: Finding) -> str:
     head = f"{finding.protocol}, eps {format_eps(finding.eps)}: "
     flagged = flag(audit, finding.protocol)
@@ -332,5 +344,7 @@ REPORT = Report(
     page=page,
     tables={"transfer.csv": pairs},
     figures=(Figure("transfer", "fleet.reports.transfer_figure:draw"),),
+    short=short,
+    brief=brief,
     rungs=rungs,
 )

@@ -239,6 +239,11 @@ def lines(audit: WhiteboxAudit) -> list[str]:
     return [_line(audit, eps, found) for eps in audit.eps for found in audited_protocols(audit)]
 
 
+def brief(audit: WhiteboxAudit) -> list[str]:
+    """The protocol that can be believed, at each eps."""
+    return [_line(audit, eps, found) for eps in audit.eps for found in audited_protocols(audit)[:1]]
+
+
 def _line(audit: WhiteboxAudit, eps: float, protocol: Protocol) -> str:
     flagged = flag(audit, protocol)
     head = f"{protocol}, eps {format_eps(eps)}: "
@@ -292,5 +297,6 @@ REPORT = Report(
         Figure("whitebox-split", "fleet.reports.whitebox_figures:draw_split"),
         Figure("whitebox-margins", "fleet.reports.whitebox_figures:draw_margins"),
     ),
+    brief=brief,
     rungs=rungs,
 )

@@ -74,7 +74,12 @@ def audit(run: RunDirectory, /, **changes: Any) -> Path:
             ),
             matrix("adaptive", "pgd", 0.1, cell("cam-01", "cam-01", 1, 1)),
         ],
-        "checks": [{"verdict": "fail"}, {"verdict": "pass"}],
+        "checks": [
+            {"id": "M1", "verdict": "fail", "subject": "paper"},
+            {"id": "M9", "verdict": "fail", "subject": "adaptive steps"},
+            {"id": "M9", "verdict": "fail", "subject": "adaptive restarts"},
+            {"id": "M11", "verdict": "pass", "subject": ""},
+        ],
         **changes,
     }
     path = run.audit("transfer") / "audit.json"
@@ -359,7 +364,7 @@ def test_the_audits_digest_is_of_what_was_found_and_of_nothing_else(run: RunDire
     others = [
         digest(settings={"seed": 1}),
         digest(noise=[3]),
-        digest(checks=[{"verdict": "fail", "finding": "worse"}, {"verdict": "pass"}]),
+        digest(checks=[{"id": "M1", "verdict": "fail", "finding": "worse"}]),
     ]
     assert len({plain, *others}) == 4
 

@@ -127,11 +127,15 @@ def test_a_flag_names_each_failed_check_once():
         (
             [check(1, subject="paper")],
             "warn",
-            "1 of 1 reliability checks failed. A low rate of the paper protocol (masked) is no "
-            "evidence of safety. The adaptive protocol failed none.",
+            "No reliability check of the adaptive attack ran",
         ),
-        ([check(8, subject="adaptive")], "fail", "A low rate of the adaptive protocol (masked)"),
-        ([check(9)], "fail", "adaptive protocol (unreliable) and paper protocol (unreliable)"),
+        (
+            [check(1, "pass", "adaptive"), check(1, subject="paper")],
+            "pass",
+            "All 1 reliability checks passed.",
+        ),
+        ([check(8, subject="adaptive")], "fail", "With M8 failed, a low rate is no evidence"),
+        ([check(9)], "fail", "1 of 1 reliability checks failed. With M9 failed"),
     ],
 )
 def test_verdict(found, level, words):
@@ -151,11 +155,12 @@ def test_failed_checks_come_before_warnings(audit):
 
 
 def test_the_summary_never_gives_a_masked_figure_without_saying_so(audit):
-    *lines, last = summary_lines(audit)
+    *lines, blind, last = summary_lines(audit)
     assert len(lines) == 4
     for line in lines:
         assert ("[MASKED: M1, M8]" in line) == line.startswith("paper")
-    assert last.startswith("warning: 2 of 5 reliability checks failed.")
+    assert blind == "the paper's own attack is blind here: 2 checks: M1, M8"
+    assert last == "warning: 1 of 3 reliability checks warn; none failed."
 
 
 def test_a_clean_audit_ends_without_a_warning():

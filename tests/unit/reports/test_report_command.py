@@ -67,7 +67,7 @@ def test_json_is_one_document_on_stdout(command, runs, tmp_path):
     result = command(path, "--out", tmp_path / "out", "--format", "json")
     value = json.loads(result.stdout)
     assert value["source"] == str(path)
-    assert value["verdict"] == "warn"
+    assert value["verdict"]["level"] == "warn"
     assert sorted(value["written"]) == [str(tmp_path / "out" / name) for name in FILES]
     assert value["audits"]["transfer"]["summary"][-1].startswith("warning:")
 
@@ -90,3 +90,10 @@ def test_an_audit_and_a_run_are_one_too_many(command, runs):
 def test_what_is_not_there_is_said(command, tmp_path):
     assert isinstance(command(tmp_path / "none.json").exception, AuditError)
     assert isinstance(command("--runs", tmp_path).exception, CheckpointError)
+
+
+def test_the_papers_matrix_is_shown_when_it_is_asked_for(command, runs):
+    short, full = command("--runs", runs), command("--runs", runs, "--full")
+    assert short.stdout.startswith("╭─ verdict")
+    assert "paper protocol, eps" not in short.stdout
+    assert "paper protocol, eps" in full.stdout

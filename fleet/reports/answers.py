@@ -1,0 +1,212 @@
+"""The verdict of a report in words: what an attacker gets, what is guaranteed, what to do next.
+
+Every rate here is what attacks reached, so a lower bound; only a certificate is a promise. Where
+reliability checks failed, no rate is given as an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fleet.audit.core.kind import KINDS
+from fleet.audit.core.result import mean_rate
+from fleet.reports.flags import blind_line, verdict, worst_level
+from fleet.reports.kinds import AuditReport
+from fleet.reports.ladder import Rung, ladder
+from fleet.reports.wording import format_eps, short_eps, visible
+
+SMALL = 50
+"""Images below which a rate says little."""
+
+QUESTIONS = {
+    "T1": ("With one captured device", "fools another device"),
+    "T0": ("With no device, but a network of their own (the control)", "fools a device"),
+    "noise": ("From noise alone", "fools a device"),
+}
+"""By level of the ladder: what the attacker has, and what they do with it."""
+
+EXPLAINED = (
+    "Fooled: the device names a wrong class or none, on an image that it names rightly without "
+    "the attack. eps: how far each pixel may change."
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one attacker gets at one eps, or what is guaranteed there.
+
+    Attributes:
+        question: What the attacker has; ``Guaranteed`` for a certificate.
+        words: The answer in one sentence.
+        eps: Pixel units; None where nothing was measured at any.
+        rate: Share of images that fall, mean over the fleet; None where it is not known.
+        interval: Its 95 % interval; None for a guarantee, and where nothing is known.
+        worst: The highest share of any device or pair; None where it is not known.
+        known: Whether the rate may be used: measured, and no reliability check failed.
+    """
+
+    question: str
+    words: str
+    eps: float | None = None
+    rate: float | None = None
+    interval: tuple[float, float] | None = None
+    worst: float | None = None
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The whole verdict.
+
+    Attributes:
+        level: How far the figures can be believed; says nothing about how safe the fleet is.
+        answers: In the order of reading.
+        next: What to do, most urgent first.
+        believe: One sentence for each audit: how far it can be believed.
+        paper: That the paper's own attack is blind, one sentence for each audit where it is.
+    """
+
+    level: str
+    answers: tuple[Answer, ...]
+    next: tuple[str, ...]
+    believe: tuple[str, ...]
+    paper: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @property
+    def grouped(self) -> dict[str, list[str]]:
+        """The answers' words by question, what to do last."""
+        found: dict[str, list[str]] = {}
+        for answer in self.answers:
+            found.setdefault(answer.question, []).append(answer.words)
+        return found | {"What to do next": list(self.next)}
+
+
+def answers(report: AuditReport) -> Answers:
+    """Answer what the audits of a report can answer."""
+    audits = report.audits
+    verdicts = {name: verdict(audit) for name, audit in audits.items()}
+    rungs = _headline(ladder(audits.values()))
+    found = (*_attackers(rungs), *_guarantee(audits.get("certify")))
+    return Answers(
+        level=worst_level(level for level, _ in verdicts.values()),
+        answers=found,
+        next=tuple(_advice(report, found)),
+        believe=tuple(f"{KINDS[kind].title}: {words}" for kind, (_, words) in verdicts.items()),
+        paper=tuple(
+            f"{KINDS[kind].title}: {line}" for kind, a in audits.items() if (line := blind_line(a))
+        ),
+    )
+
+
+def in_100(rate: float) -> str:
+    """Write a share as a count; only an exact 0 reads as 0 and only an exact 1 as 100.
+
+    >>> in_100(0.237), in_100(0.0), in_100(0.001)
+    ('24 of 100 images', '0 of 100 images', 'fewer than 1 of 100 images')
+    """
+    if 0 < rate < 0.005:
+        return "fewer than 1 of 100 images"
+    return "more than 99 of 100 images" if 0.995 <= rate < 1 else f"{rate * 100:.0f} of 100 images"
+
+
+def _headline(rungs: dict[float, list[Rung]]) -> dict[float, dict[str, Rung]]:
+    """The smallest and the largest eps at which one captured device was tried, else of any."""
+    by_level = {eps: {rung.level: rung for rung in found} for eps, found in rungs.items()}
+    tried = [eps for eps, found in by_level.items() if found["T1"].mean is not None]
+    radii = tried or list(by_level)
+    return {eps: by_level[eps] for eps in sorted({*radii[:1], *radii[-1:]})}
+
+
+def _attackers(rungs: dict[float, dict[str, Rung]]) -> Iterator[Answer]:
+    for level, (question, does) in QUESTIONS.items():
+        known = [
+            (eps, found[level]) for eps, found in rungs.items() if found[level].mean is not None
+        ]
+        yield from (_answer(question, does, eps, rung) for eps, rung in known)
+        if not known:
+            gaps = [found[level].gap for found in rungs.values()] or ["no such audit was made"]
+            yield Answer(question, f"Not measured: {gaps[0]}.")
+
+
+def _answer(question: str, does: str, eps: float, rung: Rung) -> Answer:
+    rate = rung.mean or 0.0
+    at = f"eps {format_eps(eps)}: "
+    if rung.flag:
+        ids = ", ".join(rung.flag.ids)
+        words = (
+            f"{at}not known. {ids} failed, so the attack may have been blind: it fooled "
+            f"{in_100(rate)}, and a better one may fool many more."
+        )
+        return Answer(question, words, eps)
+    words = f"{at}{does} on {in_100(rate)}"
+    if rung.interval:
+        low, high = (f"{100 * bound:.0f}" for bound in rung.interval)
+        words += f" (95 %: {low} to {high})"
+    if rung.worst and rung.level == "T1":
+        words += f"; at worst {in_100(rung.worst.rate)} ({visible(rung.worst.where)})"
+    words += f". Only {rung.n} images: a rough figure." if rung.n < SMALL else "."
+    worst = rung.worst.rate if rung.worst else None
+    return Answer(question, words, eps, rate, rung.interval, worst, known=True)
+
+
+def _guarantee(certify: Any) -> Iterator[Answer]:
+    """The guaranteed blast radius of a certificate audit: ``(c - s) / c``, worst and mean."""
+    question = "Guaranteed, whoever attacks"
+    if certify is None:
+        yield Answer(question, "Nothing: no certificate was computed. Attacks can miss.")
+        return
+    shipped = {device.name for device in certify.devices if device.role == "device"}
+    broken = any(check.verdict == "fail" for check in certify.checks)
+    for eps in sorted({*certify.eps[:1], *certify.eps[-1:]}):
+        proven = [p for p in certify.proven if p.eps == eps and p.device in shipped and p.correct]
+        known = {p.device: (p.correct - p.stays) / p.correct for p in proven}
+        mean = mean_rate(known.values())
+        at = f"eps {format_eps(eps)}: "
+        if broken or mean is None:
+            why = "a check of the certificates failed" if broken else "no image is decoded rightly"
+            yield Answer(question, f"{at}nothing, since {why}.", eps)
+            continue
+        where = max(known, key=lambda name: known[name])
+        worst = known[where]
+        if mean == 1:
+            yield Answer(question, f"{at}nothing: no answer is certified.", eps, 1, None, 1, True)
+            continue
+        words = (
+            f"{at}no attack on any device changes more than {in_100(worst)} that it names rightly "
+            f"({visible(where)}, the worst); {in_100(mean)} on average over the devices."
+        )
+        yield Answer(question, words, eps, mean, None, worst, known=True)
+
+
+def _advice(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
+    """What to do next, most urgent first."""
+    one, *_ = (answer for answer in found if answer.question == QUESTIONS["T1"][0])
+    promised = [a for a in found if a.question.startswith("Guaranteed") and a.known]
+    if one.eps is not None and not one.known:
+        yield (
+            "Do not ship on these figures: mend what the failed checks name "
+            "(`fleet report --full` lists them), then audit again."
+        )
+    elif one.eps is None:
+        yield "Measure what one captured device gives: `fleet audit transfer`."
+    if "certify" not in report.audits and "certify" in KINDS and not _defenceless(one):
+        yield "See what can be promised: `fleet audit certify`."
+    if not any(answer.rate is not None and answer.rate < 1 for answer in promised):
+        radius = f"; defend eps {short_eps(one.eps)}" if one.eps else ""
+        yield (
+            "Train the devices with `training.method: certified` in the profile: only a proof "
+            f"bounds what attacks not tried here can do{radius}."
+        )
+    elif one.known:
+        yield "Ship if the guaranteed share is one that you can live with; audit each release."
+
+
+def _defenceless(one: Answer) -> bool:
+    """Whether one captured device fools so much that nothing can have been certified."""
+    return one.known and (one.worst or 0) > 0.5

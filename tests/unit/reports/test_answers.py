@@ -1,0 +1,151 @@
+"""A product manager opens a report: what does one captured device cost me?"""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from fleet.audit.core.result import Check
+from fleet.reports import AuditReport, render_html
+from fleet.reports.answers import answers, in_100
+from fleet.reports.views import report_view
+
+
+def check(identity, verdict="fail", subject=""):
+    return Check(identity, "title", verdict, "finding", "rule", subject)
+
+
+def printed(report, **how):
+    console = Console(width=100, file=io.StringIO(), color_system=None, highlight=False)
+    console.print(report_view(report, **how))
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def audited(make_audit):
+    def make(**how):
+        return AuditReport.of(make_audit(with_control=True, **how))
+
+    return make
+
+
+def test_one_device_none_and_noise_are_answered_in_words_first(audited):
+    report = audited(eps=(0.1,))
+    one, none, noise, promise = answers(report).answers
+    assert one.question == "With one captured device"
+    assert one.words.startswith("eps 0.1 (25.5/255): fools another device on 26 of 100 images (95")
+    assert one.words.endswith("; at worst 36 of 100 images (gate-south → sorter-1).")
+    assert one.known
+    assert one.rate == pytest.approx(0.26, abs=0.01)
+    assert one.worst == pytest.approx(0.36, abs=0.01)
+    assert "fools a device on 28 of 100 images" in none.words
+    assert "fools a device on 3 of 100 images" in noise.words
+    assert promise.words.startswith("Nothing: no certificate was computed")
+    assert not promise.known
+    text, page = printed(report), render_html(report)
+    assert text.splitlines()[0].startswith("╭─ verdict")
+    for answer in answers(report).answers:
+        assert " ".join(answer.words.split()[:4]) in text
+        assert page.index(answer.words) < page.index("<table")
+    assert "`training.method: certified`" in page[: page.index("<table")]
+
+
+def test_a_masked_rate_is_never_an_answer(audited):
+    report = audited(eps=(0.1,), found=(check("M1", subject="adaptive"), check("M9", "pass")))
+    found = answers(report)
+    one = found.answers[0]
+    assert found.level == "fail"
+    assert (one.rate, one.interval, one.worst, one.known) == (None, None, None, False)
+    assert "not known. M1 failed, so the attack may have been blind" in one.words
+    assert found.next[0].startswith("Do not ship on these figures")
+    assert 'class="verdict fail"' in render_html(report)
+
+
+def test_a_clean_bill_is_not_painted_green(audited):
+    page = render_html(audited(found=(check("M1", "pass", "adaptive"),)))
+    assert '<section id="verdict" class="verdict" ' in page
+
+
+def test_the_papers_failures_are_one_line_and_the_rest_is_asked_for(audited):
+    report = audited(eps=(0.1, 0.2))
+    short, full = printed(report), printed(report, full=True)
+    assert short.count("the paper's own attack is blind here: 2 checks: M1, M8") == 1
+    assert short.count("adaptive protocol, eps") == 2
+    assert "paper protocol, eps" not in short
+    assert "[MASKED" not in short
+    assert full.count("paper protocol, eps") == 2
+    assert "M8 transfer is no" in " ".join(full.split())
+    assert len(short.splitlines()) < 70
+    page = render_html(report)
+    head, folded = page.split("the paper&#39;s own attack is blind here: 2 checks: M1, M8")[:2]
+    assert head.rstrip().endswith("<summary>Transfer:")
+    assert "M1 gradient of the attack loss" in folded.partition("</details>")[0]
+    assert "M1 gradient" not in head
+
+
+def test_a_papers_failure_does_not_hide_an_adaptive_one(audited):
+    report = audited(found=(check("M1", subject="paper"), check("M11", subject="")))
+    assert answers(report).level == "fail"
+    text = printed(report)
+    assert "M11 title" in text
+    assert "M1 title" not in text
+
+
+def test_only_the_papers_attack_is_no_answer(audited):
+    report = audited(protocols=("paper",))
+    one = answers(report).answers[0]
+    assert one.rate is None
+    assert one.words.startswith("Not measured")
+    assert answers(report).next[0] == (
+        "Measure what one captured device gives: `fleet audit transfer`."
+    )
+
+
+def test_few_images_are_said_to_be_few(make_audit):
+    audit = make_audit(eps=(0.1,))
+    from dataclasses import replace
+
+    from fleet.audit.core.result import Outcome
+
+    few = tuple(
+        replace(m, cells=tuple(replace(c, outcome=Outcome(20, 5, 1)) for c in m.cells))
+        for m in audit.matrices
+    )
+    report = AuditReport.of(replace(audit, matrices=few))
+    assert "Only 20 images: a rough figure." in answers(report).answers[0].words
+
+
+@pytest.mark.parametrize(
+    ("stays", "verdict", "words"),
+    [
+        ((90, 80), "pass", "more than 20 of 100 images that it names rightly (b, the worst); 15"),
+        ((0, 0), "pass", "nothing: no answer is certified."),
+        ((90, 80), "fail", "nothing, since a check of the certificates failed."),
+    ],
+)
+def test_the_guarantee_is_what_was_proven(audited, stays, verdict, words):
+    devices = [
+        SimpleNamespace(name=n, role=r)
+        for n, r in zip("abc", ["device", "device", "control"], strict=True)
+    ]
+    proven = [
+        SimpleNamespace(device=name, eps=0.1, correct=100, stays=held)
+        for name, held in zip("abc", [*stays, 0], strict=True)
+    ]
+    certify = SimpleNamespace(
+        devices=devices, eps=(0.1,), proven=proven, checks=[check("K1", verdict)]
+    )
+    from fleet.reports.answers import _guarantee
+
+    (found,) = _guarantee(certify)
+    assert words in found.words
+    assert found.known == (verdict == "pass")
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [(0.0, "0 of"), (0.001, "fewer than 1 of"), (0.999, "more than 99 of"), (1.0, "100 of")],
+)
+def test_only_nothing_reads_as_0_and_only_all_as_100(rate, words):
+    assert in_100(rate) == f"{words} 100 images"

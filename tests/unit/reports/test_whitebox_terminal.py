@@ -86,7 +86,9 @@ def test_a_report_shows_all_its_audits_and_names_them(report):
     from fleet.reports import AuditReport
 
     text = show(report_view(report))
-    places = [text.index(f"{kind.title} audit\n") for kind in KINDS.values()]
+    places = [
+        text.index(f"{kind.title} audit\n") for kind in KINDS.values() if kind.name in report.audits
+    ]
     assert places == sorted(places)
     assert all(summary_lines(audit)[0][:40] in text for audit in report.audits.values())
     single = show(report_view(AuditReport.of(report.audits["transfer"])))

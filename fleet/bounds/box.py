@@ -57,6 +57,10 @@ class Box:
         """The clean values, or the centre that stands for them, (B, ...)."""
         return self.values[: len(self.radius)]
 
+    def part(self, rows: Tensor) -> Box:
+        """Some rows of a box without clean values beside it."""
+        return Box(self.values[rows], self.radius[rows], self.unit)
+
     def moved(self, values: Tensor, radius: Tensor) -> Box:
         """The box after a layer."""
         return Box(values, radius, self.unit)

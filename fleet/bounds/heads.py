@@ -48,7 +48,7 @@ def lower_margins(head: Head, box: Box, labels: Tensor) -> Tensor:
     values = functional.linear(box.centre, weight, bias)
     margins: Tensor = values.gather(1, labels.unsqueeze(1)) - values - spread[rows, labels]
     if box.unit:
-        off = rounding_of(weight, bias, box)
+        off = rounding_of(head.linear, box)
         margins = margins - off - off.gather(1, labels.unsqueeze(1))
     own = functional.one_hot(labels, classes).bool()
     return margins.masked_fill(own, torch.inf)
@@ -58,11 +58,12 @@ def value_bounds(layer: nn.Linear, box: Box) -> tuple[Tensor, Tensor]:
     """Centre and radius of a last layer's values, each (B, R)."""
     spread: Tensor = functional.linear(box.radius, layer.weight.abs())
     if box.unit:
-        spread = spread + rounding_of(layer.weight, layer.bias, box)
+        spread = spread + rounding_of(layer, box)
     return functional.linear(box.centre, layer.weight, layer.bias), spread
 
 
-def rounding_of(weight: Tensor, bias: Tensor, box: Box) -> Tensor:
+def rounding_of(layer: nn.Linear, box: Box) -> Tensor:
     """How far the network's own last layer may be off, (B, K)."""
-    sizes: Tensor = functional.linear(box.centre.abs() + box.radius, weight.abs(), bias.abs())
-    return sizes * rounding(weight.shape[1], box.unit)
+    inputs = box.centre.abs() + box.radius
+    sizes: Tensor = functional.linear(inputs, layer.weight.abs(), layer.bias.abs())
+    return sizes * rounding(layer.in_features, box.unit)

@@ -22,6 +22,7 @@ from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.bounds.certify import Certificates, certificates, largest_radii
 from fleet.data import to_unit
 from fleet.errors import AuditError
+from fleet.models.convolutional import ConvNet
 
 VERSION = 1
 """Of the bounds; raised when the same device and images come out differently."""
@@ -91,7 +92,11 @@ def prove(member: Member, sample: Sample, settings: CertifySettings) -> Proof:
     images = to_unit(sample.images)
     clean = outcomes_on(member, sample.images.unsqueeze(0), labels, BATCH)[0]
     try:
-        proven = [_levels(certificates(classifier, images, labels, eps)) for eps in settings.eps]
+        tight = settings.tight and isinstance(classifier.backbone, ConvNet)
+        proven = [
+            _levels(certificates(classifier, images, labels, eps, tight=tight))
+            for eps in settings.eps
+        ]
     except AuditError as error:
         nothing = np.full((len(settings.eps), len(labels)), 2, dtype=np.int8)
         return Proof(clean, nothing, np.broadcast_to(clean, nothing.shape), (), error.message)
@@ -145,7 +150,9 @@ def assemble_certify(
             {
                 **settings.to_dict(),
                 "images": devices[0].images,
-                "bounds": "interval bound propagation in float64, widened by float32's rounding",
+                "bounds": "interval bound propagation"
+                + (", then CROWN-IBP" if settings.tight else "")
+                + ", in float64, widened by float32's rounding",
             }
         ),
     )

@@ -16,11 +16,13 @@ class CertifySettings:
         eps: Largest changes of a pixel, on the [0, 1] scale; sorted, doubles dropped.
         radii: Images, the first of the sample, whose largest certified eps is searched for.
         seed: Seed of the sample.
+        tight: Try CROWN-IBP where intervals prove nothing (networks of the architecture ``cnn``).
     """
 
     eps: tuple[float, ...]
     radii: int = 500
     seed: int = 0
+    tight: bool = False
 
     def __post_init__(self) -> None:
         if not self.eps or not all(0 < eps <= 1 for eps in self.eps):

@@ -24,6 +24,9 @@ def certify(
     radii: Annotated[
         int, typer.Option(min=0, help="Images whose largest certified eps is searched for.")
     ] = 500,
+    tight: Annotated[
+        bool, typer.Option("--tight", help="Try CROWN-IBP where intervals prove nothing; minutes.")
+    ] = False,
     seed: options.Seed = 0,
     data_root: options.DataRoot = None,
     jobs: options.Jobs = None,
@@ -41,5 +44,5 @@ def certify(
     """
     shared = (run, runs, eps, images, split, seed, data_root, jobs, form, dry_run, fail_on)
     subject = find(Request(*shared, max_asr))
-    work = prepare(KIND, subject, radii=radii)
+    work = prepare(KIND, subject, radii=radii, tight=tight)
     conduct(work, subject, then="audit transfer {run}")

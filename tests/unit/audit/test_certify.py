@@ -87,7 +87,7 @@ def test_an_unsound_bound_is_caught_by_noise(monkeypatch: pytest.MonkeyPatch) ->
     from fleet.audit.certify import audit as module
 
     honest = module.certificates
-    monkeypatch.setattr(module, "certificates", lambda c, x, y, eps: honest(c, x, y, eps / 10))
+    monkeypatch.setattr(module, "certificates", lambda c, x, y, eps, **_: honest(c, x, y, eps / 10))
     labels = (torch.arange(256) > 99).long()
     found = audit_certify([threshold("a", 99.5)], LEVELS, labels, CertifySettings(eps=(0.2,)))
     assert {check.id: check.verdict for check in found.checks}["K2"] == "fail"

@@ -39,7 +39,7 @@ def test_no_attack_of_the_portfolio_breaks_a_certified_image(
     rows = torch.arange(100)
     images, labels = mnist.test.images(rows), mnist.test.labels[rows]
     for eps in (0.05, 0.1):
-        proof = certificates(certified[head].classifier, to_unit(images), labels, eps)
+        proof = certificates(certified[head].classifier, to_unit(images), labels, eps, tight=True)
         fallen = evaded(certified[head], images, labels, eps)
         assert proof.stays.float().mean() > 0.2
         assert fallen.any()

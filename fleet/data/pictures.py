@@ -85,6 +85,8 @@ def read_picture(path: Path, frame: Frame) -> Picture:
             size = f"{image.width} x {image.height}"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         size = str(error)
+    except MemoryError:
+        raise  # of this machine, not of the picture
     except Exception as error:  # Pillow raises many types, one for each kind of damage
         raise DataError(
             f"cannot read the image {path}: {error}",

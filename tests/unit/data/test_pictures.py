@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 from torchvision import transforms
 
+from fleet.data import pictures
 from fleet.data.pictures import Frame, fit_picture, read_picture
 
 
@@ -166,3 +167,16 @@ def test_squash_is_torchvisions_resize_to_a_square() -> None:
 def test_a_device_can_read_pictures_without_torch() -> None:
     program = "import sys, fleet.data.pictures; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_machine_without_memory_does_not_blame_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    path = tmp_path / "good.png"
+    Image.new("L", (4, 4)).save(path)
+    monkeypatch.setattr(pictures, "fit_picture", exhausted)
+    with pytest.raises(MemoryError):
+        pictures.read_picture(path, pictures.Frame(1, 4, "squash"))

@@ -83,7 +83,9 @@ def made(head: str, seed: int, order: tuple[int, ...] | None = None) -> Bundle:
             num_classes=10,
             input_shape=(1, 28, 28),  # type: ignore[arg-type]
         ),
-        preprocessing=Preprocessing(1, 28, (0.13,), (0.31,), "squash"),
+        preprocessing=Preprocessing(
+            channels=1, image_size=28, mean=(0.13,), std=(0.31,), fit="squash"
+        ),
         class_names=tuple("0123456789"),
         payload=Payload(manifest(model).payload.sha256, len(model)),
     )

@@ -15,7 +15,8 @@ import pytest
 
 from fleet.audit.coalition.run import audit_run_coalition
 from fleet.audit.coalition.settings import CoalitionSettings
-from fleet.audit.core import jobs, probes
+from fleet.audit.core import examination, jobs
+from fleet.audit.core.evidence import Probes
 from fleet.audit.core.jobs import AuditJob, examine_device
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.query.run import audit_run_query
@@ -88,9 +89,8 @@ def _small_probes() -> Iterator[None]:
     """Less of what takes long and has nothing to do with what audits share."""
     patch = pytest.MonkeyPatch()
     patch.setattr(trace_run, "OWN_COUNT", 64)
-    patch.setattr(nearness, "_ATTACKS", nearness._ATTACKS[2:])
-    patch.setattr(probes, "BINARIZED", 1)
-    patch.setattr(probes, "EXAMINED", 1)
+    patch.setattr(nearness, "_ATTACKS", nearness._ATTACKS[3:])
+    patch.setattr(examination, "probe_device", lambda *_, **__: Probes())
     yield
     patch.undo()
 

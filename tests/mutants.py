@@ -46,9 +46,8 @@ GROUPS = {
         (
             "fleet/audit/**/counting.py",
             "fleet/audit/**/scoring.py",
-            "fleet/audit/**/statistics.py",
             "fleet/audit/**/evidence.py",
-            "fleet/audit/**/standing.py",
+            "fleet/audit/**/probes.py",
             "fleet/audit/**/checks.py",
             "fleet/audit/**/checks/[a-z]*.py",
         ),

@@ -49,7 +49,7 @@ class Scouted:
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
+class GreedyReach:
     """What one device's images give on held-out images, for the greedy choice.
 
     Attributes:
@@ -146,7 +146,7 @@ def scout(member: Member, sample: Sample, settings: CoalitionSettings) -> Scoute
 
 def reach_of(
     member: Member, fleet: Iterable[Member], held_out: Sample, settings: CoalitionSettings
-) -> Reach:
+) -> GreedyReach:
     """Find where a device's images reach that are made on held-out images.
 
     Args:
@@ -162,10 +162,12 @@ def reach_of(
     _require_correct(member.name, clean, "held-out")
     images = attack_together([member], held_out, settings, settings.attacks[:1])
     found = [score_sets(victim, held_out, images, settings.effort).outcomes for victim in fleet]
-    return Reach(np.stack([outcomes[:, 0] for outcomes in found], axis=1), clean)
+    return GreedyReach(np.stack([outcomes[:, 0] for outcomes in found], axis=1), clean)
 
 
-def choose_greedy(names: Sequence[str], reaches: Sequence[Reach | None]) -> tuple[GreedyStep, ...]:
+def choose_greedy(
+    names: Sequence[str], reaches: Sequence[GreedyReach | None]
+) -> tuple[GreedyStep, ...]:
     """Order devices by what owning them adds on held-out images; empty without these.
 
     Args:

@@ -12,7 +12,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from fleet.audit.coalition.counting import CoalitionEvidence
-from fleet.audit.coalition.result import Choice, CurvePoint
+from fleet.audit.coalition.result import CoalitionChoice, CurvePoint
 from fleet.audit.coalition.risk import Floats
 from fleet.audit.coalition.trials import Tried
 from fleet.audit.core.checks.verdicts import graded, percent, points
@@ -93,7 +93,7 @@ def white_box(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Itera
 
 def growing(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
     """C3: more owned devices may not help less, beyond noise."""
-    choices: tuple[Choice, ...] = ("random", "greedy")
+    choices: tuple[CoalitionChoice, ...] = ("random", "greedy")
     for choice in choices:
         falls = []
         for view in evidence.views():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fleet.audit.coalition import risk
 from fleet.audit.coalition.result import (
     PICKED,
-    Choice,
+    CoalitionChoice,
     CoalitionTrial,
     CurvePoint,
     DeviceRisk,
@@ -80,7 +80,7 @@ class CoalitionEvidence:
         names = self.settings.attacks
         return (*names, PICKED) if len(names) > 1 else names
 
-    def chosen(self, choice: Choice, size: int | None = None) -> list[Tried]:
+    def chosen(self, choice: CoalitionChoice, size: int | None = None) -> list[Tried]:
         """Trials of one choice, of one size or of all."""
         return [
             tried
@@ -89,14 +89,14 @@ class CoalitionEvidence:
             and (size is None or len(tried.coalition.owned) == size)
         ]
 
-    def curves(self) -> list[tuple[Choice, int]]:
+    def curves(self) -> list[tuple[CoalitionChoice, int]]:
         """Every choice and size that was tried, in order."""
         pairs = {
             (choice, len(tried.coalition.owned)): None
             for tried in self.tried
             for choice in tried.coalition.choices
         }
-        order: dict[Choice, int] = {"control": 0, "random": 1, "greedy": 2}
+        order: dict[CoalitionChoice, int] = {"control": 0, "random": 1, "greedy": 2}
         return sorted(pairs, key=lambda pair: (order[pair[0]], pair[1]))
 
     def others(self, tried: Tried) -> list[int]:
@@ -200,7 +200,7 @@ def count_half_points(
     evidence: CoalitionEvidence, curve: Sequence[CurvePoint]
 ) -> tuple[HalfPoint, ...]:
     """Find m50 of every attack, eps and choice."""
-    choices: tuple[Choice, ...] = ("random", "greedy") if evidence.greedy else ("random",)
+    choices: tuple[CoalitionChoice, ...] = ("random", "greedy") if evidence.greedy else ("random",)
     return tuple(
         _half_point(view, choice, curve) for view in evidence.views() for choice in choices
     )
@@ -241,7 +241,7 @@ def _trial(view: View, tried: Tried) -> CoalitionTrial:
     )
 
 
-def _point(view: View, choice: Choice, size: int, pairs: _Pairs) -> CurvePoint:
+def _point(view: View, choice: CoalitionChoice, size: int, pairs: _Pairs) -> CurvePoint:
     evidence = view.evidence
     every = [view.rates(tried) for tried in pairs.trials]
     owned = [
@@ -293,7 +293,7 @@ def _mean_rate(parts: Sequence[tuple[_Pairs, Bools]]) -> tuple[float, tuple[floa
     return float(np.mean(own)), risk.bounds(again)
 
 
-def _half_point(view: View, choice: Choice, curve: Sequence[CurvePoint]) -> HalfPoint:
+def _half_point(view: View, choice: CoalitionChoice, curve: Sequence[CurvePoint]) -> HalfPoint:
     points = [
         (point.size, point.share)
         for point in curve
@@ -303,7 +303,7 @@ def _half_point(view: View, choice: Choice, curve: Sequence[CurvePoint]) -> Half
     return HalfPoint(view.attack, view.eps, choice, risk.half_point(points))
 
 
-def _input_share(view: View, choice: Choice, size: int, group: Group) -> InputShare:
+def _input_share(view: View, choice: CoalitionChoice, size: int, group: Group) -> InputShare:
     evidence = view.evidence
     shares = []
     for tried in evidence.chosen(choice, size):

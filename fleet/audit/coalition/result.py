@@ -21,7 +21,7 @@ from fleet.audit.core.result import (
 
 SCHEMA = "fleet.audit.coalition/1"
 
-Choice = Literal["control", "random", "greedy"]
+CoalitionChoice = Literal["control", "random", "greedy"]
 """How a coalition came about.
 
 ``control``: the attacker owns no device (size 0) and attacks the control networks instead.
@@ -71,7 +71,7 @@ class CoalitionTrial:
 
     owned: tuple[str, ...]
     surrogates: tuple[str, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[CoalitionChoice, ...]
     attack: str
     eps: float
     victims: tuple[VictimOutcome, ...]
@@ -120,7 +120,7 @@ class CurvePoint:
 
     attack: str
     eps: float
-    choice: Choice
+    choice: CoalitionChoice
     size: int
     coalitions: int
     exhaustive: bool
@@ -151,7 +151,7 @@ class HalfPoint:
 
     attack: str
     eps: float
-    choice: Choice
+    choice: CoalitionChoice
     size: int | None
 
 
@@ -209,7 +209,7 @@ class InputShare:
 
     attack: str
     eps: float
-    choice: Choice
+    choice: CoalitionChoice
     size: int
     of: Group
     images: int
@@ -304,7 +304,7 @@ class CoalitionAudit(AttackResult, schema=SCHEMA):
         """The attack whose figures stand first: ``picked``, or the only attack."""
         return self.attacks[-1]
 
-    def points(self, attack: str, eps: float, choice: Choice) -> tuple[CurvePoint, ...]:
+    def points(self, attack: str, eps: float, choice: CoalitionChoice) -> tuple[CurvePoint, ...]:
         """The collusion curve of one choice, by size; size 0 first if there are controls."""
         kept = [p for p in self.curve if (p.attack, p.eps) == (attack, eps)]
         return tuple(
@@ -312,7 +312,7 @@ class CoalitionAudit(AttackResult, schema=SCHEMA):
         )
 
     def trials_of(
-        self, attack: str, eps: float, choice: Choice, size: int
+        self, attack: str, eps: float, choice: CoalitionChoice, size: int
     ) -> tuple[CoalitionTrial, ...]:
         """The coalitions behind one point of the curve."""
         return tuple(

@@ -13,7 +13,7 @@ import torch
 
 from fleet.assembly import load_images
 from fleet.audit.coalition.audit import (
-    Reach,
+    GreedyReach,
     Scouted,
     assemble_coalition,
     choose_greedy,
@@ -104,7 +104,7 @@ def reach_of_device(
     digests: dict[str, str],
     settings: CoalitionSettings,
     progress: ProgressReporter,
-) -> Reach | None:
+) -> GreedyReach | None:
     """Try one device's held-out images on the fleet, or read what an earlier audit found.
 
     Args:
@@ -128,12 +128,12 @@ def reach_of_device(
         "images_sha256": held_out.digest(),
     }
 
-    def make() -> Reach:
+    def make() -> GreedyReach:
         (member,) = _load(job, family, [family.device(job.device)])
         return reach_of(member, _load(job, family, family.devices), held_out, settings)
 
     path = job.run.audit(KIND) / "reach" / f"{job.device}.json"
-    found = remember(path, key, Reach, make)
+    found = remember(path, key, GreedyReach, make)
     progress(1, 1, "held-out images tried on every device")
     return found
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from fleet.audit.coalition.result import Choice
+from fleet.audit.coalition.result import CoalitionChoice
 from fleet.audit.core.members import TransferSettings
 from fleet.errors import AuditError
 from fleet.seeding import derive_seed
@@ -102,7 +102,7 @@ class Coalition:
     """
 
     owned: tuple[str, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[CoalitionChoice, ...]
 
     @property
     def name(self) -> str:
@@ -127,7 +127,7 @@ def choose_coalitions(
         settings: How many; its seed draws them.
         controls: Whether there is a control, for an attacker without any device.
     """
-    reasons: dict[tuple[str, ...], list[Choice]] = {}
+    reasons: dict[tuple[str, ...], list[CoalitionChoice]] = {}
     for size in range(1, len(fleet)):
         for chosen in _draw(len(fleet), size, settings):
             reasons.setdefault(tuple(fleet[i] for i in chosen), []).append("random")

@@ -102,7 +102,7 @@ PROBES: dict[Protocol, tuple[Probe, ...]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class StandingImages:
     """The first images that a protocol does not evade on the device they were made on.
 
     Attributes:
@@ -144,7 +144,7 @@ def find_standing(
     clean: Outcomes,
     attacked: Outcomes,
     attacks: tuple[AttackName, ...],
-) -> Standing:
+) -> StandingImages:
     """Choose the images to try again.
 
     Args:
@@ -159,10 +159,10 @@ def find_standing(
     fallen = (attacked[attack_rows(attacks, protocol, WORST)] > 0).any(axis=0)
     rows = torch.from_numpy(~fallen & (clean == 0)).nonzero().squeeze(1)
     part = sample.part(rows[:EXAMINED])
-    return Standing(member, protocol, eps, int((clean == 0).sum()), len(rows), part)
+    return StandingImages(member, protocol, eps, int((clean == 0).sum()), len(rows), part)
 
 
-def try_again(standing: Standing, settings: TransferSettings) -> Iterator[Retry]:
+def try_again(standing: StandingImages, settings: TransferSettings) -> Iterator[Retry]:
     """Run every probe on the images that stand.
 
     The adaptive attack is repeated with twice the restarts while every iterate is watched, and
@@ -184,7 +184,9 @@ def try_again(standing: Standing, settings: TransferSettings) -> Iterator[Retry]
         yield standing.retry(probe, torch.cat([batch[probe] for batch in found]))
 
 
-def _try_batch(standing: Standing, part: Sample, settings: TransferSettings) -> dict[Probe, Tensor]:
+def _try_batch(
+    standing: StandingImages, part: Sample, settings: TransferSettings
+) -> dict[Probe, Tensor]:
     """Run every probe on one batch; bool (B,) each."""
     member = standing.member
     plain = Bench.of(member.classifier, member.name, part, standing.eps, settings)

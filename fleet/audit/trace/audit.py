@@ -19,7 +19,7 @@ from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.audit.core.sets import AdversarialSets, ProgressHook, attack_surrogate
 from fleet.audit.trace.calibration import Floats, calibrate, grouped, standardise
 from fleet.audit.trace.checks import trace_checks
-from fleet.audit.trace.evidence import Role, SourceEvidence, score_source
+from fleet.audit.trace.evidence import SourceEvidence, SourceRole, score_source
 from fleet.audit.trace.result import (
     SCORES,
     Calibration,
@@ -67,7 +67,7 @@ def audit_trace(
         AuditError: Devices and images do not fit together, or there are fewer than two suspects.
     """
     sample, other = Sample.of(images, labels), Sample.of(*calibration)
-    sources: list[tuple[Member, Role]] = [(member, member.role) for member in members]
+    sources: list[tuple[Member, SourceRole]] = [(member, member.role) for member in members]
     sources += [(member, "known") for member in known] + [(member, "new") for member in new]
     check_members([member for member, _ in sources], sample)
     check_members([member for member, _ in sources], other)
@@ -95,14 +95,14 @@ def audit_trace(
     )
 
 
-def wanted_sets(role: Role) -> tuple[bool, bool]:
+def wanted_sets(role: SourceRole) -> tuple[bool, bool]:
     """Whether a source is needed for calibration, and for evaluation."""
     return role in {"device", "known"}, role != "known"
 
 
 def evidence_of(
     source: Member,
-    role: Role,
+    role: SourceRole,
     suspects: Sequence[Member],
     sample: Sample,
     *,

@@ -105,7 +105,7 @@ def _directions(gradients: Tensor) -> Tensor:
     return functional.normalize(scaled, dim=2)
 
 
-Role = Literal["device", "control", "known", "new"]
+SourceRole = Literal["device", "control", "known", "new"]
 """``known`` outsiders set the thresholds; ``new`` ones and controls are only judged by them."""
 
 GRID = 16
@@ -150,7 +150,7 @@ class SourceEvidence:
     """
 
     name: str
-    role: Role
+    role: SourceRole
     device: AuditedDevice
     calibration: tuple[Traced, ...]
     evaluation: tuple[Traced, ...]

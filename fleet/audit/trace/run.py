@@ -19,7 +19,7 @@ from fleet.audit.core.members import Member, Sample, load_member
 from fleet.audit.core.outsider import attacker_key, attacker_of, own_network
 from fleet.audit.core.sets import AdversarialSets, attack_surrogate, stored_sets
 from fleet.audit.trace.audit import assemble_trace, evidence_of, shared_images, wanted_sets
-from fleet.audit.trace.evidence import Role, SourceEvidence
+from fleet.audit.trace.evidence import SourceEvidence, SourceRole
 from fleet.audit.trace.result import TraceAudit
 from fleet.audit.trace.settings import TraceSettings
 from fleet.encoding import IntervalEncoding
@@ -39,7 +39,7 @@ OWN_COUNT = 4000
 class _Own:
     """A network of an attacker without any device (T0): logits, or intervals in his own order."""
 
-    role: Role
+    role: SourceRole
     intervals: bool
 
 
@@ -126,14 +126,16 @@ def trace_source(job: AuditJob, *, plan: _Plan, progress: ProgressReporter) -> S
     }
     path = job.run.audit("trace") / "sources" / f"{job.device}.json"
 
-    def attacked(source: Member, role: Role) -> list[AdversarialSets | None]:
+    def attacked(source: Member, role: SourceRole) -> list[AdversarialSets | None]:
         progress(1, 3, "loaded")
         wanted = zip((other, sample), wanted_sets(role), strict=True)
         sets = [_sets(job, source, part) if needed else None for part, needed in wanted]
         progress(2, 3, "attacked")
         return sets
 
-    def find(source: Member, role: Role, sets: list[AdversarialSets | None]) -> SourceEvidence:
+    def find(
+        source: Member, role: SourceRole, sets: list[AdversarialSets | None]
+    ) -> SourceEvidence:
         return evidence_of(
             source, role, suspects, sample, sets=(sets[0], sets[1]), settings=plan.settings
         )
@@ -178,7 +180,7 @@ def _own_key(job: AuditJob, family: FamilySpec) -> list[Any]:
     return [job.device, asdict(own), OWN_COUNT, attacker_key(family.devices[0], family.data)]
 
 
-def _own_source(job: AuditJob, family: FamilySpec) -> tuple[Member, Role]:
+def _own_source(job: AuditJob, family: FamilySpec) -> tuple[Member, SourceRole]:
     """Train a network of the attacker's own."""
     own = _OWN[job.device]
     seed = derive_seed(job.settings.seed, "own network", job.device)

@@ -23,7 +23,7 @@ Activation = Literal["relu", "clip"]
 HeadName = Literal["linear", "ordinal", "softmax", "logits"]
 Stem = Literal["auto", "cifar", "imagenet"]
 Start = Literal["range", "zero"]
-Method = Literal["standard", "certified"]
+Method = Literal["standard", "adversarial", "certified"]
 Precision = Literal["bf16", "fp32"]
 Norm = Literal["linf", "l2"]
 Length = Literal["l1", "l2", "linf"]
@@ -164,13 +164,14 @@ class TrainingSpec:
     )
     method: Method = setting(
         "standard",
-        "How the device is trained: `standard` is undefended; `certified` proves that no "
-        "perturbation within `eps` changes the decision (heads `softmax` and `ordinal`).",
+        "How the device is trained: `standard` is undefended; `adversarial` fits attacked images "
+        "too; `certified` makes it provable that no perturbation within `eps` changes the decision "
+        "(heads `softmax` and `ordinal`).",
         later=True,
     )
     eps: float = setting(
         0.0,
-        "For `certified`: largest change of a pixel, on the scale from 0 to 1.",
+        "For `adversarial` and `certified`: largest change of a pixel, on the scale from 0 to 1.",
         later=True,
         ge=0,
         lt=1,
@@ -190,14 +191,25 @@ class TrainingSpec:
         le=1,
     )
     warm_up: float = setting(
-        0.05, "Share of certified training's steps at eps 0.", later=True, ge=0, lt=1
+        0.05,
+        "Share of the steps at eps 0, for `adversarial` and `certified`.",
+        later=True,
+        ge=0,
+        lt=1,
     )
     ramp: float = setting(
         0.5,
-        "Share of certified training's steps in which eps grows and the clean loss's weight falls.",
+        "Share of the steps in which eps grows, and the clean loss's weight falls (`certified`).",
         later=True,
         gt=0,
         le=1,
+    )
+    attack_steps: int = setting(
+        7,
+        "Steps of the attack in adversarial training; few large ones collapse.",
+        later=True,
+        ge=2,
+        le=1000,
     )
     l1: float = setting(
         0.0, "Weight of the sum of all weights' sizes in certified training.", later=True, ge=0

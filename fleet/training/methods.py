@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from fleet.training.adversarial import Adversarial
 from fleet.training.certified import Certified
 from fleet.training.method import Method, Standard
 
-METHODS: dict[str, type[Method]] = {"standard": Standard, "certified": Certified}
+METHODS: dict[str, type[Method]] = {
+    "standard": Standard,
+    "adversarial": Adversarial,
+    "certified": Certified,
+}
 """Class of each ``training.method``."""

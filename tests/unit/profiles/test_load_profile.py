@@ -84,6 +84,7 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
                     "kappa": 0.4,
                     "warm_up": 0.05,
                     "ramp": 0.5,
+                    "attack_steps": 7,
                     "l1": 0.0,
                 },
                 "drawn": [],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast, get_args
 
@@ -50,7 +50,7 @@ class Manifest(Section):
     release: str
     created: str | None
     task: Task
-    encoding: IntervalEncoding | None
+    encoding: IntervalEncoding | None = field(repr=False)  # may be drawn from a secret
     model: ModelSection
     preprocessing: Preprocessing
     class_names: tuple[str, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,9 +42,9 @@ class Bundle:
     """
 
     manifest: Manifest
-    model: bytes
-    graph: bytes | None = None
-    self_test: bytes | None = None
+    model: bytes = field(repr=False)
+    graph: bytes | None = field(default=None, repr=False)
+    self_test: bytes | None = field(default=None, repr=False)
     envelope: Envelope | None = None
 
 

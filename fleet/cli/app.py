@@ -15,12 +15,14 @@ from rich.text import Text
 
 from fleet.cli import device, options, rollout
 from fleet.cli.audit import commands
-from fleet.cli.bundle import package, predict, verify
+from fleet.cli.bundle import inspect, package, verify
 from fleet.cli.doctor import doctor
 from fleet.cli.output import careful_streams, error_console
+from fleet.cli.predict import predict
 from fleet.cli.profiles import app as profiles_app
 from fleet.cli.report import report
 from fleet.cli.reproduce import reproduce
+from fleet.cli.runs import runs
 from fleet.cli.train import train
 from fleet.errors import FleetError, is_out_of_memory, out_of_memory
 
@@ -57,6 +59,8 @@ app.add_typer(rollout.rollout_app, name="rollout", rich_help_panel=options.ROLL_
 app.add_typer(rollout.repo_app, name="repo", rich_help_panel=options.ROLL_OUT)
 app.add_typer(rollout.media_app, name="media", rich_help_panel=options.ROLL_OUT)
 app.add_typer(profiles_app, name="profiles", rich_help_panel=options.INSPECT)
+app.command(rich_help_panel=options.INSPECT)(runs)
+app.command(rich_help_panel=options.INSPECT)(inspect)
 app.command(rich_help_panel=options.INSPECT)(doctor)
 
 

@@ -1,10 +1,9 @@
-"""``fleet package``, ``fleet verify`` and ``fleet predict``."""
+"""``fleet package``, ``fleet verify`` and ``fleet inspect``."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from fleet.bundle import Plan, Verification
     from fleet.rollout.packaging import Packaged
     from fleet.rundir import RunDirectory
-    from fleet.runtime import DeviceClassifier, Prediction
 
 
 def package(
@@ -162,36 +160,49 @@ def verify(
     output.next_command("fleet", "predict", results[0].path, "IMAGE...")
 
 
-def predict(
+def inspect(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fleet file.")],
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE", help="JPEG, PNG, BMP or WebP files.")
-    ],
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show the encoding too; it may be drawn from a secret.")
+    ] = False,
     form: options.Form = Format.auto,
 ) -> None:
-    """Decide what is on images, as the device would: a class, or None, with its margin.
+    """Show what a bundle says of itself; of a sealed one, what everybody may read.
 
-    The margin is how far the output is from another decision; it is below 0 in a gap.
-
-    Example: fleet predict cam-01-2026.11.1.fleet digit.png
+    Example: fleet inspect cam-01-2026.11.1.fleet
     """
-    from fleet.runtime import load_bundle
+    from fleet.bundle import verify_bundle
+    from fleet.errors import BundleError
 
-    write_predictions(load_bundle(bundle), images, Output(form))
+    found = verify_bundle(bundle)
+    if not found.ok:
+        failed = next((check for check in found.checks if not check.ok), None)
+        reason = "" if failed is None else f": {failed.name}: {failed.detail}"
+        raise BundleError(f"{bundle} is damaged{reason}", hint="`fleet verify` lists every check")
+    value: dict[str, Any] = {}
+    for part in (found.manifest, found.envelope):
+        value |= {} if part is None else part.to_dict()
+    if found.manifest is not None and value.get("encoding") is not None and not reveal:
+        value["encoding"] = "hidden; --reveal shows it"
+    value["state"] = "opened" if found.opened else "sealed, not opened"
+    output = Output(form)
+    _write_lines(output, (f"{name:<34} {text}" for name, text in _flat(value)), value)
+    if not found.opened:
+        output.note("sealed, not opened: weights, encoding and seed are for its device alone")
 
 
-def write_predictions(classifier: DeviceClassifier, images: list[Path], output: Output) -> None:
-    """Decide on images, and print a line for each."""
-    found = list(zip(images, classifier.predict_files(images), strict=True))
-    manifest = classifier.manifest
-    value = {
-        "device": manifest.device,
-        "release": manifest.release,
-        "predictions": [_prediction_value(path, prediction) for path, prediction in found],
-    }
-    width = max(len(str(prediction.label)) for _, prediction in found)
-    lines = (f"{p.label!s:<{width}}  {p.margin:+.3f}  {path}" for path, p in found)
-    _write_lines(output, lines, value)
+def _flat(value: dict[str, Any], head: str = "") -> Iterator[tuple[str, str]]:
+    """Names with dots, and what they hold in words."""
+    for name, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            yield from _flat(inner, f"{head}{name}.")
+        elif isinstance(inner, (list, tuple)) and inner and isinstance(inner[0], dict):
+            for i, row in enumerate(inner):
+                yield from _flat(row, f"{head}{name}[{i}].")
+        elif isinstance(inner, (list, tuple)):
+            yield f"{head}{name}", ", ".join(map(str, inner)) or "-"
+        else:
+            yield f"{head}{name}", "-" if inner in (None, {}) else str(inner)
 
 
 def _release(run: RunDirectory) -> str:
@@ -312,14 +323,4 @@ def _verification_value(result: Verification) -> dict[str, Any]:
         "signed": False,
         "checks": [vars(check) for check in result.checks],
         "notes": list(result.notes),
-    }
-
-
-def _prediction_value(path: Path, prediction: Prediction) -> dict[str, Any]:
-    margin = prediction.margin if math.isfinite(prediction.margin) else None
-    return {
-        "image": str(path),
-        "label": prediction.label,
-        "index": prediction.index,
-        "margin": margin,
     }

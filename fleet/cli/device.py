@@ -14,6 +14,14 @@ import typer
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output
+from fleet.cli.predict import (
+    FormOption,
+    ImagesArgument,
+    PredictionFormat,
+    Recursive,
+    list_pictures,
+    write_predictions,
+)
 
 app = typer.Typer(help="This device: its keys, its models, its reports.", no_args_is_help=True)
 NOTHING_NEW = 10
@@ -145,17 +153,17 @@ def device_report(
 
 @app.command("predict")
 def device_predict(
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE", help="JPEG, PNG, BMP or WebP files.")
-    ],
+    images: ImagesArgument,
     home: HomeOption = HOME,
-    form: options.Form = Format.auto,
+    recursive: Recursive = False,
+    form: FormOption = PredictionFormat.auto,
 ) -> None:
     """Decide with the installed model; a start of a model on trial counts as one of its tries.
 
     Example: fleet device predict photo.png
     """
-    from fleet.cli.bundle import write_predictions
+    paths = list_pictures(images, recursive)  # before a start is counted
+
     from fleet.rollout.device import open_device, start
 
-    write_predictions(start(open_device(home)), images, Output(form))
+    write_predictions(start(open_device(home)), paths, form)

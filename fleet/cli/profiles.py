@@ -104,7 +104,13 @@ def show(
     """
     from fleet.profiles import load_profile
 
-    family = load_profile(profile, secret=secret, check_data=False, create_secret=reveal)
+    family = load_profile(profile, secret=secret, check_data=False, create_secret=False)
+    path = secret or profile.with_suffix(".secret")
+    if reveal and family.secret is not None and not path.exists():
+        raise ProfileError(
+            f"there is no secret {path} to draw from",
+            hint="the first training makes it; name another file with --secret",
+        )
     Output(form).data(_table(family, reveal), family.to_dict() if reveal else family.redacted())
 
 

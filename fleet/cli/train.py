@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from fleet.profiles.spec import DeviceSpec, FamilySpec
     from fleet.rundir import RunDirectory
     from fleet.training.family import FamilyResult
-    from fleet.training.plan import TrainingPlan
+    from fleet.training.plan import Resume, TrainingPlan
 
 
 class ResumeMode(StrEnum):
@@ -35,7 +36,7 @@ class ResumeMode(StrEnum):
 
 def train(
     profiles: Annotated[
-        Path, typer.Option("--profiles", "-p", help="Profile (YAML) of the family.")
+        Path, typer.Option("--profiles", "--profile", "-p", help="Profile (YAML) of the family.")
     ] = Path("profiles/devices.yaml"),
     device: options.Device = None,
     run: Annotated[
@@ -46,6 +47,9 @@ def train(
         ResumeMode,
         typer.Option(help="Go on with an unfinished run if there is one; never; or demand one."),
     ] = ResumeMode.auto,
+    new: Annotated[
+        bool, typer.Option("--new", help="Begin a new run, as --resume never does.")
+    ] = False,
     data_root: options.DataRoot = None,
     jobs: options.Jobs = None,
     secret: options.Secret = None,
@@ -58,35 +62,108 @@ def train(
 
     Example: fleet train --profiles profiles/devices.yaml
     """
-    from fleet.profiles import load_profile
     from fleet.training.plan import plan_training
 
     output = Output(form)
-    spec = load_profile(
-        profiles, secret=secret, create_secret=not dry_run, check_data=data_root is None
-    )
-    if data_root is not None:
-        spec = replace(spec, data=replace(spec.data, root=data_root.absolute()))
-    plan = plan_training(spec, parent=runs, run=run, resume=resume.value, devices=device)
+    mode: Resume = "never" if new else resume.value
+
+    def planned(create: bool) -> TrainingPlan:
+        spec = _read(profiles, secret, data_root, create)
+        return plan_training(spec, parent=runs, run=run, resume=mode, devices=device)
+
+    plan = planned(False)
     if dry_run:
         output.data(_plan_table(plan), _plan_value(plan))
         return
-    verb = "going on with" if plan.resumed else "training into"
-    output.note(f"{verb} {plan.run.root}: {len(plan.pending)} of {len(plan.states)} devices to do")
-
-    from fleet.assembly import load_images
-    from fleet.training.family import execute_plan
-
     if plan.pending:
-        say_single_steps(output, spec, len(load_images(plan.spec.data).train))
+        from fleet.assembly import load_images
 
-    with FamilyProgress(output.stderr) as progress:
-        result = execute_plan(plan, Processes(jobs, on_event=progress.update))
+        images = load_images(plan.spec.data)  # what fails does so before a secret is written
+        if _wants_secret(plan.spec, path := secret or profiles.with_suffix(".secret")):
+            plan = planned(True)
+            output.note(f"wrote {path}: back it up; without it no encoding can be drawn again")
+        verb = "going on with" if plan.resumed else "training into"
+        todo = f"{len(plan.pending)} of {len(plan.states)} devices to do"
+        output.note(f"{verb} {plan.run.root}: {todo}")
+        say_single_steps(output, plan.spec, len(images.train))
+        result = _execute(plan, jobs, output)
+    else:
+        _confirm(plan)
+        result = None
     finished = _read_results(plan.run, list(plan.states))
     output.data(_result_table(plan, finished), {"run": str(plan.run.root), "devices": finished})
-    _report_failures(output, result)
-    output.note(f"wrote {plan.run.root}")
+    for text in weak_devices(plan.spec, finished):
+        output.note(text)
+    if result is None:
+        output.note(f"nothing to do: {plan.run.root} is trained; --new begins another run")
+    else:
+        _report_failures(output, result)
+        output.note(f"wrote {plan.run.root}")
     output.next_command("fleet", "audit", "transfer", plan.run.root)
+
+
+def _read(profiles: Path, secret: Path | None, data_root: Path | None, create: bool) -> FamilySpec:
+    from fleet.profiles import load_profile
+
+    spec = load_profile(profiles, secret=secret, create_secret=create, check_data=data_root is None)
+    if data_root is None:
+        return spec
+    return replace(spec, data=replace(spec.data, root=data_root.absolute()))
+
+
+def _wants_secret(spec: FamilySpec, path: Path) -> bool:
+    return spec.secret is not None and not path.exists()
+
+
+def _execute(plan: TrainingPlan, jobs: int | None, output: Output) -> FamilyResult:
+    from fleet.training.family import execute_plan
+
+    with FamilyProgress(output.stderr) as progress:
+        return execute_plan(plan, Processes(jobs, on_event=progress.update))
+
+
+def _confirm(plan: TrainingPlan) -> None:
+    """Refuse a finished run whose images became others; remember where they moved."""
+    from fleet.profiles.resolved import read_family
+    from fleet.rundata import check_files, move_images
+
+    if plan.spec.data.root != read_family(plan.run).data.root:
+        move_images(plan.run, plan.spec.data.root)
+    else:
+        check_files(plan.run, plan.spec.data)
+
+
+_WEAK = 0.05
+"""How far below the control a device's accuracy may end without a word."""
+
+
+def weak_devices(spec: FamilySpec, results: list[dict[str, Any]]) -> Iterator[str]:
+    """Say which devices end more than 5 points below their control, and what to change."""
+    rates = {
+        result["device"]: result["test"]["correct"] / result["test"]["n"]
+        for result in results
+        if result["status"] == "complete"
+    }
+    best = {c.model.architecture: rates[c.name] for c in spec.controls if c.name in rates}
+    for device in spec.devices:
+        control = best.get(device.model.architecture)
+        if control is None or device.name not in rates:
+            continue
+        behind = control - rates[device.name]
+        if behind > _WEAK:
+            yield (
+                f"note: {device.name} is right on {rates[device.name]:.1%} of the test images, "
+                f"{100 * behind:.0f} points below its control ({control:.1%}); {_remedy(device)}"
+            )
+
+
+def _remedy(device: DeviceSpec) -> str:
+    epochs = f"raise `training.epochs` (now {device.training.epochs})"
+    if device.training.method != "standard":
+        return f"{epochs}, or lower the radius that it is trained for"
+    if device.task == "int" and device.model.head != "softmax":
+        return f"try `model.head: softmax` (now {device.model.head}), or {epochs}"
+    return f"{epochs}, or lower `training.learning_rate` (now {device.training.learning_rate:g})"
 
 
 def say_single_steps(output: Output, spec: FamilySpec, images: int) -> None:

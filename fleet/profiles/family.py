@@ -81,7 +81,8 @@ def load_profile(
     if problems:
         raise source.error(problems)
     controls = derive_controls(specs) if root.plain.get("control", True) else ()
-    return FamilySpec(name=root.plain["name"], data=data, devices=specs, controls=controls)
+    drawn = any(spec.drawn for spec in specs)
+    return FamilySpec(root.plain["name"], data, specs, controls, key.fingerprint if drawn else None)
 
 
 def _check_version(source: Source, root: Node) -> None:

@@ -68,6 +68,13 @@ class DeviceSpec:
     training: TrainingSpec
     drawn: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Show what was drawn as ``auto``, so that no log holds it."""
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.drawn:
+            plain["encoding"] = "auto"
+        return f"DeviceSpec({', '.join(f'{name}={value!r}' for name, value in plain.items())})"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; :meth:`from_dict` is the inverse."""
         return {
@@ -103,12 +110,15 @@ class FamilySpec:
         devices: In the order of the profile.
         controls: Undefended networks of the same backbones, trained and audited for comparison and
             shipped to nobody (:mod:`fleet.profiles.control`).
+        secret: Fingerprint of the secret that values were drawn from, or None; no part of the
+            digest.
     """
 
     name: str
     data: DataSpec
     devices: tuple[DeviceSpec, ...]
     controls: tuple[DeviceSpec, ...] = ()
+    secret: str | None = None
 
     @property
     def trained(self) -> tuple[DeviceSpec, ...]:
@@ -128,9 +138,11 @@ class FamilySpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; :meth:`from_dict` is the inverse."""
+        secret = {} if self.secret is None else {"secret": self.secret}
         return {
             "version": 1,
             "name": self.name,
+            **secret,
             "data": {**dataclasses.asdict(self.data), "root": str(self.data.root)},
             "devices": [device.to_dict() for device in self.devices],
             "controls": [control.to_dict() for control in self.controls],
@@ -152,6 +164,7 @@ class FamilySpec:
             data=DataSpec(**{**data["data"], "root": Path(data["data"]["root"])}),
             devices=tuple(map(DeviceSpec.from_dict, data["devices"])),
             controls=tuple(map(DeviceSpec.from_dict, data.get("controls", ()))),
+            secret=data.get("secret"),
         )
 
     def digest(self) -> str:
@@ -161,6 +174,7 @@ class FamilySpec:
         that came later is left out at its default, so that older digests stay.
         """
         plain = self.redacted()
+        plain.pop("secret", None)
         del plain["data"]["root"]
         if not self.data.skip_broken:
             del plain["data"]["skip_broken"]

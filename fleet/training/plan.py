@@ -61,8 +61,9 @@ def plan_training(
         parent: Where runs are kept.
         run: A run directory of the user's choice, or None for the newest of this family or a new
             one.
-        resume: ``auto`` goes on with an unfinished run of this family if there is one, ``must``
-            demands one, ``never`` always begins a new one.
+        resume: ``auto`` goes on with an unfinished run of this family if there is one, and finds
+            nothing to do if the newest is finished and of the same profile; ``must`` demands an
+            unfinished one, ``never`` always begins a new one.
         devices: Names to train, or None for all.
 
     Raises:
@@ -71,7 +72,7 @@ def plan_training(
             names the fields.
     """
     selected = _select(spec, devices)
-    found = None if resume == "never" else _unfinished(spec, parent, run, selected)
+    found = None if resume == "never" else _found(spec, parent, run, selected, resume)
     if resume == "never" and run is not None and RunDirectory(run).profile.exists():
         raise CheckpointError(
             f"{run} holds a run already", hint="choose another --run, or use --resume auto"
@@ -88,7 +89,8 @@ def plan_training(
     if changed:
         raise CheckpointError(
             f"the profile changed since {found.root} began:\n  " + "\n  ".join(changed),
-            hint="undo the change to go on with that run; `--resume never` begins a new one",
+            hint="undo the change to go on with that run; `--new`, which is `--resume never`, "
+            "begins another",
         )
     return TrainingPlan(spec, found, True, {name: device_state(found, name) for name in selected})
 
@@ -103,17 +105,29 @@ def _select(spec: FamilySpec, devices: Sequence[str] | None) -> list[str]:
     return [name for name in known if devices is None or name in devices]
 
 
-def _unfinished(
-    spec: FamilySpec, parent: Path, run: Path | None, selected: Sequence[str]
+def _found(
+    spec: FamilySpec, parent: Path, run: Path | None, selected: Sequence[str], resume: Resume
 ) -> RunDirectory | None:
+    """The run to go on with: the one named, or the newest of the family unless it is done with."""
     if run is not None:
         chosen = RunDirectory(run)
         return chosen if chosen.profile.exists() else None
-    for candidate in reversed(list_runs(parent)):
-        if _family_name(candidate) == spec.name:  # only the newest of this family counts
-            done = all(device_state(candidate, name) == "finished" for name in selected)
-            return None if done else candidate
-    return None
+    newest = (c for c in reversed(list_runs(parent)) if _family_name(c) == spec.name)
+    candidate = next(newest, None)
+    if candidate is None:
+        return None
+    recorded = read_family(candidate)
+    if None not in (recorded.secret, spec.secret) and recorded.secret != spec.secret:
+        raise CheckpointError(
+            f"the secret is not the one of {candidate.root}: every `auto` encoding would be "
+            "another one",
+            hint="name the secret of that run with --secret (a renamed profile looks for a file "
+            "of its own name); `--new` begins a run with other encodings",
+        )
+    if any(device_state(candidate, name) != "finished" for name in selected):
+        return candidate
+    same = resume == "auto" and not _changes(recorded.to_dict(), spec.to_dict())
+    return candidate if same else None
 
 
 def _family_name(run: RunDirectory) -> str | None:
@@ -139,6 +153,8 @@ def _changes(old: Any, new: Any, where: str = "") -> list[str]:
     """Name every field that differs, as ``devices[cam-01].training.epochs: 8 -> 10``."""
     if isinstance(old, dict) and isinstance(new, dict):
         ignored = {"root"} if where == "data" else set()
+        if not where and old.get("secret") is None:  # runs of before have no fingerprint
+            ignored = {"secret"}
         keys = [key for key in {**old, **new} if key not in ignored]
         prefix = f"{where}." if where else ""
         return [c for key in keys for c in _changes(old.get(key), new.get(key), f"{prefix}{key}")]

@@ -126,7 +126,10 @@ def test_an_image_that_cannot_be_read(
     assert call_fleet("package", "--out", tmp_path / "d", cwd=workplace).returncode == 0
     bundle = next((tmp_path / "d").glob("door-*.fleet"))
     (tmp_path / "image.png").write_bytes(b"not an image")
-    assert_refused(call_fleet("predict", bundle, tmp_path / "image.png"), "image.png")
+    done = call_fleet("predict", bundle, tmp_path / "image.png")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: cannot read the image" in done.stderr
+    assert "image.png" in done.stderr
     assert_refused(call_fleet("predict", bundle, tmp_path / "absent.png"), "absent.png")
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from typer.testing import CliRunner, Result
 
-from fleet.bundle import read_bundle
-from fleet.cli.bundle import package, predict, verify
+from fleet.bundle import pack_second, read_bundle
+from fleet.cli.bundle import inspect, package, verify
+from fleet.cli.predict import predict
 from fleet.errors import BundleError, CheckpointError
 from fleet.rundir import RunDirectory
 from unit.bundle import bundle_samples as samples
@@ -17,7 +19,7 @@ from unit.bundle import bundle_samples as samples
 @pytest.fixture(scope="module")
 def app() -> typer.Typer:
     found = typer.Typer()
-    for command in (package, verify, predict):
+    for command in (package, verify, predict, inspect):
         found.command()(command)
     return found
 
@@ -188,3 +190,49 @@ def test_exit_codes_of_a_real_process_tell_damage_from_absence(
     assert absent.returncode == 2
     assert absent.stdout == ""
     assert "Traceback" not in absent.stderr
+
+
+def test_repr_of_a_bundle_shows_neither_encoding_nor_weights(run: RunDirectory) -> None:
+    path = run.root / "cam-01.fleet"
+    path.write_bytes(samples.tiny_bundle())
+    bundle = read_bundle(path)
+    assert bundle.manifest.encoding is not None
+    assert "cam-01" in repr(bundle)
+    assert "IntervalEncoding" not in repr(bundle)
+    assert "\\x" not in repr(bundle)
+
+
+def test_inspect_shows_the_manifest_and_hides_the_encoding_until_asked(
+    app: typer.Typer, tmp_path: Path
+) -> None:
+    path = tmp_path / "cam-01-2026.11.1.fleet"
+    path.write_bytes(samples.tiny_bundle())
+    done = call(app, "inspect", path)
+    assert done.exit_code == 0
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert (lines["device"], lines["version"], lines["state"]) == ("cam-01", "1", "opened")
+    assert lines["class_names"] == "cat, dog, bird"
+    assert lines["encoding"].startswith("hidden")
+    plain = read_bundle(path).manifest.to_dict()
+    told = json.loads(call(app, "inspect", path, "--reveal", "--format", "json").stdout)
+    assert told == json.loads(json.dumps({**plain, "state": "opened"}))
+    path.write_bytes(samples.tiny_bundle()[:-1])
+    assert isinstance(call(app, "inspect", path).exception, BundleError)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_inspect_of_the_second_format_says_what_it_did_not_open(
+    app: typer.Typer, tmp_path: Path, sealed: bool
+) -> None:
+    key = X25519PrivateKey.generate().public_key().public_bytes_raw()
+    model = samples.tiny_model()
+    recipient = ("cafe", key) if sealed else None
+    path = tmp_path / "cam-01-2026.11.1.fleet"
+    path.write_bytes(pack_second(samples.manifest(model), model, counter=3, recipient=recipient))
+    done = call(app, "inspect", path, "--reveal")
+    assert done.exit_code == 0, done.exception
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert (lines["version"], lines["counter"]) == ("2", "3")
+    assert lines["state"] == ("sealed, not opened" if sealed else "opened")
+    assert ("encoding.alpha" in lines) != sealed
+    assert ("sealed, not opened" in done.stderr) == sealed

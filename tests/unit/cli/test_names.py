@@ -13,8 +13,9 @@ from rich.table import Table
 from typer.testing import CliRunner, Result
 
 from fleet.cli.audit import commands
-from fleet.cli.bundle import package, predict, verify
+from fleet.cli.bundle import package, verify
 from fleet.cli.output import Format, Output
+from fleet.cli.predict import predict
 from fleet.cli.profiles import app as profiles_app
 from fleet.cli.progress import FamilyProgress
 from fleet.cli.train import train

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from fleet.cli.train import weak_devices
 from fleet.data import load_data
 from fleet.encoding.orders import zigzag_orders
 from fleet.errors import DataError, FleetWarning
@@ -135,3 +136,108 @@ def test_streamed_images_name_all_that_are_broken_too(home: Path) -> None:
     with pytest.warns(FleetWarning, match="3 broken images"):
         kept = load_data("folder", home / "photos", memory_budget=0, skip_broken=True, **settings)
     assert (len(kept.train), len(kept.validation), len(kept.test)) == (132, 9, 36)
+
+
+TINY = """\
+version: 1
+name: cams
+data:
+  {dataset: folder, root: photos, classes: 3, channels: 3, image_size: 16, validation: 9,
+   train_limit: 16}
+defaults:
+  encoding: ENCODING
+  model: {architecture: nn, head: linear, width: 0.125}
+  training: {epochs: 1, batch_size: 8, precision: fp32}
+devices: [{name: a}]
+"""
+
+
+@pytest.fixture
+def drawn(home: Path) -> Path:
+    """A profile of one device with drawn encoding, which trains in a second."""
+    (home / "cams.yaml").write_text(TINY.replace("ENCODING", "auto"), "utf-8")
+    return home
+
+
+def begun(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / "runs").glob("*"))
+
+
+def test_a_second_training_finds_nothing_to_do_and_runs_says_how_far_it_is(
+    drawn: Path, call_fleet: Fleet
+) -> None:
+    assert call_fleet("runs", "--format", "json", cwd=drawn).stdout == '{\n  "runs": []\n}\n'
+    first = call_fleet("train", "--profile", "cams.yaml", "-j", 1, cwd=drawn)
+    assert first.returncode == 0, first.stderr
+    assert "wrote cams.secret: back it up" in first.stderr
+    (run,) = begun(drawn)
+    again = call_fleet("train", "--profiles", "cams.yaml", cwd=drawn)
+    assert again.returncode == 0
+    assert f"nothing to do: runs/{run} is trained; --new begins another run" in again.stderr
+    assert f"next: fleet audit transfer runs/{run}" in again.stderr
+    assert again.stdout == first.stdout
+    assert "back it up" not in again.stderr
+    assert begun(drawn) == [run]
+    dry = call_fleet("train", "--profile", "cams.yaml", "--new", "--dry-run", cwd=drawn)
+    assert "new run" in dry.stdout
+    (drawn / "photos" / "train" / "ant" / "00.png").rename(drawn / "photos" / "gone.png")
+    refused = call_fleet("train", "--profile", "cams.yaml", cwd=drawn)
+    assert "the training images changed" in refused.stderr
+    (drawn / "runs" / run / "audits" / "transfer").mkdir(parents=True)
+    (drawn / "runs" / run / "audits" / "transfer" / "audit.json").write_text("{}", "utf-8")
+    (drawn / "runs" / "20200101-000000-broken").mkdir()
+    (drawn / "runs" / "20200101-000000-broken" / "profile.resolved.json").write_text("{", "utf-8")
+    listed = json.loads(call_fleet("runs", "--format", "json", cwd=drawn).stdout)["runs"]
+    assert [entry["family"] for entry in listed] == ["cams", None]
+    assert listed[0]["networks"] == listed[0]["trained"] == ["a", "control"]
+    assert (listed[0]["audited"], listed[0]["bundles"]) == (["transfer"], 0)
+    human = call_fleet("runs", cwd=drawn).stdout
+    assert "2 of 2" in human
+    assert "damaged" in human
+
+
+def test_a_renamed_profile_does_not_draw_other_encodings_in_silence(
+    drawn: Path, call_fleet: Fleet
+) -> None:
+    call_fleet("train", "--profile", "cams.yaml", "-j", 1, cwd=drawn)
+    before = begun(drawn)
+    (drawn / "cams.yaml").rename(drawn / "cameras.yaml")
+    refused = call_fleet("train", "--profile", "cameras.yaml", cwd=drawn)
+    assert refused.returncode == 2
+    assert "the secret is not the one of" in refused.stderr
+    assert (begun(drawn), list(drawn.glob("*.secret"))) == (before, [drawn / "cams.secret"])
+    named = ("train", "--profile", "cameras.yaml", "--secret", "cams.secret")
+    assert "nothing to do" in call_fleet(*named, cwd=drawn).stderr
+
+
+def test_a_training_that_fails_at_its_images_makes_no_secret(
+    drawn: Path, call_fleet: Fleet
+) -> None:
+    (drawn / "photos" / "test").rename(drawn / "photos" / "elsewhere")
+    assert call_fleet("train", "--profile", "cams.yaml", cwd=drawn).returncode == 2
+    assert not list(drawn.glob("*.secret"))
+
+
+def test_repr_hides_what_was_drawn(drawn: Path) -> None:
+    family = load_profile(drawn / "cams.yaml")
+    encoding = family.devices[0].encoding
+    assert encoding is not None
+    assert "encoding='auto'" in repr(family)
+    assert str(encoding.beta) not in repr(family)
+    (drawn / "cams.yaml").write_text(TINY.replace("ENCODING", "{alpha: 4, beta: 16}"), "utf-8")
+    assert "beta=16" in repr(load_profile(drawn / "cams.yaml"))
+
+
+def test_a_device_far_below_its_control_is_named_with_what_to_change(drawn: Path) -> None:
+    family = load_profile(drawn / "cams.yaml")
+    rates = {"a": 70, "control": 76}
+    results = [
+        {"device": name, "status": "complete", "test": {"n": 100, "correct": correct}}
+        for name, correct in rates.items()
+    ]
+    (told,) = weak_devices(family, results)
+    assert "a is right on 70.0% of the test images, 6 points below its control (76.0%)" in told
+    assert "`model.head: softmax` (now linear)" in told
+    results[0]["test"] = {"n": 100, "correct": 72}
+    assert not list(weak_devices(family, results))
+    assert not list(weak_devices(family, results[:1]))

@@ -81,6 +81,9 @@ def test_check_and_show_make_no_secret(profile: Path) -> None:
     profile.write_text(SECRET)
     assert fleet_profiles("check", profile).exit_code == 0
     assert fleet_profiles("show", profile).exit_code == 0
+    revealed = fleet_profiles("show", profile, "--reveal")
+    assert isinstance(revealed.exception, ProfileError)
+    assert "there is no secret" in revealed.exception.message
     assert not profile.with_suffix(".secret").exists()
 
 
@@ -131,6 +134,8 @@ def test_show_reads_the_secret_from_an_option_or_the_environment(
     profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile.write_text(SECRET)
+    load_profile(profile)
+    load_profile(profile, secret=tmp_path / "other")
     reveal = ("show", profile, "--reveal", "--format", "json")
     by_option = fleet_profiles(*reveal, "--secret", tmp_path / "other")
     monkeypatch.setenv("FLEET_SECRET", str(tmp_path / "other"))

@@ -1,4 +1,6 @@
+import csv
 import dataclasses
+import io
 import json
 import sys
 from pathlib import Path
@@ -12,7 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fleet.bundle import Bundle, Manifest, write_bundle
-from fleet.cli.bundle import package, predict
+from fleet.cli.bundle import package
+from fleet.cli.predict import predict
 from fleet.data import load_data
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BackendError, BundleError, DataError
@@ -328,3 +331,60 @@ def test_the_command_stays_json_where_the_output_is_not_finite(
     )
     (entry,) = json.loads(done.stdout)["predictions"]
     assert (entry["label"], entry["index"], entry["margin"]) == (None, None, None)
+
+
+@pytest.fixture
+def album(tmp_path: Path, images: Any) -> Path:
+    """A directory of two pictures, one broken file and a note, with one more picture below."""
+    folder = tmp_path / "album"
+    (folder / "below").mkdir(parents=True)
+    for i, place in enumerate(("a.png", "c.png", "below/d.png")):
+        Image.fromarray(images[i, 0]).save(folder / place)
+    (folder / "b.png").write_bytes(b"not an image")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_predict_takes_directories_and_goes_on_past_a_bad_file(
+    app: typer.Typer, path: Path, album: Path, device: DeviceClassifier
+) -> None:
+    good = [album / name for name in ("a.png", "c.png", "below/d.png")]
+    expected = [p.margin for p in device.predict_files(good)]
+    words = ["predict", str(path), str(album), "--recursive"]
+    done = CliRunner().invoke(app, [*words, "--format", "json"])
+    assert done.exit_code == 1
+    value = json.loads(done.stdout)
+    assert [entry["image"] for entry in value["predictions"]] == list(map(str, good))
+    assert [entry["margin"] for entry in value["predictions"]] == pytest.approx(expected)
+    assert [entry["image"] for entry in value["errors"]] == [str(album / "b.png")]
+    assert f"error: cannot read the image {album / 'b.png'}" in done.stderr
+    assert "1 of 4 images could not be read" in done.stderr
+    lines = CliRunner().invoke(app, [*words, "--format", "jsonl"]).stdout.splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [entry for entry in entries if "error" not in entry] == value["predictions"]
+    assert [Path(entry["image"]).name for entry in entries] == ["a.png", "b.png", "c.png", "d.png"]
+    table = CliRunner().invoke(app, [*words, "--format", "csv"]).stdout
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [float(row["margin"]) for row in rows if row["margin"]] == pytest.approx(expected)
+    assert [bool(row["error"]) for row in rows] == [False, True, False, False]
+    human = CliRunner().invoke(app, words)
+    assert (human.exit_code, len(human.stdout.splitlines())) == (1, 3)
+    (album / "b.png").unlink()
+    flat = CliRunner().invoke(app, ["predict", str(path), str(album), "--format", "csv"])
+    assert (flat.exit_code, len(flat.stdout.splitlines())) == (0, 3)
+
+
+def test_predict_checks_the_paths_before_it_loads_anything(
+    app: typer.Typer, album: Path, tmp_path: Path
+) -> None:
+    words = ["predict", str(tmp_path / "no.fleet")]
+    absent = [str(tmp_path / "x.png"), str(album), str(tmp_path / "y.png")]
+    done = CliRunner().invoke(app, [*words, *absent])
+    assert isinstance(done.exception, DataError)
+    assert done.exception.message == f"no such image: {absent[0]}, {absent[2]}"
+    (tmp_path / "empty" / "deep").mkdir(parents=True)
+    done = CliRunner().invoke(app, [*words, str(tmp_path / "empty")])
+    assert isinstance(done.exception, DataError)
+    assert "--recursive" in str(done.exception.hint)
+    done = CliRunner().invoke(app, [*words, str(album / "a.png")])
+    assert isinstance(done.exception, BundleError)

@@ -43,9 +43,36 @@ def test_auto_goes_on_with_an_unfinished_run(family: Family, tmp_path: Path) -> 
     assert [device.name for device in plan.pending] == ["b", "c"]
 
 
-def test_auto_begins_anew_after_a_finished_run(family: Family, tmp_path: Path) -> None:
-    leave_behind(tmp_path, family("a"), "a")
-    assert not plan_training(family("a"), parent=tmp_path).resumed
+def test_auto_finds_nothing_to_do_in_a_finished_run_of_the_same_profile(
+    family: Family, tmp_path: Path
+) -> None:
+    run = leave_behind(tmp_path, family("a"), "a")
+    plan = plan_training(family("a"), parent=tmp_path)
+    assert (plan.run, plan.resumed, plan.pending) == (run, True, ())
+    assert plan_training(family("a", epochs=9), parent=tmp_path).run != run
+    assert plan_training(family("a"), parent=tmp_path, resume="never").run != run
+    with pytest.raises(CheckpointError, match="no unfinished run"):
+        plan_training(family("a"), parent=tmp_path, resume="must")
+
+
+@pytest.mark.parametrize("finished", [("a",), ()])
+def test_another_secret_is_refused_and_shows_no_drawn_value(
+    family: Family, tmp_path: Path, finished: tuple[str, ...]
+) -> None:
+    drawn = replace(family("a"), secret="0" * 16)
+    leave_behind(tmp_path, drawn, *finished)
+    encoding = IntervalEncoding(10, 4.0, 8.125)
+    other = replace(drawn, devices=(replace(drawn.devices[0], encoding=encoding),), secret="1" * 16)
+    with pytest.raises(CheckpointError, match="the secret is not the one of") as caught:
+        plan_training(other, parent=tmp_path)
+    assert "8.125" not in caught.value.message
+    assert "--secret" in str(caught.value.hint)
+    assert not plan_training(other, parent=tmp_path, resume="never").resumed
+
+
+def test_a_run_without_a_fingerprint_is_gone_on_with(family: Family, tmp_path: Path) -> None:
+    leave_behind(tmp_path, family("a"))
+    assert plan_training(replace(family("a"), secret="1" * 16), parent=tmp_path).resumed
 
 
 def test_auto_goes_on_with_the_last_begun_run_of_the_family_whatever_its_name(

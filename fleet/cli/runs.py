@@ -1,0 +1,59 @@
+"""``fleet runs``: what there is, and how far each run is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleet.cli import options
+from fleet.cli.output import Format, Output, table
+
+if TYPE_CHECKING:
+    from fleet.rundir import RunDirectory
+
+
+def runs(runs: options.Runs = Path("runs"), form: options.Form = Format.auto) -> None:
+    """List runs, the newest first: what is trained, audited and packaged.
+
+    Example: fleet runs
+    """
+    from fleet.rundir import list_runs
+
+    output = Output(form)
+    found = [_describe(run) for run in reversed(list_runs(runs))]
+    rows = (
+        (
+            run["name"],
+            run["family"] or "damaged",
+            f"{len(run['trained'])} of {len(run['networks'])}",
+            ", ".join(run["audited"]) or "-",
+            str(run["bundles"]) if run["bundles"] else "-",
+        )
+        for run in found
+    )
+    columns = ("run", "family", ">trained", "audited", ">bundles")
+    output.data(table(f"runs under {runs}, the newest first", columns, rows), {"runs": found})
+    if not found:
+        output.note(f"no runs under {runs}")
+        output.next_command("fleet", "train", "--profiles", "profiles/devices.yaml")
+
+
+def _describe(run: RunDirectory) -> dict[str, Any]:
+    from fleet.errors import CheckpointError
+    from fleet.profiles.resolved import read_family
+    from fleet.training.plan import device_state
+
+    try:
+        family = read_family(run)
+    except CheckpointError:
+        family = None
+    names = [] if family is None else [device.name for device in family.trained]
+    return {
+        "name": run.name,
+        "path": str(run.root),
+        "family": None if family is None else family.name,
+        "networks": names,
+        "trained": [name for name in names if device_state(run, name) == "finished"],
+        "audited": sorted(path.parent.name for path in run.audits.glob("*/audit.json")),
+        "bundles": len(list(run.bundles.glob("*.fleet"))),
+    }

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
+from fleet.audit.certify.result import CertifyAudit
 from fleet.audit.core.kind import KINDS
 from fleet.audit.core.result import mean_rate
 from fleet.reports.flags import blind_line, verdict, worst_level
@@ -92,7 +93,7 @@ def answers(report: AuditReport) -> Answers:
     audits = report.audits
     verdicts = {name: verdict(audit) for name, audit in audits.items()}
     rungs = _headline(ladder(audits.values()))
-    found = (*_attackers(rungs), *_guarantee(audits.get("certify")))
+    found = (*_attackers(rungs), *_guarantee(cast("CertifyAudit | None", audits.get("certify"))))
     return Answers(
         level=worst_level(level for level, _ in verdicts.values()),
         answers=found,
@@ -155,7 +156,7 @@ def _answer(question: str, does: str, eps: float, rung: Rung) -> Answer:
     return Answer(question, words, eps, rate, rung.interval, worst, known=True)
 
 
-def _guarantee(certify: Any) -> Iterator[Answer]:
+def _guarantee(certify: CertifyAudit | None) -> Iterator[Answer]:
     """The guaranteed blast radius of a certificate audit: ``(c - s) / c``, worst and mean."""
     question = "Guaranteed, whoever attacks"
     if certify is None:
@@ -165,15 +166,15 @@ def _guarantee(certify: Any) -> Iterator[Answer]:
     broken = any(check.verdict == "fail" for check in certify.checks)
     for eps in sorted({*certify.eps[:1], *certify.eps[-1:]}):
         proven = [p for p in certify.proven if p.eps == eps and p.device in shipped and p.correct]
-        known = {p.device: (p.correct - p.stays) / p.correct for p in proven}
+        known = {p.device: p.blast_radius for p in proven}
         mean = mean_rate(known.values())
         at = f"eps {format_eps(eps)}: "
         if broken or mean is None:
             why = "a check of the certificates failed" if broken else "no image is decoded rightly"
             yield Answer(question, f"{at}nothing, since {why}.", eps)
             continue
-        where = max(known, key=lambda name: known[name])
-        worst = known[where]
+        where = max(known, key=lambda name: known[name] or 0.0)
+        worst = known[where] or 0.0
         if mean == 1:
             yield Answer(question, f"{at}nothing: no answer is certified.", eps, 1, None, 1, True)
             continue

@@ -255,6 +255,7 @@ def _write(page: Axes, x: float, y: float, text: str, **looks: Any) -> None:
 
 
 _LIGHT, _DARK = 0xEE, 0x58  # greys: the colours beside them are rates
+_WORDS = 6.5  # points of the words in the place of a strip
 _MOST_DIGITS = 12  # classes up to which each cell of a strip holds its number
 
 
@@ -274,14 +275,22 @@ class Strips:
 
     @property
     def length(self) -> float:
-        """Length of the longest strip, inches; 0 if no device shows its order."""
-        return max((len(label.classes or ()) for label in self.labels), default=0) * self.step
+        """Length of the longest strip, or of the words in the place of one, inches."""
+        slots = max((len(label.classes or ()) for label in self.labels), default=0) * self.step
+        words = max(
+            (len(self.words(label)) for label in self.labels if label.classes is None), default=0
+        )
+        return max(slots, words * _WORDS * _LETTER)
 
     @property
     def digits(self) -> bool:
         """Whether the cells hold their class's number."""
         longest = max((len(label.classes or ()) for label in self.labels), default=0)
         return longest <= _MOST_DIGITS and min(self.step, self.thickness) >= 0.1
+
+    def words(self, label: OrderLabel) -> str:
+        """What stands in the place of a strip."""
+        return label.order if self.digits else "–"
 
 
 def make_strips(labels: list[OrderLabel], cell: float) -> Strips:
@@ -309,8 +318,7 @@ def draw_strip(
     if label.classes is None:
         looks = {"rotation": 90, "ha": "center", "va": "bottom"} if upright else {"va": "center"}
         y = y + strips.length if upright else y
-        words = label.order if strips.digits else "–"
-        page.text(x, y, words, fontsize=6.5, color=MUTED, style="italic", **looks)
+        page.text(x, y, strips.words(label), fontsize=_WORDS, color=MUTED, style="italic", **looks)
         return
     for slot, number in enumerate(label.classes):
         ahead, across = slot * strips.step, -strips.thickness / 2

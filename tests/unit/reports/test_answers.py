@@ -1,12 +1,13 @@
 """A product manager opens a report: what does one captured device cost me?"""
 
 import io
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from fleet.audit.core.result import Check
+from fleet.audit.certify.result import CertifyAudit, Proven
+from fleet.audit.core.result import AuditedDevice, Check, Outcome
 from fleet.reports import AuditReport, render_html
 from fleet.reports.answers import answers, in_100
 from fleet.reports.views import report_view
@@ -104,10 +105,6 @@ def test_only_the_papers_attack_is_no_answer(audited):
 
 def test_few_images_are_said_to_be_few(make_audit):
     audit = make_audit(eps=(0.1,))
-    from dataclasses import replace
-
-    from fleet.audit.core.result import Outcome
-
     few = tuple(
         replace(m, cells=tuple(replace(c, outcome=Outcome(20, 5, 1)) for c in m.cells))
         for m in audit.matrices
@@ -125,20 +122,31 @@ def test_few_images_are_said_to_be_few(make_audit):
     ],
 )
 def test_the_guarantee_is_what_was_proven(audited, stays, verdict, words):
-    devices = [
-        SimpleNamespace(name=n, role=r)
-        for n, r in zip("abc", ["device", "device", "control"], strict=True)
+    members = [
+        AuditedDevice(name, "int", "nn", "ordinal", None, "0" * 64, 120, 100, 0, role)
+        for name, role in zip("abc", ["device", "device", "control"], strict=True)
     ]
-    proven = [
-        SimpleNamespace(device=name, eps=0.1, correct=100, stays=held)
-        for name, held in zip("abc", [*stays, 0], strict=True)
-    ]
-    certify = SimpleNamespace(
-        devices=devices, eps=(0.1,), proven=proven, checks=[check("K1", verdict)]
+    proven = tuple(
+        Proven(d.name, 0.1, 120, 100, held, held)
+        for d, held in zip(members, (*stays, 0), strict=True)
     )
-    from fleet.reports.answers import _guarantee
-
-    (found,) = _guarantee(certify)
+    certify = CertifyAudit(
+        run="demo",
+        created="",
+        devices=tuple(members),
+        eps=(0.1,),
+        checks=(check("K1", verdict),),
+        settings={},
+        provenance={},
+        proven=proven,
+        pairs=(),
+        reach=(),
+        radii=(),
+    )
+    whole = answers(AuditReport.of(audited().audits["transfer"], certify))
+    (found,) = [a for a in whole.answers if a.question.startswith("Guaranteed")]
+    promised = found.known and found.rate < 1
+    assert ("`training.method: certified`" in " ".join(whole.next)) != promised
     assert words in found.words
     assert found.known == (verdict == "pass")
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 from fleet.audit.certify.audit import VERSION, Proof, assemble_certify, prove
 from fleet.audit.certify.result import CertifyAudit
 from fleet.audit.certify.settings import CertifySettings
-from fleet.audit.core.jobs import (
-    AuditJob,
-    SplitName,
-    auditing,
-    load_audited,
-)
+from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.core.result import AuditedDevice
@@ -25,7 +20,7 @@ def audit_run_certify(
     *,
     images: int,
     executor: Executor = LOCAL,
-    split: SplitName = "test",
+    split: jobs.SplitName = "test",
 ) -> CertifyAudit:
     """Certify every device of a run, and its controls.
 
@@ -42,7 +37,7 @@ def audit_run_certify(
         DataError: The images cannot be read.
     """
     drawn = TransferSettings(eps=settings.eps, seed=settings.seed)  # which images, and no more
-    with auditing(
+    with jobs.auditing(
         run, drawn, images=images, split=split, kind="certify", executor=executor
     ) as audit:
         found = audit.each("certify", certify_device, settings=settings)
@@ -51,10 +46,10 @@ def audit_run_certify(
 
 
 def certify_device(
-    job: AuditJob, *, settings: CertifySettings, progress: ProgressReporter
+    job: jobs.AuditJob, *, settings: CertifySettings, progress: ProgressReporter
 ) -> tuple[AuditedDevice, Proof]:
     """Certify one device of a run; the body of a job."""
-    member, sample = load_audited(job)
+    member, sample = jobs.load_audited(job)
     proof = remember(
         job.run.audit(job.kind) / "proofs" / f"{member.name}.json",
         {

@@ -9,16 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fleet.audit.coalition import risk
+from fleet.audit.coalition import counting, risk
 from fleet.audit.coalition.checks import run_coalition_checks
-from fleet.audit.coalition.counting import (
-    CoalitionEvidence,
-    count_curves,
-    count_effective,
-    count_half_points,
-    count_inputs,
-    count_trials,
-)
 from fleet.audit.coalition.result import CoalitionAudit, GreedyStep
 from fleet.audit.coalition.settings import Coalition, CoalitionSettings, choose_coalitions
 from fleet.audit.coalition.trials import Tried, attack_together, try_coalition
@@ -219,11 +211,11 @@ def gather(
     tried: Sequence[Tried],
     greedy: tuple[GreedyStep, ...],
     settings: CoalitionSettings,
-) -> CoalitionEvidence:
+) -> counting.CoalitionEvidence:
     """Put together what was found; the fleet first, then the controls."""
     fleet = [s for s in scouts if s.device.role == "device"]
     controls = [s for s in scouts if s.device.role == "control"]
-    return CoalitionEvidence(
+    return counting.CoalitionEvidence(
         devices=tuple(s.device for s in (*fleet, *controls)),
         clean=np.stack([s.baseline.clean for s in fleet]),
         noise=tuple(
@@ -245,7 +237,7 @@ def gather(
 
 
 def assemble_coalition(
-    evidence: CoalitionEvidence,
+    evidence: counting.CoalitionEvidence,
     origin: Origin,
 ) -> CoalitionAudit:
     """Count, check, and put the result together.
@@ -255,17 +247,17 @@ def assemble_coalition(
         origin: Where the audit comes from.
     """
     settings = evidence.settings
-    curve, risks = count_curves(evidence)
+    curve, risks = counting.count_curves(evidence)
     return CoalitionAudit(
         devices=evidence.devices,
         eps=settings.eps,
         attacks=evidence.attacks,
-        trials=count_trials(evidence),
+        trials=counting.count_trials(evidence),
         curve=curve,
-        half=count_half_points(evidence, curve),
+        half=counting.count_half_points(evidence, curve),
         risks=risks,
-        inputs=count_inputs(evidence),
-        effective=count_effective(evidence),
+        inputs=counting.count_inputs(evidence),
+        effective=counting.count_effective(evidence),
         greedy=evidence.greedy,
         noise=evidence.noise,
         checks=run_coalition_checks(evidence, curve),

@@ -12,12 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from fleet.audit.core.result import (
-    AttackResult,
-    Outcome,
-    Reached,
-    mean_rate,
-)
+from fleet.audit.core import result
 
 SCHEMA = "fleet.audit.coalition/1"
 
@@ -52,8 +47,8 @@ class VictimOutcome:
 
     victim: str
     owned: bool
-    outcome: Outcome
-    joint: Outcome
+    outcome: result.Outcome
+    joint: result.Outcome
 
 
 @dataclass(frozen=True)
@@ -260,7 +255,7 @@ class GreedyStep:
 
 
 @dataclass(frozen=True)
-class CoalitionAudit(AttackResult, schema=SCHEMA):
+class CoalitionAudit(result.AttackResult, schema=SCHEMA):
     """Everything that ``fleet audit coalition`` found.
 
     Attributes:
@@ -322,12 +317,12 @@ class CoalitionAudit(AttackResult, schema=SCHEMA):
             and choice in trial.choices
         )
 
-    def reached(self) -> Iterator[Reached]:
+    def reached(self) -> Iterator[result.Reached]:
         """Shares of the other devices that coalitions bring down, for gates."""
         for point in self.curve:
             if point.attack == self.headline:
                 words = f"of the others by {point.size} devices ({point.choice})"
-                yield Reached(point.eps, point.share, words, "the fleet")
+                yield result.Reached(point.eps, point.share, words, "the fleet")
 
     def risks_of(self, attack: str, eps: float) -> tuple[DeviceRisk, ...]:
         """Every device's risk, in fleet order."""
@@ -343,7 +338,7 @@ class CoalitionAudit(AttackResult, schema=SCHEMA):
 
 
 def _share(victims: Iterable[VictimOutcome]) -> float:
-    share = mean_rate(victim.outcome.rate("evade") for victim in victims)
+    share = result.mean_rate(victim.outcome.rate("evade") for victim in victims)
     if share is None:
         raise ValueError("no victim decodes an image correctly")
     return share
@@ -377,7 +372,7 @@ def _require_point(audit: CoalitionAudit, point: CurvePoint) -> None:
     if point.owned_share is not None:
         pairs.append((point.owned_share, [trial.owned_share or 0.0 for trial in trials]))
     for stored, parts in pairs:
-        if not math.isclose(stored, mean_rate(parts) or 0.0, abs_tol=_SAME):
+        if not math.isclose(stored, result.mean_rate(parts) or 0.0, abs_tol=_SAME):
             raise ValueError(f"{stored} is not the mean of the trials of {where}")
 
 

@@ -26,13 +26,7 @@ from fleet.audit.coalition.audit import (
 from fleet.audit.coalition.result import CoalitionAudit
 from fleet.audit.coalition.settings import Coalition, CoalitionSettings, JointName
 from fleet.audit.coalition.trials import Fallen, Tried, try_coalition
-from fleet.audit.core.jobs import (
-    AuditJob,
-    SplitName,
-    auditing,
-    load_audited,
-    take_sample,
-)
+from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, load_member
 from fleet.data import ImageData
@@ -52,7 +46,7 @@ def audit_run_coalition(
     *,
     images: int,
     executor: Executor = LOCAL,
-    split: SplitName = "test",
+    split: jobs.SplitName = "test",
 ) -> CoalitionAudit:
     """Audit a run: let attackers own 1 to N - 1 of its devices.
 
@@ -72,7 +66,7 @@ def audit_run_coalition(
         CheckpointError: A device is not finished, or a file of the run is damaged.
         DataError: The images cannot be read.
     """
-    with auditing(
+    with jobs.auditing(
         run, settings.effort, images=images, split=split, kind=KIND, executor=executor
     ) as audit:
         names = [device.name for device in audit.family.devices]
@@ -89,17 +83,17 @@ def audit_run_coalition(
 
 
 def scout_device(
-    job: AuditJob, *, settings: CoalitionSettings, progress: ProgressReporter
+    job: jobs.AuditJob, *, settings: CoalitionSettings, progress: ProgressReporter
 ) -> Scouted:
     """Look at one device or control before any coalition is tried; the body of a job."""
-    member, sample = load_audited(job)
+    member, sample = jobs.load_audited(job)
     found = scout(member, sample, settings)
     progress(1, 1, "looked at alone")
     return found
 
 
 def reach_of_device(
-    job: AuditJob,
+    job: jobs.AuditJob,
     *,
     digests: dict[str, str],
     settings: CoalitionSettings,
@@ -118,7 +112,7 @@ def reach_of_device(
     """
     family = read_family(job.run)
     data = load_images(family.data)
-    held_out = take_held_out(data, job, take_sample(data, job), settings)
+    held_out = take_held_out(data, job, jobs.take_sample(data, job), settings)
     if held_out is None:
         return None
     key = {
@@ -139,7 +133,7 @@ def reach_of_device(
 
 
 def try_devices(
-    job: AuditJob,
+    job: jobs.AuditJob,
     coalition: Coalition,
     digests: dict[str, str],
     *,
@@ -156,7 +150,7 @@ def try_devices(
         progress: Where to report.
     """
     family = read_family(job.run)
-    sample = take_sample(load_images(family.data), job)
+    sample = jobs.take_sample(load_images(family.data), job)
     wanted = [
         device
         for device in family.trained
@@ -185,7 +179,7 @@ def trial_path(directory: Path, coalition: Coalition) -> Path:
 
 
 def take_held_out(
-    data: ImageData, job: AuditJob, sample: Sample, settings: CoalitionSettings
+    data: ImageData, job: jobs.AuditJob, sample: Sample, settings: CoalitionSettings
 ) -> Sample | None:
     """Draw validation images that are not audited; None if there are none."""
     split = data.validation
@@ -200,7 +194,7 @@ def take_held_out(
 
 
 def _try_all(
-    job: AuditJob,
+    job: jobs.AuditJob,
     coalitions: Sequence[Coalition],
     digests: dict[str, str],
     settings: CoalitionSettings,
@@ -226,6 +220,6 @@ def _attack_key(settings: CoalitionSettings, attacks: Sequence[JointName]) -> di
     return {"settings": {**values, "attacks": list(attacks)}}
 
 
-def _load(job: AuditJob, family: FamilySpec, wanted: Sequence[DeviceSpec]) -> Iterator[Member]:
+def _load(job: jobs.AuditJob, family: FamilySpec, wanted: Sequence[DeviceSpec]) -> Iterator[Member]:
     """Load devices one by one, so that whoever looks at each once holds one."""
     return (load_member(job.run, family, device) for device in wanted)

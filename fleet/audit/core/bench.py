@@ -7,17 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fleet.attacks import (
-    CORRECT,
-    PGD,
-    Attack,
-    Entry,
-    Objective,
-    SampleKeys,
-    attackable,
-    exact_eps,
-    quantise,
-)
+from fleet import attacks
 from fleet.attacks.outcomes import outcomes_of
 from fleet.audit.core.members import Sample, TransferSettings
 from fleet.audit.core.result import Protocol
@@ -42,7 +32,7 @@ class Bench:
     classifier: Classifier
     clean: Tensor
     labels: Tensor
-    keys: SampleKeys
+    keys: attacks.SampleKeys
     eps: float
     settings: TransferSettings
 
@@ -52,7 +42,7 @@ class Bench:
     ) -> Bench:
         """Put images beside a classifier; ``name`` names the random numbers."""
         device = classifier.mean.device
-        keys = SampleKeys(settings.seed, name, part.indices.to(device))
+        keys = attacks.SampleKeys(settings.seed, name, part.indices.to(device))
         return cls(classifier, part.images.to(device), part.labels.to(device), keys, eps, settings)
 
     def harder(self, *, steps: int | None = None, restarts: int | None = None) -> Bench:
@@ -64,27 +54,27 @@ class Bench:
     @property
     def exact(self) -> float:
         """The largest radius of 8-bit images inside eps."""
-        return exact_eps(self.eps, self.settings.norm)
+        return attacks.exact_eps(self.eps, self.settings.norm)
 
-    def entries(self, protocol: Protocol) -> tuple[Entry, ...]:
+    def entries(self, protocol: Protocol) -> tuple[attacks.Entry, ...]:
         """Attacks of one protocol, without those that are made for transfer alone."""
         chosen = self.settings.portfolio(self.classifier, self.eps)
         return tuple(e for e in chosen if e.protocol == protocol and not e.transfer)
 
-    def attack(self, attack: Attack) -> Tensor:
+    def attack(self, attack: attacks.Attack) -> Tensor:
         """Attack the images; where some returned image evades, bool (B,)."""
         return self.evaded(attack(self.classifier, to_unit(self.clean), self.labels, self.keys))
 
-    def attack_whole(self, attack: Attack) -> Tensor:
+    def attack_whole(self, attack: attacks.Attack) -> Tensor:
         """The same, for a classifier that can only take all the images at once."""
-        if not isinstance(attack, PGD):
+        if not isinstance(attack, attacks.PGD):
             return self.attack(attack)
         images = to_unit(self.clean)
         # Whoever is watched leaves no image out.
         watched = attack(self.classifier, images, self.labels, self.keys, watch=lambda *_: None)
         return self.evaded(watched)
 
-    def watch(self, attack: PGD) -> Watched:
+    def watch(self, attack: attacks.PGD) -> Watched:
         """Attack the images, and look at every iterate as if it were returned."""
         value = attack.objective.bind(self.classifier, self.labels)
         passed = torch.zeros_like(self.labels, dtype=torch.bool)
@@ -92,7 +82,7 @@ class Bench:
         starts: list[Tensor] = []
 
         def look(iterates: Tensor, step: int) -> None:
-            raw = self._raw(quantise(iterates, self.clean, self.eps, self.settings.norm))
+            raw = self._raw(attacks.quantise(iterates, self.clean, self.eps, self.settings.norm))
             values, variants = value(raw), (len(iterates), len(self.labels))
             if step == 0:
                 starts.append(values)
@@ -105,13 +95,13 @@ class Bench:
 
     def evaded(self, made: Tensor) -> Tensor:
         """Round adversarial images, float32 (V, B, C, H, W); where some evades, bool (B,)."""
-        images = quantise(made, self.clean, self.eps, self.settings.norm)
-        return (self.outcomes(images) > CORRECT).any(0)
+        images = attacks.quantise(made, self.clean, self.eps, self.settings.norm)
+        return (self.outcomes(images) > attacks.CORRECT).any(0)
 
-    def values(self, objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:
+    def values(self, objective: attacks.Objective, images: Tensor) -> tuple[Tensor, Tensor]:
         """Value of an objective at the originals and at 8-bit images; both fp32 (V, B)."""
         value = objective.bind(self.classifier, self.labels)
-        with attackable(self.classifier):
+        with attacks.attackable(self.classifier):
             before, after = (
                 value(self._raw(x)).reshape(images.shape[:2])
                 for x in (self.clean.expand(images.shape), images.to(self.clean.device))
@@ -120,7 +110,7 @@ class Bench:
 
     def outcomes(self, images: Tensor, mode: DecodeMode = "strict") -> Tensor:
         """Outcomes of 8-bit images (V, B, C, H, W) under a decode rule, int8 (V, B)."""
-        with attackable(self.classifier):
+        with attacks.attackable(self.classifier):
             outputs = self.classifier.outputs(self._raw(images.to(self.clean.device))).float()
         decoded = self.classifier.decode(outputs, mode)
         return outcomes_of(decoded, self.labels.repeat(len(images))).reshape(images.shape[:2])

@@ -13,16 +13,7 @@ import torch
 
 from fleet.attacks import radius
 from fleet.attacks.pixels import squared_radius
-from fleet.audit.core.evidence import (
-    AttackName,
-    Evidence,
-    GradientHealth,
-    Probes,
-    Reach,
-    VictimScores,
-    count_matrices,
-    count_noise,
-)
+from fleet.audit.core import evidence
 from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.audit.core.probes import probe_device
 from fleet.audit.core.result import AuditedDevice
@@ -50,11 +41,11 @@ class Examination:
     """
 
     device: AuditedDevice
-    attacks: tuple[AttackName, ...]
+    attacks: tuple[evidence.AttackName, ...]
     attack_values: dict[str, str]
-    health: GradientHealth
-    reaches: tuple[Reach, ...]
-    probes: Probes
+    health: evidence.GradientHealth
+    reaches: tuple[evidence.Reach, ...]
+    probes: evidence.Probes
     baseline: Baseline
     trial: Trial
     sets_sha256: str
@@ -91,7 +82,7 @@ def examine(
     )
 
 
-def measure_reaches(sets: AdversarialSets) -> tuple[Reach, ...]:
+def measure_reaches(sets: AdversarialSets) -> tuple[evidence.Reach, ...]:
     """Farthest stored image at each eps, in whole numbers, so that nothing is rounded.
 
     ``linf``: in 8-bit levels. ``l2``: sum of the squares of 8-bit levels.
@@ -105,7 +96,7 @@ def measure_reaches(sets: AdversarialSets) -> tuple[Reach, ...]:
             moved = (level[:, rows].to(torch.int32) - clean).flatten(2)
             size = moved.abs() if sets.norm == "linf" else moved.square().sum(2)
             far = max(far, int(size.amax()))
-        reaches.append(Reach(sets.surrogate, eps, allowed, far))
+        reaches.append(evidence.Reach(sets.surrogate, eps, allowed, far))
     return tuple(reaches)
 
 
@@ -113,7 +104,7 @@ def gather_evidence(
     examinations: Sequence[Examination],
     settings: TransferSettings,
     trials: dict[str, dict[str, Trial]],
-) -> Evidence:
+) -> evidence.Evidence:
     """Count, and put everything together that the checks look at.
 
     Args:
@@ -124,13 +115,13 @@ def gather_evidence(
     """
     scores = tuple(_column(examined, trials) for examined in examinations)
     attacks = {examined.device.name: examined.attacks for examined in examinations}
-    return Evidence(
+    return evidence.Evidence(
         devices=tuple(examined.device for examined in examinations),
         eps=settings.eps,
         attacks=attacks,
         scores=scores,
-        matrices=count_matrices(scores, attacks, settings.eps),
-        noise=count_noise(scores, settings.eps, settings.noise_draws),
+        matrices=evidence.count_matrices(scores, attacks, settings.eps),
+        noise=evidence.count_noise(scores, settings.eps, settings.noise_draws),
         health=tuple(examined.health for examined in examinations),
         reaches=tuple(reach for examined in examinations for reach in examined.reaches),
         probes=tuple(examined.probes for examined in examinations),
@@ -138,10 +129,10 @@ def gather_evidence(
     )
 
 
-def _column(victim: Examination, trials: dict[str, dict[str, Trial]]) -> VictimScores:
+def _column(victim: Examination, trials: dict[str, dict[str, Trial]]) -> evidence.VictimScores:
     name, baseline = victim.device.name, victim.baseline
     tried = {name: victim.trial, **trials.get(name, {})}
-    return VictimScores(
+    return evidence.VictimScores(
         victim=name,
         clean=baseline.clean,
         noise=baseline.noise,

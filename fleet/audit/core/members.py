@@ -10,15 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fleet import attacks
 from fleet.assembly import load_trained
-from fleet.attacks import (
-    Entry,
-    TargetChoice,
-    exact_eps,
-    portfolio,
-    radius,
-    to_bytes,
-)
 from fleet.audit.core.result import Role
 from fleet.errors import AuditError, CheckpointError
 from fleet.files import canonical_json, read_json
@@ -99,7 +92,7 @@ class TransferSettings:
     batch_size: int = 128
     seed: int = 0
     noise_draws: int = 7
-    targets: TargetChoice = "neighbours"
+    targets: attacks.TargetChoice = "neighbours"
     precision: Precision = "bf16"
     norm: Norm = "linf"
 
@@ -108,7 +101,7 @@ class TransferSettings:
             raise AuditError("no eps to audit", hint="give one or more, for example 0.1 or 8/255")
         object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
         for eps in self.eps:
-            exact_eps(eps, self.norm)
+            attacks.exact_eps(eps, self.norm)
         for name in ("steps", "restarts", "batch_size", "noise_draws"):
             if getattr(self, name) < 1:
                 raise AuditError(
@@ -119,11 +112,11 @@ class TransferSettings:
         """Plain JSON values."""
         return {**asdict(self), "eps": list(self.eps)}
 
-    def portfolio(self, classifier: Classifier, eps: float) -> tuple[Entry, ...]:
+    def portfolio(self, classifier: Classifier, eps: float) -> tuple[attacks.Entry, ...]:
         """The attacks on a device at ``eps``, on the 8-bit grid inside it."""
-        return portfolio(
+        return attacks.portfolio(
             classifier,
-            exact_eps(eps, self.norm),
+            attacks.exact_eps(eps, self.norm),
             steps=self.steps,
             restarts=self.restarts,
             targets=self.targets,
@@ -133,7 +126,7 @@ class TransferSettings:
 
     def levels(self) -> list[int] | None:
         """Whole 8-bit levels inside each ``linf`` eps; None for ``l2``, which has none."""
-        return [radius(eps) for eps in self.eps] if self.norm == "linf" else None
+        return [attacks.radius(eps) for eps in self.eps] if self.norm == "linf" else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +164,7 @@ class Sample:
                     "float images are not within [0, 1]",
                     hint="give uint8 images, or images / 255; normalisation belongs in the model",
                 )
-            images = to_bytes(images)
+            images = attacks.to_bytes(images)
         return cls(images, labels.long(), torch.arange(len(images)))
 
     def part(self, rows: Tensor) -> Sample:

@@ -8,17 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fleet.attacks import (
-    CORRECT,
-    REJECT,
-    SampleKeys,
-    SignNoise,
-    UniformNoise,
-    attackable,
-    decide,
-    exact_eps,
-    quantise,
-)
+from fleet import attacks
 from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
@@ -69,7 +59,7 @@ def score_baseline(member: Member, sample: Sample, settings: TransferSettings) -
     Raises:
         AuditError: The outputs for the clean images are not finite.
     """
-    with attackable(member.classifier):
+    with attacks.attackable(member.classifier):
         passes = [_decide(member, sample.images, sample.labels, settings) for _ in range(3)]
         broken = _nonfinite(passes[0].outputs)
         if broken:
@@ -97,7 +87,7 @@ def score_sets(victim: Member, sample: Sample, images: Tensor, settings: Transfe
         settings: Of the audit; the batch size counts.
     """
     labels = sample.labels.expand(*images.shape[:3]).flatten()
-    with attackable(victim.classifier):
+    with attacks.attackable(victim.classifier):
         decided = _decide(victim, images.flatten(0, 2), labels, settings)
     return Trial(
         decided.outcomes.reshape(images.shape[:3]),
@@ -132,18 +122,18 @@ class _Decided:
 
 def _noise(member: Member, sample: Sample, eps: float, settings: TransferSettings) -> Trial:
     """All draws at one eps; the same noise for every victim."""
-    strength, draws = exact_eps(eps, settings.norm), settings.noise_draws
+    strength, draws = attacks.exact_eps(eps, settings.norm), settings.noise_draws
     attack = (
-        SignNoise(strength, draws)
+        attacks.SignNoise(strength, draws)
         if settings.norm == "linf"
-        else UniformNoise(strength, draws, settings.norm)
+        else attacks.UniformNoise(strength, draws, settings.norm)
     )
     made = []
     for rows in torch.arange(len(sample.images)).split(settings.batch_size):
         part = sample.part(rows)
-        keys = SampleKeys(settings.seed, "", part.indices)
+        keys = attacks.SampleKeys(settings.seed, "", part.indices)
         noisy = attack(None, to_unit(part.images), part.labels, keys)
-        made.append(quantise(noisy, part.images, eps, settings.norm))
+        made.append(attacks.quantise(noisy, part.images, eps, settings.norm))
     return score_sets(member, sample, torch.cat(made, dim=1).unsqueeze(0), settings)
 
 
@@ -153,7 +143,7 @@ def _decide(member: Member, images: Tensor, labels: Tensor, settings: TransferSe
     outputs, outcomes, floor = [], [], []
     size = settings.batch_size
     for x, y in zip(images.split(size), labels.to(device).split(size), strict=True):
-        part = decide(member.classifier, x.to(device), y)
+        part = attacks.decide(member.classifier, x.to(device), y)
         classes = member.classifier.decode(part.outputs, "floor")
         outputs.append(part.outputs.reshape(len(y), -1))
         outcomes.append(part.outcomes)
@@ -189,11 +179,11 @@ def outcomes_on(member: Member, images: Tensor, labels: Tensor, batch_size: int)
     device = member.classifier.mean.device
     everywhere = labels.repeat(len(images))
     decided = []
-    with attackable(member.classifier):
+    with attacks.attackable(member.classifier):
         for part, true in zip(
             images.flatten(0, 1).split(batch_size), everywhere.split(batch_size), strict=True
         ):
-            decision = decide(member.classifier, part.to(device), true.to(device))
+            decision = attacks.decide(member.classifier, part.to(device), true.to(device))
             if not bool(decision.outputs.isfinite().all()):
                 raise AuditError(
                     f"{member.name} gives NaN or infinite outputs",
@@ -218,7 +208,7 @@ def describe(member: Member, clean: Outcomes) -> AuditedDevice:
         encoding=None if encoding is None else encoding.to_dict(),
         weights_sha256=member.weights_sha256,
         images=len(clean),
-        correct=int((clean == CORRECT).sum()),
-        rejected=int((clean == REJECT).sum()),
+        correct=int((clean == attacks.CORRECT).sum()),
+        rejected=int((clean == attacks.REJECT).sum()),
         role=member.role,
     )

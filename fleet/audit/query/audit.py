@@ -23,18 +23,8 @@ from fleet.audit.core.sets import (
     attack_surrogate,
     device_attack,
 )
+from fleet.audit.query import methods
 from fleet.audit.query.checks import query_checks
-from fleet.audit.query.methods import (
-    NO_ATTEMPTS,
-    Attempts,
-    after,
-    candidates,
-    candidates_then_square,
-    decision,
-    median_queries,
-    noise,
-    square,
-)
 from fleet.audit.query.result import (
     Answer,
     Fidelity,
@@ -218,10 +208,10 @@ def _asked(
 ) -> QueryCurve:
     """One curve of a method that asks about each image by itself."""
     settings = target.settings
-    attempts = NO_ATTEMPTS
+    attempts = methods.NO_ATTEMPTS
     if len(target.rows):
         attempts = _attempts(target, level, method, list(owned.values()))
-    points = [QueryPoint(most, _count(after(attempts, most))) for most in settings.budgets]
+    points = [QueryPoint(most, _count(methods.after(attempts, most))) for most in settings.budgets]
     return QueryCurve(
         victim=target.victim.name,
         eps=settings.eps[level],
@@ -230,23 +220,23 @@ def _asked(
         counted="image",
         owned=tuple(owned) if method == "transfer+queries" else (),
         points=tuple(points),
-        median_queries=median_queries(attempts),
+        median_queries=methods.median_queries(attempts),
     )
 
 
 def _attempts(
     target: _Target, level: int, method: QueryMethod, owned: Sequence[AdversarialSets]
-) -> Attempts:
+) -> methods.Attempts:
     settings, victim, sample = target.settings, target.victim, target.sample
     eps, budget, seed = settings.eps[level], settings.queries, settings.seed
     if method == "noise":
-        return noise(victim, sample, eps, budget, seed)
+        return methods.noise(victim, sample, eps, budget, seed)
     if method == "square":
-        return square(victim, sample, eps, budget, seed)
+        return methods.square(victim, sample, eps, budget, seed)
     if method == "decision":
-        return decision(victim, sample, eps, budget)
-    ready = candidates([adaptive_images(sets, level)[:, target.rows] for sets in owned])
-    return candidates_then_square(victim, sample, ready, eps=eps, budget=budget, seed=seed)
+        return methods.decision(victim, sample, eps, budget)
+    ready = methods.candidates([adaptive_images(sets, level)[:, target.rows] for sets in owned])
+    return methods.candidates_then_square(victim, sample, ready, eps=eps, budget=budget, seed=seed)
 
 
 def _extracted(

@@ -14,14 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fleet.attacks import (
-    CORRECT,
-    SampleKeys,
-    attackable,
-    decide,
-    exact_eps,
-    radius,
-)
+from fleet import attacks
 from fleet.attacks.exits import Outside
 from fleet.attacks.outcomes import Queried, outcomes_of
 from fleet.attacks.rays import RayS
@@ -54,33 +47,35 @@ NO_ATTEMPTS = Attempts(np.zeros(0, np.int64), np.zeros(0, np.int8))
 
 def noise(victim: Member, sample: Sample, eps: float, budget: int, seed: int) -> Attempts:
     """Random signs of full strength, a new draw each query: what asking alone is worth."""
-    levels = radius(eps)
+    levels = attacks.radius(eps)
     log = _Log(len(sample.images), budget)
-    with attackable(victim.classifier):
+    with attacks.attackable(victim.classifier):
         for query in range(budget):
             rows = log.standing()
             if len(rows) == 0:
                 break
             part, _ = _unit(victim, sample.part(rows))
-            keys = SampleKeys(seed, victim.name, part.indices)
+            keys = attacks.SampleKeys(seed, victim.name, part.indices)
             signs = keys.signs(part.images.shape[1:], "query", query)
             tried = (part.images + levels * signs).clamp_(0, 255).to(torch.uint8)
-            log.note(rows, query + 1, decide(victim.classifier, tried, part.labels).outcomes)
+            log.note(
+                rows, query + 1, attacks.decide(victim.classifier, tried, part.labels).outcomes
+            )
     return log.attempts()
 
 
 def square(victim: Member, sample: Sample, eps: float, budget: int, seed: int) -> Attempts:
     """Square (Andriushchenko et al. 2020) on how far the answer is outside its class."""
-    attack = Square(exact_eps(eps), budget)
+    attack = Square(attacks.exact_eps(eps), budget)
     part, images = _unit(victim, sample)
-    keys = SampleKeys(seed, victim.name, part.indices)
+    keys = attacks.SampleKeys(seed, victim.name, part.indices)
     return _attempts(victim, part, attack.run(victim.classifier, images, part.labels, keys))
 
 
 def decision(victim: Member, sample: Sample, eps: float, budget: int) -> Attempts:
     """RayS (Chen and Gu 2020): sees the class or None only, and draws no random numbers."""
     part, images = _unit(victim, sample)
-    found = RayS(exact_eps(eps), budget).run(victim.classifier, images, part.labels)
+    found = RayS(attacks.exact_eps(eps), budget).run(victim.classifier, images, part.labels)
     return _attempts(victim, part, found)
 
 
@@ -100,18 +95,18 @@ def candidates_then_square(
         budget: Queries for each image.
         seed: Of the squares.
     """
-    attack = Square(exact_eps(eps), budget)
+    attack = Square(attacks.exact_eps(eps), budget)
     log = _Log(len(sample.images), budget)
     best = sample.images.clone()
     reached = torch.full((len(best),), -torch.inf)
-    with attackable(victim.classifier):
+    with attacks.attackable(victim.classifier):
         for first in range(0, budget, _BLOCK):
             rows = log.standing()
             if len(rows) == 0:
                 break
             part = sample.part(rows)
             around = moves(part.images, attack.eps, "linf")
-            keys = SampleKeys(seed, victim.name, part.indices)
+            keys = attacks.SampleKeys(seed, victim.name, part.indices)
             look = _look(victim, part.labels)
             for query in range(first, min(first + _BLOCK, budget)):
                 if query < len(candidates):
@@ -148,11 +143,11 @@ class _Log:
 
     def standing(self) -> Tensor:
         """Rows that every answer so far got right, int64 (R,)."""
-        return (self._outcomes == CORRECT).nonzero().squeeze(1)
+        return (self._outcomes == attacks.CORRECT).nonzero().squeeze(1)
 
     def note(self, rows: Tensor, query: int, outcomes: Tensor) -> None:
         """Write down the answers to one query; those of rows that fell before change nothing."""
-        fell = (outcomes.cpu() != CORRECT) & (self._outcomes[rows] == CORRECT)
+        fell = (outcomes.cpu() != attacks.CORRECT) & (self._outcomes[rows] == attacks.CORRECT)
         self._outcomes[rows[fell]] = outcomes.cpu()[fell]
         self._queries[rows[fell]] = query
 
@@ -187,8 +182,8 @@ def _unit(victim: Member, sample: Sample) -> tuple[Sample, Tensor]:
 
 def _attempts(victim: Member, part: Sample, found: Queried) -> Attempts:
     """Turn an attack's result into outcomes: decide its images once more."""
-    with attackable(victim.classifier):
-        outcomes = decide(victim.classifier, found.images, part.labels).outcomes
+    with attacks.attackable(victim.classifier):
+        outcomes = attacks.decide(victim.classifier, found.images, part.labels).outcomes
     fallen = torch.where(found.success, outcomes, torch.zeros_like(outcomes))
     return Attempts(found.queries.cpu().numpy(), fallen.cpu().numpy())
 

@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from fleet.audit.core.result import (
-    AuditResult,
-    Outcome,
-    Reached,
-    pick,
-)
+from fleet.audit.core import result
 
 SCHEMA = "fleet.audit.query/1"
 
@@ -41,7 +36,7 @@ class QueryPoint:
     """
 
     queries: int
-    outcome: Outcome
+    outcome: result.Outcome
 
 
 @dataclass(frozen=True)
@@ -124,11 +119,11 @@ class WhiteBox:
 
     victim: str
     eps: float
-    outcome: Outcome
+    outcome: result.Outcome
 
 
 @dataclass(frozen=True)
-class QueryAudit(AuditResult, schema=SCHEMA):
+class QueryAudit(result.AuditResult, schema=SCHEMA):
     """Everything that ``fleet audit query`` found.
 
     Attributes:
@@ -162,14 +157,16 @@ class QueryAudit(AuditResult, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        return pick(self.curves, victim=victim, eps=eps, method=method)
+        return result.pick(self.curves, victim=victim, eps=eps, method=method)
 
-    def reached(self) -> Iterator[Reached]:
+    def reached(self) -> Iterator[result.Reached]:
         """What every way of asking each device reached with its largest budget, for gates."""
         for curve in self.curves:
             if curve.victim in self.fleet:
                 rate = curve.last.outcome.rate("evade")
-                yield Reached(curve.eps, rate, f"by {curve.method} of {curve.victim}", curve.victim)
+                yield result.Reached(
+                    curve.eps, rate, f"by {curve.method} of {curve.victim}", curve.victim
+                )
 
     def white_box_of(self, victim: str, eps: float) -> WhiteBox:
         """Look up one victim's white-box figures.
@@ -177,4 +174,4 @@ class QueryAudit(AuditResult, schema=SCHEMA):
         Raises:
             KeyError: There are none.
         """
-        return pick(self.white_box, victim=victim, eps=eps)
+        return result.pick(self.white_box, victim=victim, eps=eps)

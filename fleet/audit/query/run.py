@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from fleet.assembly import load_images
-from fleet.audit.core.jobs import (
-    AuditJob,
-    SplitName,
-    auditing,
-    load_audited,
-)
+from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Sample, load_member
 from fleet.audit.core.outsider import OWN_IMAGES, attacker_key, attacker_of
@@ -30,7 +25,7 @@ def audit_run_query(
     images: int,
     victims: tuple[str, ...] = (),
     executor: Executor = LOCAL,
-    split: SplitName = "test",
+    split: jobs.SplitName = "test",
 ) -> QueryAudit:
     """Ask the devices of a run, and its controls, about a seeded sample of its images.
 
@@ -51,7 +46,7 @@ def audit_run_query(
         CheckpointError: A device is not finished, or a file of the run is damaged.
         DataError: The images cannot be read.
     """
-    with auditing(
+    with jobs.auditing(
         run, attack_settings(settings), images=images, split=split, kind="query", executor=executor
     ) as audit:
         known = [job.device for job in audit.jobs]
@@ -72,13 +67,13 @@ def audit_run_query(
         return assemble_query(found, settings, audit.origin())
 
 
-def attack_device(job: AuditJob, *, progress: ProgressReporter) -> str:
+def attack_device(job: jobs.AuditJob, *, progress: ProgressReporter) -> str:
     """Make one device's adversarial images, if they are not stored; the body of a job.
 
     Returns:
         Their digest.
     """
-    member, sample = load_audited(job)
+    member, sample = jobs.load_audited(job)
     sets = stored_sets(
         job.run.audits,
         member,
@@ -91,7 +86,7 @@ def attack_device(job: AuditJob, *, progress: ProgressReporter) -> str:
 
 
 def ask_device(
-    job: AuditJob, *, settings: QuerySettings, made: dict[str, str], progress: ProgressReporter
+    job: jobs.AuditJob, *, settings: QuerySettings, made: dict[str, str], progress: ProgressReporter
 ) -> QueriedVictim:
     """Ask one device; the body of a job that follows the attacks.
 
@@ -104,7 +99,7 @@ def ask_device(
     Raises:
         AuditError: The stored images are not these.
     """
-    victim, sample = load_audited(job)
+    victim, sample = jobs.load_audited(job)
     family = read_family(job.run)
     owners = [device.name for device in family.devices]
     needed = {name: made[name] for name in dict.fromkeys((*owners, victim.name))}
@@ -135,7 +130,7 @@ def ask_device(
 
 
 def _expected(
-    job: AuditJob, family: FamilySpec, name: str, sample: Sample, digest: str
+    job: jobs.AuditJob, family: FamilySpec, name: str, sample: Sample, digest: str
 ) -> AdversarialSets:
     """Read one device's images, which must be those that this audit made."""
     member = load_member(job.run, family, family.device(name))

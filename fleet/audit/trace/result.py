@@ -8,11 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fleet.audit.core.result import (
-    AuditResult,
-    pick,
-    wilson_interval,
-)
+from fleet.audit.core import result
 
 SCHEMA = "fleet.audit.trace/1"
 
@@ -130,7 +126,7 @@ class TraceRate:
     @property
     def top1_interval(self) -> tuple[float, float]:
         """Wilson 95 % interval of :attr:`top1`."""
-        return wilson_interval(self.hits, self.n)
+        return result.wilson_interval(self.hits, self.n)
 
     @property
     def false_positives(self) -> tuple[int, int]:
@@ -140,7 +136,7 @@ class TraceRate:
     @property
     def false_positive_interval(self) -> tuple[float, float]:
         """Wilson 95 % interval of the false-positive rate."""
-        return wilson_interval(*self.false_positives)
+        return result.wilson_interval(*self.false_positives)
 
 
 @dataclass(frozen=True)
@@ -268,7 +264,7 @@ class Tracing:
 
 
 @dataclass(frozen=True)
-class TraceAudit(AuditResult, schema=SCHEMA):
+class TraceAudit(result.AuditResult, schema=SCHEMA):
     """Everything that ``fleet audit trace`` found.
 
     Attributes:
@@ -304,4 +300,4 @@ class TraceAudit(AuditResult, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        return pick(self.rates, eps=eps, score=score, evidence=evidence, attacker=attacker)
+        return result.pick(self.rates, eps=eps, score=score, evidence=evidence, attacker=attacker)

@@ -8,12 +8,7 @@ from typing import Any
 import torch
 
 from fleet.assembly import load_images
-from fleet.audit.core.jobs import (
-    AuditJob,
-    SplitName,
-    auditing,
-    take_sample,
-)
+from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, load_member
 from fleet.audit.core.outsider import attacker_key, attacker_of, own_network
@@ -66,7 +61,7 @@ class _Plan:
     settings: TraceSettings
     images: int
     calibration_images: int
-    split: SplitName
+    split: jobs.SplitName
 
 
 def audit_run_trace(
@@ -76,7 +71,7 @@ def audit_run_trace(
     images: int,
     calibration_images: int = 60,
     executor: Executor = LOCAL,
-    split: SplitName = "test",
+    split: jobs.SplitName = "test",
 ) -> TraceAudit:
     """Trace images made on the devices of a run, on its controls, and on networks of nobody's.
 
@@ -99,10 +94,10 @@ def audit_run_trace(
     """
     plan = _Plan(settings, images, calibration_images, split)
     attack = settings.attack()
-    with auditing(
+    with jobs.auditing(
         run, attack, images=images, split=split, kind="trace", executor=executor
     ) as audit:
-        own = [AuditJob(run, name, attack, images, split, "trace") for name in _OWN]
+        own = [jobs.AuditJob(run, name, attack, images, split, "trace") for name in _OWN]
         found = audit.each("trace", trace_source, [*audit.jobs, *own], plan=plan)
         sample, other = _samples(audit.family, audit.jobs[0], plan)
         origin = audit.origin(
@@ -114,7 +109,7 @@ def audit_run_trace(
         return assemble_trace(found, settings, origin, shared=shared_images(sample, other))
 
 
-def trace_source(job: AuditJob, *, plan: _Plan, progress: ProgressReporter) -> SourceEvidence:
+def trace_source(job: jobs.AuditJob, *, plan: _Plan, progress: ProgressReporter) -> SourceEvidence:
     """Make one source's images and score them for every device; the body of a job."""
     family = read_family(job.run)
     sample, other = _samples(family, job, plan)
@@ -156,13 +151,13 @@ def trace_source(job: AuditJob, *, plan: _Plan, progress: ProgressReporter) -> S
     return found
 
 
-def _samples(family: FamilySpec, job: AuditJob, plan: _Plan) -> tuple[Sample, Sample]:
+def _samples(family: FamilySpec, job: jobs.AuditJob, plan: _Plan) -> tuple[Sample, Sample]:
     """Originals to trace, and others to calibrate on, which are always validation images."""
     data = load_images(family.data)
     if plan.split == "test":
         validation = replace(job, split="validation", images=plan.calibration_images)
-        return take_sample(data, job), take_sample(data, validation)
-    both = take_sample(data, replace(job, images=plan.images + plan.calibration_images))
+        return jobs.take_sample(data, job), jobs.take_sample(data, validation)
+    both = jobs.take_sample(data, replace(job, images=plan.images + plan.calibration_images))
     generator = torch.Generator().manual_seed(derive_seed(plan.settings.seed, "calibration"))
     order = torch.randperm(len(both.images), generator=generator)
     learn, judge = order[: plan.calibration_images], order[plan.calibration_images :]
@@ -174,13 +169,13 @@ def _samples(family: FamilySpec, job: AuditJob, plan: _Plan) -> tuple[Sample, Sa
     return both.part(judge.sort().values), both.part(learn.sort().values)
 
 
-def _own_key(job: AuditJob, family: FamilySpec) -> list[Any]:
+def _own_key(job: jobs.AuditJob, family: FamilySpec) -> list[Any]:
     """All that determines the weights of a network of the attacker's own, beside the seed."""
     own = _OWN[job.device]
     return [job.device, asdict(own), OWN_COUNT, attacker_key(family.devices[0], family.data)]
 
 
-def _own_source(job: AuditJob, family: FamilySpec) -> tuple[Member, SourceRole]:
+def _own_source(job: jobs.AuditJob, family: FamilySpec) -> tuple[Member, SourceRole]:
     """Train a network of the attacker's own."""
     own = _OWN[job.device]
     seed = derive_seed(job.settings.seed, "own network", job.device)
@@ -194,7 +189,7 @@ def _own_source(job: AuditJob, family: FamilySpec) -> tuple[Member, SourceRole]:
     return Member(job.device, network, weights_digest(network)), own.role
 
 
-def _sets(job: AuditJob, source: Member, part: Sample) -> AdversarialSets:
+def _sets(job: jobs.AuditJob, source: Member, part: Sample) -> AdversarialSets:
     if job.device in _OWN:
         return attack_surrogate(source, part, job.settings)
     return stored_sets(job.run.audits, source, part, job.settings)

@@ -9,14 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from fleet.audit.core import jobs
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.examination import Examination, examine, gather_evidence, record_settings
-from fleet.audit.core.jobs import (
-    AuditJob,
-    SplitName,
-    auditing,
-    examine_device,
-)
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
 from fleet.audit.core.result import Origin
@@ -82,7 +77,7 @@ def audit_run_transfer(
     *,
     images: int,
     executor: Executor = LOCAL,
-    split: SplitName = "test",
+    split: jobs.SplitName = "test",
     sets_from: RunDirectory | None = None,
 ) -> TransferAudit:
     """Audit every device of a run, and its controls, on a seeded sample of its images.
@@ -104,19 +99,19 @@ def audit_run_transfer(
         CheckpointError: A device is not finished, or a file of the run is damaged.
         DataError: The images cannot be read.
     """
-    with auditing(
+    with jobs.auditing(
         run, settings, images=images, split=split, kind="transfer", executor=executor
     ) as audit:
         if sets_from is not None:
             _take_over(sets_from, run, audit.family)
-        examinations = audit.each("attack", examine_device)
+        examinations = audit.each("attack", jobs.examine_device)
         made = {examined.device.name: examined.sets_sha256 for examined in examinations}
         trials = dict(zip(made, audit.each("try on", try_on_device, made=made), strict=True))
         return assemble_transfer(examinations, trials, settings, audit.origin())
 
 
 def try_on_device(
-    job: AuditJob, *, made: dict[str, str], progress: ProgressReporter
+    job: jobs.AuditJob, *, made: dict[str, str], progress: ProgressReporter
 ) -> dict[str, Trial]:
     """Try all other devices' images on one; the body of a job that follows the attacks.
 

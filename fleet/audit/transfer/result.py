@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fleet.audit.core.result import (
-    AttackResult,
-    Matrix,
-    Protocol,
-    Reached,
-    pick,
-)
+from fleet.audit.core import result
 from fleet.encoding import IntervalEncoding
 
 SCHEMA = "fleet.audit.transfer/2"
 
 
 @dataclass(frozen=True)
-class TransferAudit(AttackResult, schema=SCHEMA):
+class TransferAudit(result.AttackResult, schema=SCHEMA):
     """Everything that ``fleet audit transfer`` found.
 
     Attributes:
@@ -28,28 +22,28 @@ class TransferAudit(AttackResult, schema=SCHEMA):
         checks: Reliability checks, in order of id.
     """
 
-    matrices: tuple[Matrix, ...]
+    matrices: tuple[result.Matrix, ...]
 
     @property
-    def protocols(self) -> frozenset[Protocol]:
+    def protocols(self) -> frozenset[result.Protocol]:
         """Those that were audited."""
         return frozenset(matrix.protocol for matrix in self.matrices)
 
-    def matrix(self, protocol: Protocol, eps: float, attack: str = "worst") -> Matrix:
+    def matrix(self, protocol: result.Protocol, eps: float, attack: str = "worst") -> result.Matrix:
         """Look up one matrix.
 
         Raises:
             KeyError: There is no such matrix.
         """
-        return pick(self.matrices, protocol=protocol, eps=eps, attack=attack)
+        return result.pick(self.matrices, protocol=protocol, eps=eps, attack=attack)
 
-    def reached(self) -> Iterator[Reached]:
+    def reached(self) -> Iterator[result.Reached]:
         """The adaptive worst case from each other network to each device, for gates."""
         for eps in self.eps:
             for cell in self.matrix("adaptive", eps).cells:
                 if cell.surrogate != cell.victim and cell.victim in self.fleet:
                     words = f"from {cell.surrogate} to {cell.victim}"
-                    yield Reached(eps, cell.outcome.rate("evade"), words, cell.victim)
+                    yield result.Reached(eps, cell.outcome.rate("evade"), words, cell.victim)
 
     def require_whole(self) -> None:
         """Raise ``KeyError`` or ``ValueError`` unless every figure that a report shows is there."""

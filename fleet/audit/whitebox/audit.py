@@ -7,16 +7,10 @@ from typing import Any, get_args
 
 from torch import Tensor
 
+from fleet.audit.core import jobs
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.evidence import WORST, attack_rows, count
 from fleet.audit.core.examination import Examination, examine, gather_evidence, record_settings
-from fleet.audit.core.jobs import (
-    AuditJob,
-    SplitName,
-    auditing,
-    examine_device,
-    load_audited,
-)
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.result import Origin, Protocol
@@ -72,7 +66,7 @@ def audit_run_whitebox(
     *,
     images: int,
     executor: Executor = LOCAL,
-    split: SplitName = "test",
+    split: jobs.SplitName = "test",
 ) -> WhiteboxAudit:
     """Audit every device of a run, and its controls, with its own weights known.
 
@@ -91,7 +85,7 @@ def audit_run_whitebox(
         CheckpointError: A device is not finished, or a file of the run is damaged.
         DataError: The images cannot be read.
     """
-    with auditing(
+    with jobs.auditing(
         run, settings, images=images, split=split, kind="whitebox", executor=executor
     ) as audit:
         found = audit.each("attack", examine_closely)
@@ -99,10 +93,12 @@ def audit_run_whitebox(
         return assemble_whitebox(examinations, nearness, settings, audit.origin())
 
 
-def examine_closely(job: AuditJob, *, progress: ProgressReporter) -> tuple[Examination, Nearness]:
+def examine_closely(
+    job: jobs.AuditJob, *, progress: ProgressReporter
+) -> tuple[Examination, Nearness]:
     """Examine a device and measure its distances; the body of a job."""
-    examined = examine_device(job, progress=_all_but_the_last(progress))
-    member, sample = load_audited(job)
+    examined = jobs.examine_device(job, progress=_all_but_the_last(progress))
+    member, sample = jobs.load_audited(job)
     near = remember(
         job.run.audit(job.kind) / "nearness" / f"{member.name}.json",
         {

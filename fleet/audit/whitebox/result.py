@@ -11,14 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from fleet.audit.core import result
 from fleet.audit.core.evidence import Binarization
-from fleet.audit.core.result import (
-    AttackResult,
-    Outcome,
-    Protocol,
-    Reached,
-    pick,
-)
 from fleet.vocabulary import Length, Norm
 
 SCHEMA = "fleet.audit.whitebox/1"
@@ -40,11 +34,11 @@ class WhiteboxFigure:
     """
 
     device: str
-    protocol: Protocol
+    protocol: result.Protocol
     attack: str
     eps: float
-    outcome: Outcome
-    floor: Outcome
+    outcome: result.Outcome
+    floor: result.Outcome
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ class Margins:
 
 
 @dataclass(frozen=True)
-class WhiteboxAudit(AttackResult, schema=SCHEMA):
+class WhiteboxAudit(result.AttackResult, schema=SCHEMA):
     """Everything that ``fleet audit whitebox`` found.
 
     Attributes:
@@ -146,26 +140,26 @@ class WhiteboxAudit(AttackResult, schema=SCHEMA):
                 raise ValueError(f"n of {figure.attack} on {figure.device}")
 
     @property
-    def protocols(self) -> frozenset[Protocol]:
+    def protocols(self) -> frozenset[result.Protocol]:
         """Those that were audited."""
         return frozenset(figure.protocol for figure in self.figures)
 
     def figure(
-        self, device: str, protocol: Protocol, eps: float, attack: str = "worst"
+        self, device: str, protocol: result.Protocol, eps: float, attack: str = "worst"
     ) -> WhiteboxFigure:
         """Look up one figure.
 
         Raises:
             KeyError: There is none.
         """
-        return pick(self.figures, device=device, protocol=protocol, eps=eps, attack=attack)
+        return result.pick(self.figures, device=device, protocol=protocol, eps=eps, attack=attack)
 
-    def reached(self) -> Iterator[Reached]:
+    def reached(self) -> Iterator[result.Reached]:
         """The adaptive worst case on each device, for gates."""
         for eps in self.eps:
             for name in self.fleet:
                 rate = self.figure(name, "adaptive", eps).outcome.rate("evade")
-                yield Reached(eps, rate, f"of {name}", name)
+                yield result.Reached(eps, rate, f"of {name}", name)
 
 
 def _require(found: list[Any], wanted: Iterable[Any], what: str) -> None:

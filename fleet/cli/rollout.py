@@ -326,6 +326,7 @@ def rollout_compromised(
 
     Example: fleet rollout compromised cam-04
     """
+    from fleet.audit.core.result import mean_rate
     from fleet.rollout.operations import exposures
     from fleet.rundir import find_run
 
@@ -333,7 +334,7 @@ def rollout_compromised(
     path = audit if audit is not None else find_run(None, runs).audit("transfer") / "audit.json"
     found, others = exposures(path, name, eps)
     rows = [{"device": e.device, "n": e.n, "evade": round(e.evade, 4)} for e in others]
-    mean = sum(e.evade for e in others) / len(others) if others else 0.0
+    mean = mean_rate(e.evade for e in others) or 0.0
     title = f"images made on {name}, eps {found:.4g}: evade {mean:.3f} of a device on average"
     output.data(
         _table(title, ("device", "n", "evade"), rows),

@@ -18,7 +18,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 THERE = """
 import hashlib, sys
 from pathlib import Path
-from fleet.audit.core.result import TransferAudit
+from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import heatmap_png, heatmap_svg
 audit = TransferAudit.load(Path(sys.argv[1]))
 for draw in (heatmap_png, heatmap_svg):

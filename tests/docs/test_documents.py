@@ -81,7 +81,7 @@ def test_these_tests_find_what_is_wrong(tmp_path: Path) -> None:
     for line, fault in {
         "make gone": "no target gone",
         "X=1 fleet trian": "no command trian",
-        "cd x && .venv/bin/fleet train --profile x": "no option --profile",
+        "cd x && .venv/bin/fleet train --profil x": "no option --profil",
         ".venv/bin/python -m fleet audit tranfser": "no command tranfser",
         "fleet profiles check|shwo": "no command shwo",
     }.items():

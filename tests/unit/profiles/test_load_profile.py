@@ -46,6 +46,7 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
             "train_limit": None,
             "test_limit": None,
             "split_seed": 0,
+            "skip_broken": False,
         },
         "devices": [
             {

@@ -134,7 +134,7 @@ def _attack_batch(
 def _pick(
     surrogates: Sequence[Member], sample: Sample, images: Tensor, settings: CoalitionSettings
 ) -> NDArray[np.intp]:
-    """Number of the attack that the attacker sends, (E, N): he knows the surrogates alone."""
+    """Number of the attack that the attacker sends, (E, N): they know the surrogates alone."""
     trials = [score_sets(member, sample, images, settings.effort) for member in surrogates]
     fooled = np.stack([trial.outcomes > 0 for trial in trials]).sum(axis=0)
     return np.asarray(fooled.argmax(axis=1))

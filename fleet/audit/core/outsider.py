@@ -38,7 +38,7 @@ class Recipe:
     """How an attacker trains.
 
     Attributes:
-        passes: Passes over his images.
+        passes: Passes over their images.
         batch_size: Images in a step; at most half of them.
         learning_rate: Peak of Adam's one-cycle.
     """

@@ -1,1 +1,1 @@
-"""Queries: an attacker who asks a device that he does not own."""
+"""Queries: an attacker who asks a device that they do not own."""

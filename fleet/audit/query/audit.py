@@ -78,7 +78,7 @@ def audit_query(
 
     Args:
         members: The devices; each is left exactly as it was. For ``transfer+queries`` the attacker
-            owns all but the one that he asks.
+            owns all but the one that they ask.
         images: uint8 (N, C, H, W), or floats in [0, 1], which are rounded to 8 bits first.
         labels: True classes, integers (N,).
         settings: How thoroughly to ask.
@@ -246,7 +246,7 @@ def _extracted(
     victim, settings = target.victim, target.settings
     if attacker is None:
         raise AuditError(
-            "extraction needs an attacker with images and networks of his own",
+            "extraction needs an attacker with images and networks of their own",
             hint="give `attacker`, or leave extraction out of the methods",
         )
     most = settings.extraction[-1]

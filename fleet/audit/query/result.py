@@ -1,7 +1,7 @@
 """What a query audit found: frozen values, stored as ``query.json``.
 
 The attacker owns no device (or, for ``transfer+queries``, some of the others) and may ask the
-victim about images of his own making. Nothing in this module imports torch.
+victim about images of their own making. Nothing in this module imports torch.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class QueryCurve:
         victim: Device that is asked and attacked.
         eps: Linf radius in pixel units.
         method: How the attacker asks.
-        answer: What the victim tells him.
+        answer: What the victim answers.
         counted: ``image``: queries on each attacked image. ``total``: queries that were spent
             once, on images of the attacker's own, for all attacked images together.
         owned: Devices that the attacker owns; empty unless the method is ``transfer+queries``.

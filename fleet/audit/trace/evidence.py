@@ -109,7 +109,7 @@ SourceRole = Literal["device", "control", "known", "new"]
 """``known`` outsiders set the thresholds; ``new`` ones and controls are only judged by them."""
 
 GRID = 16
-"""Shares of the way to the adversarial image that a hiding attacker tries on his own device."""
+"""Shares of the way to the adversarial image that a hiding attacker tries on their own device."""
 
 Scores = tuple[tuple[tuple[float, ...], ...], ...]
 """Raw scores, (2, n, D), as plain values."""
@@ -166,8 +166,8 @@ def score_source(
 ) -> tuple[Traced, ...]:
     """Score a source's images for every suspect, by eps and attacker.
 
-    An attacker checks his images on what he owns: only those count whose original the source
-    decodes correctly and that the source itself does not.
+    An attacker tries images on the device that they own. So only those count whose original the
+    source decodes correctly and that the source itself does not.
 
     Args:
         source: On which the images were made; left exactly as it was.

@@ -21,8 +21,8 @@ calibration images that were made on *other* devices."""
 SCORES: tuple[TraceScore, ...] = ("deviation", "alignment", "combined")
 
 TraceAttacker = Literal["naive", "hiding"]
-"""``naive``: sends what the adaptive attack on his device gives. ``hiding``: goes only as far along
-the way there as his device needs, and fills the rest of the eps ball with random signs."""
+"""``naive``: sends what the adaptive attack on their device gives. ``hiding``: goes only as far
+along the way there as their device needs, and fills the rest of the ball with random signs."""
 
 OutsiderKind = Literal["control", "surrogate"]
 """Images of nobody's device: made on the control network, or on an attacker's own network (T0)."""
@@ -76,7 +76,7 @@ class TraceRate:
 
     Attributes:
         eps: Linf radius in pixel units.
-        attacker: ``naive``, or one who hides his device.
+        attacker: ``naive``, or one who hides their device.
         score: Which score.
         evidence: Images of one source that are judged together, m; groups share no image.
         threshold: Of the best device's score, in standard deviations; chosen on validation images
@@ -141,7 +141,7 @@ class TraceRate:
 
 @dataclass(frozen=True)
 class EvasionPrice:
-    """What an attacker who hides his device pays for it.
+    """What an attacker who hides their device pays for it.
 
     Attributes:
         eps: Linf radius in pixel units.

@@ -32,7 +32,7 @@ OWN_COUNT = 4000
 
 @dataclass(frozen=True)
 class _Own:
-    """A network of an attacker without any device (T0): logits, or intervals in his own order."""
+    """A network of an attacker without any device (T0): logits, or intervals in their own order."""
 
     role: SourceRole
     intervals: bool

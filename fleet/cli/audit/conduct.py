@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fleet.audit.core.kind import AUDIT_FILE, Kind, load
-from fleet.audit.core.result import AuditResult
 from fleet.cli import options
 from fleet.cli.output import Format, Output
 from fleet.cli.progress import FamilyProgress
 from fleet.execution import Processes
 
 if TYPE_CHECKING:
+    from fleet.audit.core.result import AuditResult
     from fleet.profiles.spec import FamilySpec
     from fleet.rundir import RunDirectory
 

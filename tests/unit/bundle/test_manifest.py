@@ -90,7 +90,7 @@ WRONG = [
     ("encoding.num_classes", 2, "encoding is not usable: order has 3 slots"),
     ("encoding", [], "encoding is not usable"),
     ("model", [], "model must be an object"),
-    ("model.architecture", "vit", "model.architecture must be one of: nn, alexnet"),
+    ("model.architecture", "vit", "model.architecture must be one of: nn, cnn, alexnet"),
     ("model.architecture", ["nn"], "model.architecture must be one of"),
     ("model.head", "logits", "model.head must be one of linear, ordinal"),
     ("model.width", 1, "model.width must be a decimal number"),

@@ -25,6 +25,9 @@ DIGESTS = dict(
     line.split()
     for line in """
 devices edb8c8ccae27bffbc6ffbf571400f4708070b823903d745b2ad7e71466662134
+robust-demo 2a30496b6737a64771c8fe95359ab94a72b1864554d0b5ce754fd33eccf81d4a
+robust-mnist daa73cd465e51d04662bb03c1d5bb0001620b68f0aacf37fb65ba54421fa15fe
+robust-one 4d8c5f9d79e5ff4d9803d024b7e08841a7265a8934b324e9ad09c3bab69cd916
 convergence 664823aed49394e308d70dd653b141d578596d05fc54c9ab379576e897e8e5d2
 figure3-mnist 1f299e92f9c62d5012ba7fa0917959d8cf4f93bc07feb661bf1d45c53a254d20
 figure3-standin aeafbf85d929f23ae3171786723ff321a841f4f91fc8bde11433452d4860ea7f
@@ -70,8 +73,8 @@ def test_shipped_profile_is_valid(path: Path) -> None:
     assert path.read_text(encoding="utf-8").splitlines()[0] == modeline
 
 
-def test_the_demo_is_the_one_profile_beside_those_of_the_reproduction() -> None:
-    assert [p.stem for p in PROFILES] == ["devices"]
+def test_the_profiles_are_the_demo_and_the_certified_fleets() -> None:
+    assert [p.stem for p in PROFILES] == ["devices", "robust-demo", "robust-mnist", "robust-one"]
 
 
 @pytest.mark.parametrize("path", REPRODUCTION, ids=lambda path: path.stem)

@@ -15,6 +15,7 @@ from fleet.errors import CheckpointError
 from fleet.files import canonical_json
 
 AUDIT_SCHEMA = "fleet.audit.transfer/2"
+CERTIFY_SCHEMA = "fleet.audit.certify/1"
 CIRCUMSTANCES = ("created", "provenance", "run")
 """Keys of ``audit.json`` that say when, where and by which command, and not what was found."""
 
@@ -64,6 +65,57 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
         )
     present = tuple(row for row in rows if row is not None)
     return AuditSummary(digest, failed, present, split) if present else None
+
+
+def summarise_certificate(path: Path, device: str, weights_sha256: str) -> dict[str, Any] | None:
+    """Summarise the certificates of one device for its manifest.
+
+    Args:
+        path: ``audit.json`` of a certify audit.
+        device: Device name.
+        weights_sha256: Digest of the weights that are about to be packaged.
+
+    Returns:
+        ``split``, ``failed_checks`` and ``rows`` of ``eps``, ``n``, ``clean``, ``stay``,
+        ``never_wrong`` and ``blast_radius`` (shares of all n images; the last is (c - s) / c). None
+        if there is no such audit, it left the device out, or nothing is certified for it.
+
+    Raises:
+        CheckpointError: The file is damaged, or the audit is about other weights.
+    """
+    if not path.exists():
+        return None
+    try:
+        audit = json.loads(path.read_bytes())
+        if audit["schema"] != CERTIFY_SCHEMA:
+            return None
+        certified = {entry["name"]: entry["weights_sha256"] for entry in audit["devices"]}
+        rows = [
+            {
+                "eps": float(row["eps"]),
+                "n": row["n"],
+                "clean": row["correct"] / row["n"],
+                "stay": row["stays"] / row["n"],
+                "never_wrong": row["never_wrong"] / row["n"],
+                "blast_radius": (row["correct"] - row["stays"]) / row["correct"],
+            }
+            for row in audit["proven"]
+            if row["device"] == device and row["correct"]
+        ]
+        failed = sum(check["verdict"] == "fail" for check in audit["checks"])
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"{path} is damaged: {type(error).__name__}: {error}",
+            hint="`fleet audit certify` writes it again",
+        ) from error
+    if device not in certified or not any(row["stay"] for row in rows):
+        return None
+    if certified[device] != weights_sha256:
+        raise CheckpointError(
+            f"{path} is about other weights of {device!r} than those in the run",
+            hint="`fleet audit certify` certifies the present ones",
+        )
+    return {"split": audit.get("split"), "failed_checks": failed, "rows": rows}
 
 
 def findings_digest(audit: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.bundle import Bundle, Manifest, pack_second, plan_run
+from fleet.bundle.audited import summarise_certificate
 from fleet.errors import RolloutError
 from fleet.files import canonical_json, write_bytes, write_json, write_text
 from fleet.profiles.resolved import read_family
@@ -93,6 +94,7 @@ def package_for_depot(
     recipients = {m.device: _recipient(depot, m.device) if sealed else None for m in manifests}
     number = counter if counter is not None else _next_counter(depot)
     bundles = [Bundle(plan.manifest, plan.weights.read_bytes()) for plan in plans]
+    certificates = {m.device: _certificate(run, m) for m in manifests}
     graphs, tests = _graphs(bundles) if edge else {}, _self_tests(run, bundles)
     written = []
     for bundle in bundles:
@@ -107,6 +109,7 @@ def package_for_depot(
             self_test=tests[manifest.device],
             recipient=recipients[manifest.device],
             allowed_unaudited=allow_unaudited,
+            certificate=certificates[manifest.device],
         )
         path = out / manifest.file_name
         write_bytes(path, data)
@@ -180,6 +183,11 @@ def _check_audit(manifest: Manifest, max_transfer: float | None) -> None:
             f"{manifest.device}: transfer {rate:.3f} is above {max_transfer:g}",
             hint="train it with `method: certified` or `adversarial`, or raise --max-transfer",
         )
+
+
+def _certificate(run: RunDirectory, manifest: Manifest) -> dict[str, Any] | None:
+    path = run.audit("certify") / "audit.json"
+    return summarise_certificate(path, manifest.device, manifest.payload.sha256)
 
 
 def _recipient(depot: Depot, name: str) -> tuple[str, bytes]:

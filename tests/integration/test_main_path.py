@@ -102,8 +102,11 @@ def test_gates_turn_an_audit_into_an_exit_code(workplace: Path, call_fleet: RunF
     )
     strict = call_fleet(*quick, "--max-asr", 0, cwd=workplace)
     assert strict.returncode == 1
-    assert f"next: fleet package runs/{only_run(workplace).name}\n" in strict.stderr
     assert "gate: evade" in strict.stderr
+    assert "next:" not in strict.stderr  # nothing is packaged after a gate that failed
+    passed = call_fleet(*quick, "--max-asr", 1, cwd=workplace)
+    assert passed.returncode == 0
+    assert f"next: fleet package runs/{only_run(workplace).name}\n" in passed.stderr
 
 
 def test_report_draws_the_same_files_again(

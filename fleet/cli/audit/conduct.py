@@ -131,9 +131,9 @@ def conduct(work: Work, subject: Subject, *, then: str) -> None:
     audit = perform(work, subject)
     keep(audit, work.kind, subject)
     show([audit], audit.to_dict(), subject)
+    close(refused(audit, work.kind, subject), subject.output)
     words = (str(subject.run.root) if word == "{run}" else word for word in then.split())
     subject.output.next_command("fleet", *words)
-    close(refused(audit, work.kind, subject), subject.output)
 
 
 def announce(work: Work, subject: Subject) -> bool:

@@ -19,7 +19,7 @@ from fleet.bundle import archive
 from fleet.bundle.canonical import parse_canonical
 from fleet.bundle.fields import SHA256
 from fleet.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest
-from fleet.bundle.second import SECOND, Envelope, open_payload, read_second
+from fleet.bundle.second import SECOND, Envelope, check_digest, open_payload, read_second
 from fleet.bundle.sections import Payload
 from fleet.bundle.tensors import tensor_layout
 from fleet.errors import BundleError, IntegrityError
@@ -179,7 +179,7 @@ def examine(
         found.append(f"{FORMAT} version {number}")
     with _check(checks, "manifest digest") as found:
         text = archive.read_member(stream, archive.MANIFEST_MEMBER, archive.MAX_MANIFEST_BYTES)
-        found.append(_check_digest(archive.MANIFEST_MEMBER, text, manifest_sha256))
+        found.append(check_digest(archive.MANIFEST_MEMBER, text, manifest_sha256))
     if number == SECOND:
         return _examine_second(stream, checks, text, key, max_model_bytes)
     with _check(checks, "container") as found:
@@ -255,17 +255,7 @@ def _read_version(data: bytes) -> tuple[int, str]:
 def _check_payload(model: bytes, payload: Payload) -> str:
     if len(model) != payload.length:
         raise IntegrityError(f"{payload.name}: expected {payload.length} bytes, got {len(model)}")
-    return _check_digest(payload.name, model, payload.sha256)
-
-
-def _check_digest(name: str, data: bytes, expected: str) -> str:
-    got = hashlib.sha256(data).hexdigest()
-    if got != expected:
-        raise IntegrityError(
-            f"{name}: expected sha256 {expected}, got {got}",
-            hint="copy the bundle again, or make it again with `fleet package`",
-        )
-    return f"sha256 {got}"
+    return check_digest(payload.name, model, payload.sha256)
 
 
 @contextmanager

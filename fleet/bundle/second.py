@@ -232,12 +232,12 @@ def read_second(
     payload = archive.read_member(stream, PAYLOADS[envelope.seal], max_model_bytes + 2**20)
     archive.read_end(stream)
     for name, data in public.items():
-        _check(name, data, envelope.digests[name])
+        check_digest(name, data, envelope.digests[name])
     if len(payload) != envelope.payload_length:
         raise IntegrityError(
             f"the payload: expected {envelope.payload_length} bytes, got {len(payload)}"
         )
-    _check(PAYLOADS[envelope.seal], payload, envelope.payload_sha256)
+    check_digest(PAYLOADS[envelope.seal], payload, envelope.payload_sha256)
     return envelope, public[GRAPH], payload
 
 
@@ -328,12 +328,18 @@ def _padded(private: dict[str, Any]) -> bytes:
     return text + b" " * (-len(text) % PADDING)
 
 
-def _check(name: str, data: bytes, expected: str) -> None:
+def check_digest(name: str, data: bytes, expected: str) -> str:
+    """Compare a member with its digest, and say which it has.
+
+    Raises:
+        IntegrityError: It has another.
+    """
     if (got := _sha256(data)) != expected:
         raise IntegrityError(
             f"{name}: expected sha256 {expected}, got {got}",
             hint="copy the bundle again, or make it again with `fleet package`",
         )
+    return f"sha256 {got}"
 
 
 def _sha256(data: bytes) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.errors import RolloutError
-from fleet.files import canonical_json, locked, make_directory, storage_error, write_json
+from fleet.files import locked, make_directory, storage_error, write_json
 from fleet.rollout.keys import Enrolment, read_enrolment
 
 
@@ -126,8 +126,3 @@ def read_record(path: Path, what: str, hint: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RolloutError(f"{path} is not a JSON object", hint=hint)
     return value
-
-
-def same_json(first: Any, second: Any) -> bool:
-    """Whether two JSON values have one canonical form."""
-    return canonical_json(first) == canonical_json(second)

@@ -18,7 +18,7 @@ from fleet.paper.figure3_result import Asymmetry, Contrast, Figure3, Relation, T
 from fleet.paper.rows import Row, Rows
 from fleet.paper.table_result import Spread, Table, distance_words
 from fleet.paper.workspace import Workspace
-from fleet.reports.wording import format_rate
+from fleet.reports.wording import ABSENT, format_rate
 
 ClaimVerdict = Literal[
     "holds",
@@ -161,6 +161,8 @@ def _no_tradeoff(results: Results) -> Judged:
     for table in results.tables:
         for tra, interval in table.pairs():
             last = interval.honest[-1]
+            if last.evade is None:
+                continue
             if table.same_data:
                 losses.append(tra.clean.mean - interval.clean.mean)
                 evaded.append(last.evade.mean)
@@ -356,11 +358,12 @@ def _sides(table: Table, kind: str) -> list[Side]:
         kind: ``evade`` or ``flip`` under the adaptive protocol; ``paper``: flips under the paper's.
     """
     part, rate = ("cells", "flip") if kind == "paper" else ("honest", kind)
-    return [
-        _side(getattr(first, rate), getattr(second, rate))
+    pairs = (
+        (getattr(first, rate), getattr(second, rate))
         for tra, interval in table.pairs()
         for first, second in zip(getattr(tra, part), getattr(interval, part), strict=True)
-    ]
+    )
+    return [_side(*pair) for pair in pairs if None not in pair]
 
 
 def _side(tra: Spread, interval: Spread) -> Side:
@@ -374,8 +377,9 @@ def _robust_words(table: Table) -> str:
     paper, evade, flip = (_sides(table, kind) for kind in ("paper", "evade", "flip"))
 
     def evaded(level: int) -> str:
-        rates = [v for _, interval in table.pairs() for v in interval.honest[level].evade.values]
-        return f"{_range(rates)} at eps {table.eps[level]:.3g}"
+        spreads = [interval.honest[level].evade for _, interval in table.pairs()]
+        rates = [value for spread in spreads if spread for value in spread.values]
+        return f"{_range(rates) if rates else ABSENT} at eps {table.eps[level]:.3g}"
 
     return (
         f"under the paper's protocol INT flips less often than TRA in {paper.count('lower')} of "

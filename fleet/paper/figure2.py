@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fleet.assembly import load_images
+from fleet.assembly import run_images
 from fleet.audit.core.jobs import AuditJob, describe_run, load_audited, run_all, take_sample
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Sample, TransferSettings
@@ -246,7 +246,7 @@ def _measures(
 
 def _probe(job: AuditJob, images: int) -> Sample:
     """Draw the validation images on which linear probes are fitted."""
-    data = load_images(read_family(job.run).data)
+    data = run_images(job.run)
     return take_sample(data, dataclasses.replace(job, split="validation", images=images))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fleet.assembly import load_images, load_trained
+from fleet.assembly import load_trained, run_images
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.evidence import WORST, count
 from fleet.audit.core.examination import Examination, gather_evidence, record_settings
@@ -156,7 +156,7 @@ def count_clean(job: AuditJob, *, progress: ProgressReporter) -> CleanFigures:
 
 def _count(run: RunDirectory, device: DeviceSpec, family: FamilySpec) -> CleanFigures:
     classifier = load_trained(run, device, family.data)
-    split = load_images(family.data).test
+    split = run_images(run, family.data).test
     tensors = None if device.encoding is None else encoding_tensors(device.encoding)
     counts = torch.zeros(4, dtype=torch.int64)
     with torch.inference_mode():

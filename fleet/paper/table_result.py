@@ -138,17 +138,19 @@ class TableCell:
         attack: ``fgsm`` or ``pgd``.
         eps: Linf radius in pixel units.
         published: What the paper printed.
-        flip: Our rate of wrong classes under the paper's protocol.
-        evade: Our rate of wrong classes or None under the paper's protocol.
-        floor: Our rate of wrong classes under the paper's protocol and Eq. 2's floor decoding.
+        flip: Our rate of wrong classes under the paper's protocol. Networks that decode no image
+            correctly have no rate and are left out; None if no network has one.
+        evade: Our rate of wrong classes or None under the paper's protocol, likewise.
+        floor: Our rate of wrong classes under the paper's protocol and Eq. 2's floor decoding,
+            likewise.
     """
 
     attack: Attack
     eps: float
     published: float
-    flip: Spread
-    evade: Spread
-    floor: Spread
+    flip: Spread | None
+    evade: Spread | None
+    floor: Spread | None
 
 
 @dataclass(frozen=True)
@@ -157,15 +159,15 @@ class Honest:
 
     Attributes:
         eps: Linf radius in pixel units.
-        flip: Wrong classes, worst case over the adaptive portfolio.
+        flip: Wrong classes, worst case over the adaptive portfolio; None as in a cell.
         evade: Wrong classes or None.
         noise: Wrong classes or None under random sign noise of the same eps.
     """
 
     eps: float
-    flip: Spread
-    evade: Spread
-    noise: Spread
+    flip: Spread | None
+    evade: Spread | None
+    noise: Spread | None
 
 
 @dataclass(frozen=True)
@@ -322,13 +324,14 @@ def _row(group: list[TableNetwork], published: PublishedTable) -> TableRow:
 
 def _spread(
     group: Sequence[TableNetwork], protocol: Protocol, attack: str, eps: float, kind: Counted
-) -> Spread:
+) -> Spread | None:
     return _mean([network.attack(protocol, attack, eps).outcome for network in group], kind)
 
 
-def _mean(outcomes: Sequence[Outcome], kind: Counted) -> Spread:
-    """Over networks; 0 where nothing was decoded correctly, and nothing could flip."""
-    return Spread.of([outcome.rate(kind) or 0.0 for outcome in outcomes])
+def _mean(outcomes: Sequence[Outcome], kind: Counted) -> Spread | None:
+    """Over the networks that decode some image correctly; None if there are none."""
+    rates = [rate for outcome in outcomes if (rate := outcome.rate(kind)) is not None]
+    return Spread.of(rates) if rates else None
 
 
 def _failed(group: Sequence[TableNetwork], protocol: Protocol) -> tuple[str, ...]:

@@ -146,15 +146,15 @@ def _line(row: TableRow, level: int) -> list[str]:
         *(f"{cell.published:.3f} | {_spread(cell.flip)}" for cell in cells),
         _spread(honest.flip),
         _spread(honest.evade),
-        format_rate(honest.noise.mean),
+        format_rate(honest.noise.mean if honest.noise else None),
         ", ".join(row.masked) or ABSENT,
     ]
 
 
-def _spread(found: Spread) -> str:
+def _spread(found: Spread | None) -> str:
     """Mean, and the standard deviation over the seeds where there are several."""
-    mean = format_rate(found.mean)
-    return mean if found.sd is None else f"{mean} ± {found.sd:.3f}"
+    mean = format_rate(found.mean if found else None)
+    return mean if found is None or found.sd is None else f"{mean} ± {found.sd:.3f}"
 
 
 def _number(value: float | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fleet.assembly import load_images
+from fleet.assembly import run_images
 from fleet.audit.coalition.audit import (
     GreedyReach,
     Scouted,
@@ -111,7 +111,7 @@ def reach_of_device(
         None if there are no held-out images.
     """
     family = read_family(job.run)
-    data = load_images(family.data)
+    data = run_images(job.run, family.data)
     held_out = take_held_out(data, job, jobs.take_sample(data, job), settings)
     if held_out is None:
         return None
@@ -150,7 +150,7 @@ def try_devices(
         progress: Where to report.
     """
     family = read_family(job.run)
-    sample = jobs.take_sample(load_images(family.data), job)
+    sample = jobs.take_sample(run_images(job.run, family.data), job)
     wanted = [
         device
         for device in family.trained

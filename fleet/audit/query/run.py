@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.assembly import load_images
+from fleet.assembly import run_images
 from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Sample, load_member
@@ -57,7 +57,7 @@ def audit_run_query(
                 hint=f"there are {', '.join(known)}",
             )
         data = audit.family.data
-        own = min(OWN_IMAGES, len(load_images(data).train))
+        own = min(OWN_IMAGES, len(run_images(run, data).train))
         settings, changed = settings.fitted(own, data.num_classes)
         if changed:
             warn(changed)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fleet.assembly import load_images
+from fleet.assembly import run_images
 from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, load_member
@@ -153,7 +153,7 @@ def trace_source(job: jobs.AuditJob, *, plan: _Plan, progress: ProgressReporter)
 
 def _samples(family: FamilySpec, job: jobs.AuditJob, plan: _Plan) -> tuple[Sample, Sample]:
     """Originals to trace, and others to calibrate on, which are always validation images."""
-    data = load_images(family.data)
+    data = run_images(job.run, family.data)
     if plan.split == "test":
         validation = replace(job, split="validation", images=plan.calibration_images)
         return jobs.take_sample(data, job), jobs.take_sample(data, validation)

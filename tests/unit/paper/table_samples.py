@@ -1,6 +1,7 @@
 """Tables with known rates, for tests."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fleet.audit.core.result import AuditedDevice, Check, Outcome
 from fleet.audit.whitebox.result import MinimumDistance
@@ -63,6 +64,13 @@ def network(
         distances=distances,
         failed=failed,
     )
+
+
+def dead(seed: int = 0) -> TableNetwork:
+    """An INT network that decodes no image correctly."""
+    alive, nothing = network(seed=seed, clean=0), Outcome(0, 0, 0)
+    attacked = [replace(figure, outcome=nothing, floor=nothing) for figure in alive.attacked]
+    return replace(alive, attacked=tuple(attacked), noise=(nothing,) * len(alive.noise))
 
 
 def table(networks: list[TableNetwork], number: int = 1, title: str = "Table 1: MNIST") -> Table:

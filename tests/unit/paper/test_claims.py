@@ -23,7 +23,7 @@ from fleet.paper.trainings import VARIANTS
 from fleet.paper.workspace import Workspace
 from fleet.vocabulary import Task
 from unit.paper.figure3_samples import GRID, SHARES, audit
-from unit.paper.table_samples import network, table, tasks
+from unit.paper.table_samples import dead, network, table, tasks
 
 
 def judge(id: str, **results: object) -> Claim:
@@ -62,6 +62,14 @@ def test_robustness_holds_only_where_an_honest_attack_finds_it() -> None:
     assert robust([tasks(BROKEN, paper=MASKED)]).verdict == "holds only under the paper's protocol"
     assert robust([tasks(BROKEN, paper=OPEN)]).verdict == "does not hold"
     assert robust([]).verdict == "not measured"
+
+
+def test_a_network_that_decodes_no_image_is_not_the_most_robust_one() -> None:
+    alive = [network(task="tra", seed=seed) for seed in (0, 1)]
+    assert robust([table([dead(), dead(1), *alive])]).verdict == "not measured"
+    assert no_tradeoff([table([dead(), dead(1), *alive])]).verdict == "not measured"
+    mixed = table([dead(), network(seed=1, adaptive=95), *alive])
+    assert robust([mixed]).verdict != "holds"
 
 
 def test_one_overlapping_seed_is_no_lower_rate() -> None:

@@ -1,16 +1,18 @@
 """Lines of a table are the means and spreads of its networks."""
 
-import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+from rich.table import Table as Grid
 
-from fleet.audit.core.result import Check, Outcome
+from fleet.audit.core.result import Check
 from fleet.errors import AuditError
 from fleet.paper.published import TABLE1
 from fleet.paper.table_result import Spread, Table
-from unit.paper.table_samples import network, table
+from fleet.paper.terminal import table_view
+from fleet.reports.wording import ABSENT
+from unit.paper.table_samples import dead, network, table
 
 
 def check(id: str, subject: str) -> Check:
@@ -43,6 +45,19 @@ def test_a_line_holds_every_figure_of_its_networks() -> None:
     assert honest.noise.mean == 0.02
 
 
+def test_a_network_that_decodes_no_image_has_no_rate() -> None:
+    row = table([dead(), network(seed=1, paper=3, adaptive=70)]).row("nn", "int")
+    assert row.honest[2].flip == Spread(0.7, None, (0.7,))
+    assert row.cells[4].flip == Spread(0.03, None, (0.03,))
+
+    found = table([dead(), dead(1), network(task="tra"), network(task="tra", seed=1)])
+    row = found.row("nn", "int")
+    assert {row.honest[0].evade, row.honest[0].noise, row.cells[0].floor} == {None}
+    grid = next(iter(table_view(found).renderables))
+    assert isinstance(grid, Grid)
+    assert list(grid.columns[-4].cells)[-1] == ABSENT
+
+
 def test_lines_come_in_the_order_of_the_paper() -> None:
     found = table([network(b, t) for b in ("nn", "alexnet") for t in ("int", "tra", "hin")])
     lines = [(row.backbone, row.task) for row in found.rows]
@@ -57,14 +72,6 @@ def test_each_head_has_its_line_and_the_papers_comes_first() -> None:
     ]
     assert found.row("nn", "int").head == "linear"
     assert found.rows[1].clean.values == (0.9, 0.99)
-
-
-def test_a_rate_of_no_image_at_all_is_no_success() -> None:
-    whole = network()
-    none = Outcome(0, 0, 0)
-    attacked = tuple(dataclasses.replace(a, outcome=none, floor=none) for a in whole.attacked)
-    found = table([dataclasses.replace(whole, attacked=attacked)])
-    assert found.row("nn", "int").honest[0].evade.mean == 0
 
 
 def test_failed_checks_are_told_by_protocol_each_once_and_in_order() -> None:

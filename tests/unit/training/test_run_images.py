@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,12 @@ from torch import Tensor
 
 from fleet import assembly
 from fleet.assembly import load_images, run_images
+from fleet.audit.coalition.run import reach_of_device, try_devices
+from fleet.audit.coalition.settings import Coalition, CoalitionSettings
+from fleet.audit.core.jobs import AuditJob
 from fleet.audit.core.members import TransferSettings
+from fleet.audit.trace.run import _Plan, trace_source
+from fleet.audit.trace.settings import TraceSettings
 from fleet.audit.transfer.audit import audit_run_transfer
 from fleet.bundle import package_run
 from fleet.data import load_data
@@ -25,6 +30,7 @@ from fleet.data.dataset import StreamedImages
 from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError, DataError
 from fleet.execution import Progress, Serial
+from fleet.paper.table import count_clean
 from fleet.profiles.resolved import read_family
 from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
 from fleet.rundata import move_images
@@ -136,6 +142,31 @@ def test_other_images_are_refused_before_anything_is_written(
             command()
         assert str(root) in caught.value.message
         assert "--data-root" in str(caught.value.hint)
+    assert content(run) == before
+
+
+def jobs_of_audits(run: RunDirectory) -> Iterator[Callable[[], object]]:
+    """The bodies of jobs that an audit starts after it compared the images."""
+    quiet: dict[str, Any] = {"progress": lambda *_: None}
+    job = AuditJob(run, "a", SETTINGS, 4, "test")
+    colluding, tracing = CoalitionSettings(SETTINGS, held_out=2), TraceSettings((0.1,), steps=1)
+    plan = _Plan(tracing, 2, 2, "test")
+    coalition = Coalition(("a",), ("random",))
+    yield partial(reach_of_device, job, digests={"a": ""}, settings=colluding, **quiet)
+    yield partial(try_devices, job, coalition, {"a": ""}, settings=colluding, **quiet)
+    yield partial(trace_source, job, plan=plan, **quiet)
+    yield partial(count_clean, job, **quiet)
+
+
+def test_images_that_change_during_an_audit_are_not_used(
+    place: tuple[Path, RunDirectory],
+) -> None:
+    root, run = place
+    swap_pixels(root)
+    before = content(run)
+    for body in jobs_of_audits(run):
+        with pytest.raises(DataError, match="are not those of"):
+            body()
     assert content(run) == before
 
 

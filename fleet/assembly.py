@@ -19,8 +19,7 @@ from fleet.data.pictures import Frame
 from fleet.data.survey import check_pictures
 from fleet.errors import CheckpointError
 from fleet.models import Classifier, build_classifier, load_weights
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import DataSpec, DeviceSpec
+from fleet.profiles.spec import DataSpec, DeviceSpec, read_family
 from fleet.rundata import check_data
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed

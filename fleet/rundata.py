@@ -10,8 +10,7 @@ from typing import Any
 from fleet.data.read import lies_in, read_dataset
 from fleet.errors import CheckpointError, DataError
 from fleet.files import read_json, write_json
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import DataSpec
+from fleet.profiles.spec import DataSpec, read_family
 from fleet.rundir import RunDirectory
 from fleet.vocabulary import shown
 

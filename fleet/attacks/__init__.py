@@ -9,16 +9,13 @@ An attack is a small frozen value; calling it makes adversarial images::
 from __future__ import annotations
 
 from fleet.attacks.adapter import PseudoLogits
-from fleet.attacks.apgd import HalvingStep
 from fleet.attacks.ball import Ball, L2Ball, LinfBall, ball, distance, quantise
-from fleet.attacks.climb import Watch
 from fleet.attacks.diversity import InputDiversity, Look, View
 from fleet.attacks.exits import Exits, Outside, exits, nearest_exits
-from fleet.attacks.gradient import Attack, GradientFaults, gradient_faults
+from fleet.attacks.gradient import Attack, GradientFaults, attackable, gradient_faults
 from fleet.attacks.joint import ArcAttack, JointAscent, JointAttack
 from fleet.attacks.keys import SampleKeys
-from fleet.attacks.linear import DeepFool, first_order_margins
-from fleet.attacks.minimum import Minimum
+from fleet.attacks.minimum import DeepFool, Minimum, first_order_margins
 from fleet.attacks.noise import SignNoise, UniformNoise
 from fleet.attacks.objectives import (
     CrossEntropy,
@@ -32,14 +29,13 @@ from fleet.attacks.objectives import (
 )
 from fleet.attacks.outcomes import CORRECT, FLIP, REJECT, Decisions, Queried, decide
 from fleet.attacks.penalty import CarliniWagner, ElasticNet
-from fleet.attacks.pgd import FGSM, PGD
+from fleet.attacks.pgd import FGSM, PGD, Watch
 from fleet.attacks.pixels import exact_eps, radius, reproject, to_bytes
 from fleet.attacks.portfolio import Entry, TargetChoice, portfolio
 from fleet.attacks.rays import RayS
 from fleet.attacks.segment import SegmentSearch, settle
 from fleet.attacks.square import Square
-from fleet.attacks.state import attackable
-from fleet.attacks.steps import Momentum, Move, SignStep, StepRule
+from fleet.attacks.steps import HalvingStep, Momentum, Move, SignStep, StepRule
 from fleet.vocabulary import Norm, Precision
 
 __all__ = [

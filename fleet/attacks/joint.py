@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from fleet.attacks.ball import Ball, ball
+from fleet.attacks.gradient import attackable
 from fleet.attacks.joint_members import BoundMember, Standing, bind, look_all
 from fleet.attacks.keys import SampleKeys
 from fleet.attacks.pixels import check_eps
-from fleet.attacks.state import attackable
 from fleet.attacks.steps import SignStep, StepRule
 from fleet.errors import AuditError
 from fleet.models import Classifier

@@ -17,7 +17,7 @@ from torch.nn import functional
 from fleet.encoding.tensor import EncodingTensors, encoding_tensors, interval_loss
 from fleet.errors import AuditError
 from fleet.models import Classifier
-from fleet.models.hinge import multiclass_hinge
+from fleet.models.heads import multiclass_hinge
 
 Value = Callable[[Tensor], Tensor]
 """Raw head values, float32 (variants * B, R), to what is ascended, float32 (variants * B,)."""

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from fleet.attacks.exits import Exits, nearest_exits
-from fleet.attacks.gradient import checked, fold, input_gradient
+from fleet.attacks.gradient import attackable, checked, fold, input_gradient
 from fleet.attacks.minimum import Minimum, choose, lengths, trim
-from fleet.attacks.state import attackable
 from fleet.errors import AuditError
 from fleet.models import Classifier
 

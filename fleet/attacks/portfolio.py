@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fleet.attacks.apgd import HalvingStep
 from fleet.attacks.diversity import InputDiversity
 from fleet.attacks.gradient import Attack
 from fleet.attacks.objectives import CrossEntropy, Directions, Margin, Objective, Targets, TaskLoss
 from fleet.attacks.pgd import FGSM, PGD
-from fleet.attacks.steps import Momentum, SignStep
+from fleet.attacks.steps import HalvingStep, Momentum, SignStep
 from fleet.models import Classifier
 from fleet.vocabulary import Norm, Precision, Protocol
 

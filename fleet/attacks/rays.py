@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fleet.attacks.gradient import checked
+from fleet.attacks.gradient import attackable, checked
 from fleet.attacks.outcomes import Criterion, Queried, decide, evades
 from fleet.attacks.pixels import LEVELS, radius, to_bytes
-from fleet.attacks.state import attackable
 from fleet.errors import AuditError
 from fleet.models import Classifier
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fleet.attacks.gradient import attackable
 from fleet.attacks.objectives import interval_tensors
 from fleet.attacks.outcomes import FLIP, REJECT, Criterion, decide, flips
-from fleet.attacks.state import attackable
 from fleet.models import Classifier
 
 

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from fleet.attacks.ball import quantise
 from fleet.attacks.exits import Outside
-from fleet.attacks.gradient import checked
+from fleet.attacks.gradient import attackable, checked
 from fleet.attacks.keys import SampleKeys
 from fleet.attacks.objectives import Objective, Value
 from fleet.attacks.outcomes import Criterion, Queried, evades, outcomes_of
 from fleet.attacks.pixels import LEVELS, radius, squared_radius, to_bytes
-from fleet.attacks.state import attackable
 from fleet.data import to_unit
 from fleet.errors import AuditError
 from fleet.models import Classifier

@@ -23,8 +23,7 @@ from torch.nn import functional
 
 from fleet.bounds.fused import normalise_and_activate
 from fleet.errors import AuditError
-from fleet.models.convolutional import ConvNet
-from fleet.models.paper import PaperNN
+from fleet.models.convolutional import ConvNet, PaperNN
 
 FLOAT32 = 2.0**-24
 """Largest relative error of one float32 operation."""

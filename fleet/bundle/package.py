@@ -14,8 +14,7 @@ from fleet.bundle.manifest import Manifest
 from fleet.bundle.writer import BundleInfo, bundle_bytes, write_bundle
 from fleet.errors import BundleError, CheckpointError
 from fleet.files import read_json
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundata import check_files
 from fleet.rundir import RunDirectory
 

@@ -40,7 +40,7 @@ def runs(runs: options.Runs = Path("runs"), form: options.Form = Format.auto) ->
 
 def _describe(run: RunDirectory) -> dict[str, Any]:
     from fleet.errors import CheckpointError
-    from fleet.profiles.resolved import read_family
+    from fleet.profiles.spec import read_family
     from fleet.training.plan import device_state
 
     try:

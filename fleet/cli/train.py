@@ -124,7 +124,7 @@ def _execute(plan: TrainingPlan, jobs: int | None, output: Output) -> FamilyResu
 
 def _confirm(plan: TrainingPlan) -> None:
     """Refuse a finished run whose images became others; remember where they moved."""
-    from fleet.profiles.resolved import read_family
+    from fleet.profiles.spec import read_family
     from fleet.rundata import check_files, move_images
 
     if plan.spec.data.root != read_family(plan.run).data.root:

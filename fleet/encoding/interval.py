@@ -18,8 +18,15 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.encoding.edges import Edges, make_edges, to_float32
-from fleet.encoding.fields import class_count, lengths, permutation, real
+from fleet.encoding.edges import (
+    Edges,
+    class_count,
+    lengths,
+    make_edges,
+    permutation,
+    real,
+    to_float32,
+)
 from fleet.encoding.orders import inverse
 
 DecodeMode = Literal["strict", "floor"]

@@ -10,9 +10,8 @@ from torch import nn
 from fleet.encoding import IntervalEncoding
 from fleet.errors import ProfileError
 from fleet.models.classifier import Classifier
-from fleet.models.convolutional import ConvNet
+from fleet.models.convolutional import ConvNet, PaperNN
 from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead, SoftmaxHead
-from fleet.models.paper import PaperNN
 from fleet.vocabulary import HEADS, Activation, Architecture, HeadName, Start, Stem, Task
 
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fleet.attacks.state import attackable
+from fleet.attacks.gradient import attackable
 from fleet.data import to_unit
 from fleet.errors import AuditError, BackendError
 from fleet.models import Classifier

@@ -39,8 +39,7 @@ from fleet.paper.figure2_result import (
     summarise,
 )
 from fleet.paper.workspace import HERE, Stage, Workspace
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.provenance import package_version
 from fleet.rundir import RunDirectory
 

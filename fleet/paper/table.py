@@ -29,8 +29,7 @@ from fleet.paper.experiments import TableExperiment
 from fleet.paper.published import TABLES
 from fleet.paper.table_result import Attacked, CleanFigures, Table, TableNetwork, summarise
 from fleet.paper.workspace import Workspace
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundir import RunDirectory
 
 KIND = "whitebox"

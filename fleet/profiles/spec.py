@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fleet.encoding import IntervalEncoding
+from fleet.errors import CheckpointError
+from fleet.rundir import RunDirectory
 from fleet.vocabulary import DatasetName, ModelSpec, Task, TrainingSpec, plain_settings
 
 
@@ -183,3 +185,18 @@ class FamilySpec:
             device["training"] = plain_settings(spec.training)
         encoded = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("utf-8")
         return hashlib.sha256(encoded).hexdigest()
+
+
+def read_family(run: RunDirectory) -> FamilySpec:
+    """Read what a run was trained from.
+
+    Raises:
+        CheckpointError: The file is absent, damaged, or of another version.
+    """
+    try:
+        return FamilySpec.from_dict(json.loads(run.profile.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{run.profile} is no resolved profile: {type(error).__name__}: {error}",
+            hint="another version of fleet may have written it; train again",
+        ) from error

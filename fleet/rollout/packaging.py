@@ -12,7 +12,7 @@ from fleet.bundle import Bundle, Manifest, pack_second, plan_run
 from fleet.bundle.audited import summarise_certificate
 from fleet.errors import RolloutError
 from fleet.files import canonical_json, write_bytes, write_json, write_text
-from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import read_family
 from fleet.rollout.depot import Depot
 from fleet.rollout.operations import read_release
 from fleet.rundir import RunDirectory

@@ -12,8 +12,7 @@ from fleet.data.load import check_training
 from fleet.errors import FleetError
 from fleet.execution import LOCAL, Executor, Job, JobOutcome
 from fleet.files import locked, make_directory, write_json
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import FamilySpec
+from fleet.profiles.spec import FamilySpec, read_family
 from fleet.provenance import environment
 from fleet.rundata import check_data
 from fleet.rundir import RunDirectory, record_start

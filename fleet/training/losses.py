@@ -9,8 +9,7 @@ from torch.nn import functional
 from fleet.encoding import tensor as encoding
 from fleet.encoding.tensor import EncodingTensors
 from fleet.models import Classifier
-from fleet.models.heads import Head, OrdinalHead, SoftmaxHead
-from fleet.models.hinge import multiclass_hinge
+from fleet.models.heads import Head, OrdinalHead, SoftmaxHead, multiclass_hinge
 
 
 def batch_loss(

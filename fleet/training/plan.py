@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fleet.errors import CheckpointError, ProfileError
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundir import RunDirectory, list_runs, new_run
 
 Resume = Literal["auto", "never", "must"]

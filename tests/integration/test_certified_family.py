@@ -12,7 +12,7 @@ import torch
 
 import fleet
 from fleet.assembly import load_images, load_trained
-from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import read_family
 from fleet.rundir import RunDirectory
 
 PROFILE = """\

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from fleet.attacks import SampleKeys, attackable, decide
 from fleet.attacks.ball import distance
-from fleet.attacks.linear import DeepFool, first_order_margins, shortest_step
-from fleet.attacks.minimum import round_to_bytes
+from fleet.attacks.minimum import DeepFool, first_order_margins, round_to_bytes, shortest_step
 from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.attacks.rays import RayS
 from fleet.attacks.square import Square

@@ -31,8 +31,7 @@ from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, load_member
 from fleet.data import ImageData
 from fleet.execution import LOCAL, Executor, Job, ProgressReporter
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 

@@ -31,8 +31,7 @@ from fleet.data import ImageData
 from fleet.errors import AuditError
 from fleet.execution import Executor, Job, ProgressReporter
 from fleet.files import locked, make_directory, read_json
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import FamilySpec
+from fleet.profiles.spec import FamilySpec, read_family
 from fleet.provenance import environment
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed

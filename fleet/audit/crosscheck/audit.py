@@ -30,7 +30,7 @@ from fleet.audit.crosscheck.tools import TOOLS, Assignment, Attack, Tool
 from fleet.data import to_unit
 from fleet.errors import AuditError, BackendError
 from fleet.execution import LOCAL, Executor, Job, ProgressReporter
-from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import read_family
 from fleet.provenance import environment, package_version
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed

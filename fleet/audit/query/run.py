@@ -13,8 +13,7 @@ from fleet.audit.query.result import QueryAudit
 from fleet.audit.query.settings import QuerySettings
 from fleet.errors import AuditError, warn
 from fleet.execution import LOCAL, Executor, ProgressReporter
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import FamilySpec
+from fleet.profiles.spec import FamilySpec, read_family
 from fleet.rundir import RunDirectory
 
 

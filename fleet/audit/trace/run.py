@@ -21,8 +21,7 @@ from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.models import weights_digest
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import FamilySpec
+from fleet.profiles.spec import FamilySpec, read_family
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 

@@ -21,7 +21,7 @@ from fleet.audit.trace.evidence import raw_scores
 from fleet.audit.trace.result import Calibration, Suspect, TraceAudit, Tracing
 from fleet.encoding import REJECTED
 from fleet.errors import AuditError, DataError
-from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import read_family
 from fleet.rundir import RunDirectory
 
 _HALF_LEVEL = 0.5 / 255

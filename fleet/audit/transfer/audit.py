@@ -21,8 +21,7 @@ from fleet.audit.transfer.result import TransferAudit
 from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.files import write_bytes
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import FamilySpec
+from fleet.profiles.spec import FamilySpec, read_family
 from fleet.rundir import RunDirectory
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fleet.attacks.linear import DeepFool, first_order_margins
-from fleet.attacks.minimum import Minimum, round_to_bytes
+from fleet.attacks.minimum import DeepFool, Minimum, first_order_margins, round_to_bytes
 from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.members import Member, Sample, TransferSettings

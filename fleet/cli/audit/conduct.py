@@ -94,7 +94,7 @@ def find(asked: Request) -> Subject:
         FleetError: There is none, it is damaged, or its images are not where they should be.
         typer.BadParameter: A radius cannot be read.
     """
-    from fleet.profiles.resolved import read_family
+    from fleet.profiles.spec import read_family
     from fleet.rundir import find_run
 
     radii = options.radii_of(asked.eps, asked.norm)

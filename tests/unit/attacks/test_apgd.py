@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import PGD, Directions, HalvingStep, Norm, SampleKeys, ball
-from fleet.attacks.apgd import checkpoints
-from fleet.attacks.steps import Move
+from fleet.attacks.steps import Move, checkpoints
 from fleet.models import Classifier
 
 Make = Callable[..., Classifier]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fleet.attacks.linear import DeepFool, first_order_margins, shortest_step
+from fleet.attacks.minimum import DeepFool, first_order_margins, shortest_step
 from fleet.errors import AuditError
 from fleet.models import Classifier
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fleet.attacks.linear import DeepFool, first_order_margins
-from fleet.attacks.minimum import round_to_bytes
+from fleet.attacks.minimum import DeepFool, first_order_margins, round_to_bytes
 from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError

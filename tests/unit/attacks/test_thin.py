@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from fleet.attacks import attackable
-from fleet.attacks.thin import block_size, thin_convolutions
+from fleet.attacks.gradient import block_size, thin_convolutions
 
 
 def run(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ from fleet.cli.app import app
 from fleet.errors import AuditError, FleetWarning
 from fleet.execution import Progress, Serial
 from fleet.profiles import load_profile
-from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import read_family
 from fleet.rundir import RunDirectory
 from fleet.training.family import train_family
 

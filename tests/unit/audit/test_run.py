@@ -24,7 +24,7 @@ from fleet.audit.whitebox.audit import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Processes, Progress, Serial
 from fleet.profiles import load_profile
-from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import read_family
 from fleet.rundir import RunDirectory
 from fleet.training.family import train_family
 

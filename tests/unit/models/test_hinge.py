@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fleet.models.hinge import multiclass_hinge
+from fleet.models.heads import multiclass_hinge
 
 
 @pytest.mark.parametrize(

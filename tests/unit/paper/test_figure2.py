@@ -14,7 +14,7 @@ from fleet.paper.figure2 import KIND, reproduce_figure2
 from fleet.paper.figure2_result import MEASURES, Figure2, summarise
 from fleet.paper.workspace import quietly
 from fleet.profiles import load_profile
-from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import read_family
 from fleet.rundir import RunDirectory
 from fleet.training.family import train_family
 

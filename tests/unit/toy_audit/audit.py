@@ -13,7 +13,7 @@ from fleet.audit.core.result import (
     Reached,
 )
 from fleet.execution import Executor, Job, ProgressReporter
-from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import read_family
 from fleet.rundir import RunDirectory
 
 

@@ -15,8 +15,7 @@ from safetensors.torch import load_file, save_file
 from fleet.assembly import load_trained
 from fleet.errors import CheckpointError, DataError, TrainingError
 from fleet.execution import Progress, Serial
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import FamilySpec
+from fleet.profiles.spec import FamilySpec, read_family
 from fleet.rundir import RunDirectory
 from fleet.training import fit
 from fleet.training.family import FamilyResult, execute_plan, train_family

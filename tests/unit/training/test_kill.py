@@ -19,7 +19,7 @@ Family = Callable[..., FamilySpec]
 TRAIN_SCRIPT = """
 import json, sys
 from pathlib import Path
-from fleet.profiles.resolved import read_family
+from fleet.profiles.spec import read_family
 from fleet.profiles.spec import FamilySpec
 from fleet.training import fit
 from fleet.execution import Processes

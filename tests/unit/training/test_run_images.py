@@ -31,8 +31,7 @@ from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError, DataError
 from fleet.execution import Progress, Serial
 from fleet.paper.table import count_clean
-from fleet.profiles.resolved import read_family
-from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
+from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec, read_family
 from fleet.rundata import move_images
 from fleet.rundir import RunDirectory
 from fleet.training import fit

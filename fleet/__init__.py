@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fleet.audit.coalition.audit import audit_coalition
-    from fleet.audit.coalition.settings import CoalitionSettings
+    from fleet.audit.coalition.trials import CoalitionSettings
     from fleet.audit.core.members import Member, TransferSettings
     from fleet.audit.query.audit import audit_query
     from fleet.audit.query.settings import QuerySettings
     from fleet.audit.trace.audit import audit_trace
-    from fleet.audit.trace.settings import TraceSettings
+    from fleet.audit.trace.evidence import TraceSettings
     from fleet.audit.transfer.audit import audit_run_transfer, audit_transfer
     from fleet.audit.whitebox.audit import audit_whitebox
     from fleet.encoding import IntervalEncoding
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fleet.training.family import train_family
 
 _HOMES = {
-    "CoalitionSettings": "fleet.audit.coalition.settings",
+    "CoalitionSettings": "fleet.audit.coalition.trials",
     "FleetError": "fleet.errors",
     "IntervalEncoding": "fleet.encoding",
     "Member": "fleet.audit.core.members",
@@ -48,7 +48,7 @@ _HOMES = {
     "Processes": "fleet.execution",
     "QuerySettings": "fleet.audit.query.settings",
     "Serial": "fleet.execution",
-    "TraceSettings": "fleet.audit.trace.settings",
+    "TraceSettings": "fleet.audit.trace.evidence",
     "TransferSettings": "fleet.audit.core.members",
     "audit_coalition": "fleet.audit.coalition.audit",
     "audit_query": "fleet.audit.query.audit",

@@ -4,7 +4,7 @@ docs/bundle-format.md specifies the format and lists what has been tried against
 """
 
 from fleet.bundle.manifest import Manifest
-from fleet.bundle.package import Plan, package_run, plan_run, write_plans
+from fleet.bundle.package import BundleInfo, Plan, package_run, plan_run, write_bundle, write_plans
 from fleet.bundle.reader import Bundle, CheckLine, Verification, read_bundle, verify_bundle
 from fleet.bundle.second import Envelope, pack_second
 from fleet.bundle.sections import (
@@ -16,7 +16,6 @@ from fleet.bundle.sections import (
     Preprocessing,
     Provenance,
 )
-from fleet.bundle.writer import BundleInfo, write_bundle
 
 __all__ = [
     "AuditRow",

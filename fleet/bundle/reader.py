@@ -16,8 +16,7 @@ from typing import Any, BinaryIO
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fleet.bundle import archive
-from fleet.bundle.canonical import parse_canonical
-from fleet.bundle.fields import SHA256
+from fleet.bundle.fields import SHA256, parse_canonical
 from fleet.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest
 from fleet.bundle.second import SECOND, Envelope, check_digest, open_payload, read_second
 from fleet.bundle.sections import Payload

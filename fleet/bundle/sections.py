@@ -205,7 +205,7 @@ class AuditSummary(Section):
     """The transfer audit of these very weights.
 
     Attributes:
-        sha256: Digest of what was found (:func:`fleet.bundle.audited.findings_digest`).
+        sha256: Digest of what was found (:func:`fleet.bundle.described.findings_digest`).
         failed_checks: Reliability checks of the adaptive figures that failed, each id once; with
             any, the rates are lower bounds.
         rows: One for each eps, ascending; at least one.

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.bundle.canonical import parse_json
+from fleet.bundle.fields import parse_json
 from fleet.errors import BundleError
 
 METADATA = {"format": "pt"}

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fleet.data.pictures import THREADS, Frame, Picture, fit_picture, read_picture
-from fleet.data.raw import RawSplit
+from fleet.data.pictures import THREADS, Frame, Picture, RawSplit, fit_picture, read_picture
 
 _CHUNK = 1024
 

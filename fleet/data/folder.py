@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fleet.data.pictures import SUFFIXES
-from fleet.data.raw import RawDataset, RawSplit
+from fleet.data.pictures import SUFFIXES, RawDataset, RawSplit
 from fleet.errors import DataError
 from fleet.vocabulary import Fit, printable, shown
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fleet.data.dataset import ImageData, Split, open_images, to_unit
-from fleet.data.pictures import Frame
-from fleet.data.raw import RawDataset, RawSplit
+from fleet.data.pictures import Frame, RawDataset, RawSplit
 from fleet.data.read import read_dataset
 from fleet.data.survey import check_pictures
 from fleet.errors import DataError, warn

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet.data.folder import read_folder, read_imagenet10
-from fleet.data.raw import RawDataset, RawSplit
+from fleet.data.pictures import RawDataset, RawSplit
 from fleet.data.survey import without_broken
 from fleet.errors import DataError
 

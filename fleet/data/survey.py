@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fleet.data.folder import class_folders, pictures_in
-from fleet.data.pictures import FORMATS, THREADS, Frame, read_picture
-from fleet.data.raw import RawDataset, RawSplit
+from fleet.data.pictures import FORMATS, THREADS, Frame, RawDataset, RawSplit, read_picture
 from fleet.errors import DataError
 from fleet.vocabulary import shown
 

@@ -18,8 +18,7 @@ from fleet.audit.core.examination import Examination, gather_evidence, record_se
 from fleet.audit.core.jobs import AuditJob, describe_run, examine_device, plan_jobs, run_all
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import TransferSettings
-from fleet.audit.whitebox.audit import device_figures, examine_closely
-from fleet.audit.whitebox.nearness import Nearness
+from fleet.audit.whitebox.audit import Nearness, device_figures, examine_closely
 from fleet.data import to_unit
 from fleet.encoding.tensor import EncodingTensors, encoding_tensors
 from fleet.execution import ProgressReporter

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.bundle import Bundle, Manifest, pack_second, plan_run
-from fleet.bundle.audited import summarise_certificate
+from fleet.bundle.described import summarise_certificate
 from fleet.errors import RolloutError
 from fleet.files import canonical_json, write_bytes, write_json, write_text
 from fleet.profiles.spec import read_family

@@ -18,8 +18,7 @@ from fleet.bounds.certify import certificates
 from fleet.bounds.heads import lower_margins
 from fleet.data import to_unit
 from fleet.models import Classifier
-from fleet.training.losses import clean_margins, margin_loss
-from fleet.training.method import Batch, Method, Verdict
+from fleet.training.method import Batch, Method, Verdict, clean_margins, margin_loss
 
 STATISTICS = 5000
 """Training images from which BatchNorm's statistics are taken before an evaluation."""

@@ -27,9 +27,8 @@ from fleet.seeding import derive_seed
 from fleet.training.batches import epoch_order, training_batch
 from fleet.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from fleet.training.evaluation import Tally, evaluate
-from fleet.training.method import Batch, Method
+from fleet.training.method import Batch, Method, build_optimizer
 from fleet.training.methods import METHODS
-from fleet.training.optimization import build_optimizer
 from fleet.vocabulary import plain_settings
 
 CHECKPOINT_SECONDS = 30.0

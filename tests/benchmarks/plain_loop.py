@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 import torch
+from fleet.training.losses import batch_loss
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
@@ -21,7 +22,6 @@ from fleet.encoding.tensor import encoding_tensors
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.seeding import derive_seed
 from fleet.training.evaluation import Tally, evaluate
-from fleet.training.losses import batch_loss
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.bundle.archive import MAX_MODEL_BYTES
+from fleet.bundle.package import bundle_bytes
 from fleet.bundle.reader import Bundle, examine
-from fleet.bundle.writer import bundle_bytes
 from fleet.errors import BundleError, IntegrityError
 from unit.bundle import bundle_samples as samples
 

@@ -15,14 +15,17 @@ from torch import Tensor
 from fleet.attacks import CORRECT, SampleKeys, SignNoise, exact_eps, quantise
 from fleet.audit.certify.result import CertifyAudit, PairProof, Proven, Radii, Reach
 from fleet.audit.certify.settings import CertifySettings
-from fleet.audit.core.kept import PackedOutcomes
-from fleet.audit.core.members import Member, Sample, check_members
+from fleet.audit.core import jobs
+from fleet.audit.core.kept import PackedOutcomes, remember
+from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.result import AuditedDevice, Check, Origin
 from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.bounds.certify import Certificates, certificates, largest_radii
 from fleet.data import to_unit
 from fleet.errors import AuditError
+from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.models.convolutional import ConvNet
+from fleet.rundir import RunDirectory
 
 VERSION = 1
 """Of the bounds; raised when the same device and images come out differently."""
@@ -223,3 +226,54 @@ def _checks(found: dict[str, Proof]) -> Iterator[Check]:
         finding="; ".join(none) or "bounds exist for every device",
         threshold="a network without bounds warns: nothing is proven of it, and it counts as open",
     )
+
+
+def audit_run_certify(
+    run: RunDirectory,
+    settings: CertifySettings,
+    *,
+    images: int,
+    executor: Executor = LOCAL,
+    split: jobs.SplitName = "test",
+) -> CertifyAudit:
+    """Certify every device of a run, and its controls.
+
+    Args:
+        run: A finished training.
+        settings: What is to be proven.
+        images: Images to certify; all of the split if it has fewer.
+        executor: Where the jobs ``certify NAME`` run.
+        split: Which images.
+
+    Raises:
+        AuditError: Fewer than one image is asked for.
+        CheckpointError: A device is not finished, or a file of the run is damaged.
+        DataError: The images cannot be read.
+    """
+    drawn = TransferSettings(eps=settings.eps, seed=settings.seed)  # which images, and no more
+    with jobs.auditing(
+        run, drawn, images=images, split=split, kind="certify", executor=executor
+    ) as audit:
+        found = audit.each("certify", certify_device, settings=settings)
+        devices, proofs = zip(*found, strict=True)
+        return assemble_certify(devices, proofs, settings, audit.origin())
+
+
+def certify_device(
+    job: jobs.AuditJob, *, settings: CertifySettings, progress: ProgressReporter
+) -> tuple[AuditedDevice, Proof]:
+    """Certify one device of a run; the body of a job."""
+    member, sample = jobs.load_audited(job)
+    proof = remember(
+        job.run.audit(job.kind) / "proofs" / f"{member.name}.json",
+        {
+            "device": member.key(),
+            "images_sha256": sample.digest(),
+            "settings": settings.to_dict(),
+        },
+        Proof,
+        lambda: prove(member, sample, settings),
+        version=VERSION,
+    )
+    progress(1, 1, "certified")
+    return describe(member, proof.clean), proof

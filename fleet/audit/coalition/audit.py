@@ -12,8 +12,14 @@ from torch import Tensor
 from fleet.audit.coalition import counting, risk
 from fleet.audit.coalition.checks import run_coalition_checks
 from fleet.audit.coalition.result import CoalitionAudit, GreedyStep
-from fleet.audit.coalition.settings import Coalition, CoalitionSettings, choose_coalitions
-from fleet.audit.coalition.trials import Tried, attack_together, try_coalition
+from fleet.audit.coalition.trials import (
+    Coalition,
+    CoalitionSettings,
+    Tried,
+    attack_together,
+    choose_coalitions,
+    try_coalition,
+)
 from fleet.audit.core.evidence import Outcomes, count
 from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, check_members

@@ -23,8 +23,7 @@ from fleet.audit.coalition.result import (
     VictimOutcome,
 )
 from fleet.audit.coalition.risk import Bools, Floats
-from fleet.audit.coalition.settings import CoalitionSettings, exhaustive
-from fleet.audit.coalition.trials import Tried
+from fleet.audit.coalition.trials import CoalitionSettings, Tried, exhaustive
 from fleet.audit.core.evidence import Outcomes, count
 from fleet.audit.core.result import AuditedDevice, NoiseFloor
 from fleet.seeding import derive_seed

@@ -24,8 +24,14 @@ from fleet.audit.coalition.audit import (
     scout,
 )
 from fleet.audit.coalition.result import CoalitionAudit
-from fleet.audit.coalition.settings import Coalition, CoalitionSettings, JointName
-from fleet.audit.coalition.trials import Fallen, Tried, try_coalition
+from fleet.audit.coalition.trials import (
+    Coalition,
+    CoalitionSettings,
+    Fallen,
+    JointName,
+    Tried,
+    try_coalition,
+)
 from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, load_member

@@ -19,7 +19,7 @@ from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.audit.core.sets import AdversarialSets, ProgressHook, attack_surrogate
 from fleet.audit.trace.calibration import Floats, calibrate, grouped, standardise
 from fleet.audit.trace.checks import trace_checks
-from fleet.audit.trace.evidence import SourceEvidence, SourceRole, score_source
+from fleet.audit.trace.evidence import SourceEvidence, SourceRole, TraceSettings, score_source
 from fleet.audit.trace.result import (
     SCORES,
     Calibration,
@@ -31,7 +31,6 @@ from fleet.audit.trace.result import (
     TraceAudit,
     TraceRate,
 )
-from fleet.audit.trace.settings import TraceSettings
 from fleet.errors import AuditError
 
 

@@ -14,9 +14,8 @@ from fleet.audit.core.members import Member, Sample, load_member
 from fleet.audit.core.outsider import attacker_key, attacker_of, own_network
 from fleet.audit.core.sets import AdversarialSets, attack_surrogate, stored_sets
 from fleet.audit.trace.audit import assemble_trace, evidence_of, shared_images, wanted_sets
-from fleet.audit.trace.evidence import SourceEvidence, SourceRole
+from fleet.audit.trace.evidence import SourceEvidence, SourceRole, TraceSettings
 from fleet.audit.trace.result import TraceAudit
-from fleet.audit.trace.settings import TraceSettings
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, ProgressReporter

@@ -74,7 +74,7 @@ def coalition(
     more = {"attacks": tuple(choice.value for choice in attack)} if attack else {}
     work = prepare(KIND, subject, steps=steps, restarts=restarts, coalitions=coalitions, **more)
 
-    from fleet.audit.coalition.settings import choose_coalitions
+    from fleet.audit.coalition.trials import choose_coalitions
 
     names = [device.name for device in subject.family.devices]
     listed = choose_coalitions(names, (), work.settings, controls=bool(subject.family.controls))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fleet.audit.coalition.audit import audit_coalition
 from fleet.audit.coalition.result import CoalitionAudit
-from fleet.audit.coalition.settings import (
+from fleet.audit.coalition.trials import (
     Coalition,
     CoalitionSettings,
     choose_coalitions,

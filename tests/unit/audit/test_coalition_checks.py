@@ -21,8 +21,7 @@ from fleet.audit.coalition.checks import (
 )
 from fleet.audit.coalition.counting import CoalitionEvidence, count_curves
 from fleet.audit.coalition.result import CurvePoint
-from fleet.audit.coalition.settings import CoalitionSettings, choose_coalitions
-from fleet.audit.coalition.trials import Tried
+from fleet.audit.coalition.trials import CoalitionSettings, Tried, choose_coalitions
 from fleet.audit.core.checks import flag, masked
 from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.gates import refusals

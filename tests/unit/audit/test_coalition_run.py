@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from fleet.assembly import load_images
 from fleet.audit.coalition.result import CoalitionAudit
 from fleet.audit.coalition.run import audit_run_coalition, take_held_out, trial_path
-from fleet.audit.coalition.settings import Coalition, CoalitionSettings
+from fleet.audit.coalition.trials import Coalition, CoalitionSettings
 from fleet.audit.core.jobs import AuditJob, SplitName, take_sample
 from fleet.audit.core.members import TransferSettings
 from fleet.cli.app import app

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fleet.audit.coalition.run import audit_run_coalition
-from fleet.audit.coalition.settings import CoalitionSettings
+from fleet.audit.coalition.trials import CoalitionSettings
 from fleet.audit.core import examination, jobs
 from fleet.audit.core.evidence import Probes
 from fleet.audit.core.jobs import AuditJob, examine_device
@@ -22,10 +22,10 @@ from fleet.audit.core.members import TransferSettings
 from fleet.audit.query.run import audit_run_query
 from fleet.audit.query.settings import QuerySettings
 from fleet.audit.trace import run as trace_run
+from fleet.audit.trace.evidence import TraceSettings
 from fleet.audit.trace.run import audit_run_trace
-from fleet.audit.trace.settings import TraceSettings
 from fleet.audit.transfer.audit import audit_run_transfer
-from fleet.audit.whitebox import nearness
+from fleet.audit.whitebox import audit as whitebox
 from fleet.audit.whitebox.audit import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Serial
@@ -89,7 +89,7 @@ def _small_probes() -> Iterator[None]:
     """Less of what takes long and has nothing to do with what audits share."""
     patch = pytest.MonkeyPatch()
     patch.setattr(trace_run, "OWN_COUNT", 64)
-    patch.setattr(nearness, "_ATTACKS", nearness._ATTACKS[3:])
+    patch.setattr(whitebox, "_ATTACKS", whitebox._ATTACKS[3:])
     patch.setattr(examination, "probe_device", lambda *_, **__: Probes())
     yield
     patch.undo()

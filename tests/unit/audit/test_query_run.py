@@ -31,9 +31,9 @@ from fleet.audit.query.result import QueryAudit
 from fleet.audit.query.run import ask_device, attack_device, audit_run_query
 from fleet.audit.query.settings import QuerySettings
 from fleet.audit.trace import run as trace_run
+from fleet.audit.trace.evidence import TraceSettings
 from fleet.audit.trace.result import TraceAudit
 from fleet.audit.trace.run import audit_run_trace
-from fleet.audit.trace.settings import TraceSettings
 from fleet.audit.trace.unknown import trace_files
 from fleet.cli.app import app
 from fleet.errors import AuditError, FleetWarning

@@ -20,7 +20,7 @@ from fleet.audit.core.result import Check
 from fleet.audit.core.sets import attack_surrogate
 from fleet.audit.trace.audit import audit_trace, shared_images
 from fleet.audit.trace.checks import trace_checks
-from fleet.audit.trace.evidence import hidden, raw_scores, score_source
+from fleet.audit.trace.evidence import TraceSettings, hidden, raw_scores, score_source
 from fleet.audit.trace.result import (
     SCORES,
     Calibration,
@@ -32,7 +32,6 @@ from fleet.audit.trace.result import (
     TraceRate,
     Tracing,
 )
-from fleet.audit.trace.settings import TraceSettings
 from fleet.audit.trace.unknown import trace
 from fleet.errors import AuditError
 from fleet.reports.trace import tracing_view

@@ -8,6 +8,7 @@ from typing import Any
 
 from fleet.bundle import archive
 from fleet.bundle.manifest import Manifest
+from fleet.bundle.package import bundle_bytes
 from fleet.bundle.reader import version_value
 from fleet.bundle.sections import (
     AuditRow,
@@ -18,7 +19,6 @@ from fleet.bundle.sections import (
     Preprocessing,
     Provenance,
 )
-from fleet.bundle.writer import bundle_bytes
 from fleet.encoding import IntervalEncoding
 from fleet.files import canonical_json, write_bytes, write_json
 from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec

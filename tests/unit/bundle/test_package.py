@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleet.audit.transfer.result import SCHEMA
-from fleet.bundle import AuditRow, audited, package_run, plan_run, read_bundle, write_plans
+from fleet.bundle import AuditRow, described, package_run, plan_run, read_bundle, write_plans
 from fleet.bundle.sections import AuditSummary
 from fleet.errors import BundleError, CheckpointError
 from fleet.files import canonical_json, write_bytes, write_json
@@ -259,7 +259,7 @@ def test_a_manifest_names_the_audits_split(run: RunDirectory, split: str) -> Non
 
 
 def test_the_quoted_schema_is_that_of_the_transfer_audit() -> None:
-    assert audited.AUDIT_SCHEMA == SCHEMA
+    assert described.AUDIT_SCHEMA == SCHEMA
 
 
 DIVIDES_BY_ZERO = {

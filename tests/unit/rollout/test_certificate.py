@@ -9,7 +9,7 @@ import pytest
 
 from fleet.audit.certify.result import SCHEMA
 from fleet.bundle import pack_second, verify_bundle
-from fleet.bundle.audited import CERTIFY_SCHEMA, summarise_certificate
+from fleet.bundle.described import CERTIFY_SCHEMA, summarise_certificate
 from fleet.errors import CheckpointError, RolloutError
 from fleet.files import write_json
 from fleet.rollout.requirements import parse_requirement

@@ -8,7 +8,7 @@ import torch
 from fleet.encoding import IntervalEncoding
 from fleet.encoding.tensor import encoding_tensors
 from fleet.models import Classifier, build_classifier
-from fleet.training.losses import batch_loss, ordinal_loss
+from fleet.training.method import batch_loss, ordinal_loss
 
 ENCODING = IntervalEncoding(10, 4.0, 16.0, order=(3, 1, 4, 0, 5, 9, 2, 6, 8, 7))
 

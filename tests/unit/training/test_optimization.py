@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fleet.profiles.spec import FamilySpec
-from fleet.training.optimization import build_optimizer, learning_rate
+from fleet.training.method import build_optimizer, learning_rate
 from fleet.vocabulary import TrainingSpec
 
 Family = Callable[..., FamilySpec]

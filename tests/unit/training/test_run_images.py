@@ -18,11 +18,11 @@ from torch import Tensor
 from fleet import assembly
 from fleet.assembly import load_images, run_images
 from fleet.audit.coalition.run import reach_of_device, try_devices
-from fleet.audit.coalition.settings import Coalition, CoalitionSettings
+from fleet.audit.coalition.trials import Coalition, CoalitionSettings
 from fleet.audit.core.jobs import AuditJob
 from fleet.audit.core.members import TransferSettings
+from fleet.audit.trace.evidence import TraceSettings
 from fleet.audit.trace.run import _Plan, trace_source
-from fleet.audit.trace.settings import TraceSettings
 from fleet.audit.transfer.audit import audit_run_transfer
 from fleet.bundle import package_run
 from fleet.data import load_data

@@ -10,17 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from fleet.audit.core.checks.accounting import constraints, rejects, repeatable, worst_case
-from fleet.audit.core.checks.comparisons import binarization, control, decode_rule, secret
-from fleet.audit.core.checks.gradients import one_step, output_gradient, zero_gradient
-from fleet.audit.core.checks.rates import monotone, noise, transfer, two_protocols
-from fleet.audit.core.checks.standing import (
-    consistency,
-    converged,
-    gradient_free,
-    silent_success,
-    uniform_noise,
-)
+from fleet.audit.core.checks import comparisons, rates, standing
 from fleet.audit.core.evidence import Evidence
 from fleet.audit.core.gates import Flag, flag, masked
 from fleet.audit.core.result import Check
@@ -28,26 +18,26 @@ from fleet.audit.core.result import Check
 __all__ = ["Flag", "flag", "masked", "run_checks"]
 
 _RULES: tuple[Callable[[Evidence], Iterable[Check]], ...] = (
-    zero_gradient,
-    consistency,
-    output_gradient,
-    one_step,
-    monotone,
-    noise,
-    uniform_noise,
-    gradient_free,
-    transfer,
-    converged,
-    silent_success,
-    repeatable,
-    constraints,
-    two_protocols,
-    secret,
-    rejects,
-    worst_case,
-    control,
-    decode_rule,
-    binarization,
+    standing.zero_gradient,
+    standing.consistency,
+    standing.output_gradient,
+    standing.one_step,
+    rates.monotone,
+    rates.noise,
+    standing.uniform_noise,
+    standing.gradient_free,
+    rates.transfer,
+    standing.converged,
+    standing.silent_success,
+    rates.repeatable,
+    rates.constraints,
+    rates.two_protocols,
+    comparisons.secret,
+    rates.rejects,
+    rates.worst_case,
+    comparisons.control,
+    comparisons.decode_rule,
+    comparisons.binarization,
 )
 
 

@@ -164,7 +164,7 @@ def load_trained(run: RunDirectory, device: DeviceSpec, data: DataSpec) -> Class
     except Exception as error:  # safetensors raises types of its own for each kind of damage
         raise CheckpointError(f"{path} is damaged: {error}", hint="train the run again") from error
     channels = data.channels  # the true mean and std are buffers among the weights
-    model = dataclasses.replace(device.model, pretrained=False)  # nothing is to be fetched now
+    model = dataclasses.replace(device.model, pretrained=False, weights=None)  # nothing to fetch
     recipe = dataclasses.replace(device.training, start="range")  # finished weights are in slots
     device = dataclasses.replace(device, model=model, training=recipe)
     classifier = new_classifier(device, data, (0.0,) * channels, (1.0,) * channels)

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 Task = Literal["int", "tra", "hin"]
 DatasetName = Literal["mnist", "fashion-mnist", "cifar10", "folder", "imagenet10"]
 Fit = Literal["squash", "crop"]
-Architecture = Literal["nn", "cnn", "alexnet", "resnet18", "densenet121"]
+Architecture = str
+ARCHITECTURES = ("nn", "cnn", "alexnet", "resnet18", "densenet121")
+"""Networks that are adapted to small and to grey images."""
+
+TORCHVISION = "torchvision/"
+"""Before the name of any other classifier of torchvision, which stays as torchvision builds it."""
+
 Activation = Literal["relu", "clip"]
 HeadName = Literal["linear", "ordinal", "softmax", "logits"]
 Stem = Literal["auto", "cifar", "imagenet"]
@@ -83,7 +89,10 @@ class ModelSpec:
     """The network of a device."""
 
     architecture: Architecture = setting(
-        "nn", "`nn` is the paper's own network; `cnn` a smaller one that can be certified."
+        "nn",
+        "`nn` is the paper's own network; `cnn` a smaller one that can be certified; "
+        "`torchvision/NAME`, for example `torchvision/mobilenet_v3_small`, any other classifier "
+        "of torchvision.",
     )
     head: HeadName = setting(
         MISSING,
@@ -98,6 +107,13 @@ class ModelSpec:
     pretrained: bool = setting(
         False,
         "Start from torchvision's ImageNet weights; colour images of 64 pixels or more.",
+        network=False,
+    )
+    weights: str | None = setting(
+        None,
+        "Start from a trained network of this backbone: `model.safetensors` of a run, or a state "
+        "dictionary of torchvision's network (.safetensors, .pth); relative to this profile.",
+        later=True,
         network=False,
     )
     stem: Stem = setting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,9 +12,18 @@ from fleet.errors import ProfileError
 from fleet.models.classifier import Classifier
 from fleet.models.convolutional import ConvNet, PaperNN
 from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead, SoftmaxHead
-from fleet.vocabulary import HEADS, Activation, Architecture, HeadName, Start, Stem, Task
-
-ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+from fleet.models.weights import load_backbone
+from fleet.vocabulary import (
+    ARCHITECTURES,
+    HEADS,
+    TORCHVISION,
+    Activation,
+    Architecture,
+    HeadName,
+    Start,
+    Stem,
+    Task,
+)
 
 
 def build_classifier(
@@ -31,6 +40,7 @@ def build_classifier(
     batch_norm: bool = True,
     stem: Stem = "auto",
     pretrained: bool = False,
+    weights: str | None = None,
     activation: Activation = "relu",
     start: Start = "range",
     dropout: float = 0.5,
@@ -41,7 +51,8 @@ def build_classifier(
     PyTorch's global random state is the same before and after.
 
     Args:
-        architecture: ``nn`` (the paper's), ``cnn``, ``alexnet``, ``resnet18`` or ``densenet121``.
+        architecture: ``nn`` (the paper's), ``cnn``, ``alexnet``, ``resnet18``, ``densenet121``, or
+            ``torchvision/NAME``, any classifier of torchvision.
         head: ``linear``, ``ordinal`` or ``softmax`` for the task ``int``, ``logits`` for
             the others.
         task: ``int``, ``tra`` or ``hin``.
@@ -55,6 +66,7 @@ def build_classifier(
         stem: First layers of torchvision's networks: ``cifar``, ``imagenet``, or ``auto`` by the
             image size; the paper's NN ignores it.
         pretrained: Start from torchvision's ImageNet weights; colour images of 64 pixels or more.
+        weights: File of a trained network whose backbone this one begins with.
         activation: ``relu`` or ``clip`` in ``cnn``; the others ignore it.
         start: Where a ``linear`` head's outputs begin: ``range`` or ``zero``.
         dropout: Share that AlexNet drops in training; the others ignore it.
@@ -62,6 +74,7 @@ def build_classifier(
 
     Raises:
         ProfileError: The parts do not fit each other.
+        CheckpointError: ``weights`` cannot be read, or is of another backbone.
         BackendError: The pretrained weights cannot be fetched, or are damaged.
     """
     _check(
@@ -87,6 +100,8 @@ def build_classifier(
             dropout=dropout,
         )
         last = _head(head, features, encoding, num_classes, start)
+    if weights is not None:
+        load_backbone(backbone, Path(weights))
     return Classifier(
         backbone=backbone,
         head=last,
@@ -120,6 +135,9 @@ def _backbone(
     # torchvision takes seconds to import, and the paper's NN needs nothing of it.
     from fleet.models import vision  # noqa: PLC0415
 
+    if architecture.startswith(TORCHVISION):
+        name = architecture.removeprefix(TORCHVISION)
+        return vision.build_as_published(name, input_shape, pretrained=pretrained)
     return vision.build_backbone(
         architecture,
         input_shape,
@@ -152,9 +170,10 @@ def _check(
     input_shape: tuple[int, int, int],
     pretrained: bool,
 ) -> None:
-    if architecture not in ARCHITECTURES:
+    if architecture not in ARCHITECTURES and not architecture.startswith(TORCHVISION):
         raise ProfileError(
-            f"unknown architecture {architecture!r}", hint=f"one of {', '.join(ARCHITECTURES)}"
+            f"unknown architecture {architecture!r}",
+            hint=f"one of {', '.join(ARCHITECTURES)} or {TORCHVISION}NAME",
         )
     if input_shape[0] not in {1, 3}:
         raise ProfileError(

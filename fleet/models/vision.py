@@ -1,7 +1,8 @@
-"""torchvision's AlexNet, ResNet-18 and DenseNet-121, adapted to small and to grey images.
+"""torchvision's classifiers: three adapted to small and grey images, the others as published.
 
-torchvision's own layers are kept; only the stem (the first layers, which shrink the image) and the
-last fully connected layer are replaced. ``stem`` overrides the size for it.
+Of AlexNet, ResNet-18 and DenseNet-121 torchvision's own layers are kept; only the stem (the first
+layers, which shrink the image) and the last fully connected layer are replaced. ``stem`` overrides
+the size for it.
 
 ============  =============================================  ==========================
 network       ``cifar``: 28 to 63 pixels                     ``imagenet``: 64 or more
@@ -18,10 +19,14 @@ convolution of stride 2 and without the last pooling: at 28 pixels an eighth of 
 
 from __future__ import annotations
 
+import difflib
+import warnings
 from typing import cast
 
-from torch import nn
-from torchvision.models import AlexNet, DenseNet, ResNet, get_model
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import AlexNet, DenseNet, ResNet, get_model, list_models
 
 from fleet.errors import ProfileError
 from fleet.models.pretrained import pretrained_state
@@ -83,6 +88,91 @@ def build_backbone(
     if isinstance(network, ResNet):
         return network, _adapt_resnet(network, channels, small)
     return network, _adapt_densenet(cast(DenseNet, network), channels, small)
+
+
+def build_as_published(
+    name: str, input_shape: tuple[int, int, int], *, pretrained: bool
+) -> tuple[nn.Module, int]:
+    """Build any classifier of torchvision from PyTorch's current random state.
+
+    Only its last fully connected layer is taken away, and for grey images the first convolution
+    is replaced by one of a single channel.
+
+    Args:
+        name: torchvision's name, for example ``mobilenet_v3_small``.
+        input_shape: (C, H, W).
+        pretrained: Start from torchvision's ImageNet weights.
+
+    Returns:
+        The network without its last layer, and the number of its features.
+
+    Raises:
+        ProfileError: torchvision has no such classifier, it gives more than one output, it does
+            not take these images, or pretrained weights do not fit them.
+        BackendError: The pretrained weights cannot be had.
+    """
+    known = list_models(module=torchvision.models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        raise ProfileError(
+            f"torchvision {torchvision.__version__} has no classifier {name!r}",
+            hint=f"near are {', '.join(near)}" if near else "for example mobilenet_v3_small",
+        )
+    _check(name, input_shape[0], min(input_shape[1:]), pretrained)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of networks that are refused below
+        network = get_model(name, weights=None)
+    if getattr(network, "aux_logits", False):
+        raise ProfileError(
+            f"torchvision's {name} trains with several outputs, and a device has one"
+        )
+    if pretrained:
+        network.load_state_dict(pretrained_state(name))
+    features = _take_last(network, name)
+    if input_shape[0] != 3:
+        _take_grey(network, input_shape[0])
+    _try(network, name, input_shape, features)
+    return network, features
+
+
+def _take_last(network: nn.Module, name: str) -> int:
+    """Replace the last fully connected layer by the identity; say how many features it took."""
+    layers = [(p, m) for p, m in network.named_modules() if isinstance(m, nn.Linear)]
+    if not layers:
+        raise ProfileError(f"torchvision's {name} has no fully connected last layer to replace")
+    path, last = layers[-1]
+    parent, _, leaf = path.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, nn.Identity())
+    return last.in_features
+
+
+def _take_grey(network: nn.Module, channels: int) -> None:
+    path, first = next((p, m) for p, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    parent, _, leaf = path.rpartition(".")
+    settings = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+    kept = {setting: getattr(first, setting) for setting in settings}
+    layer = nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **kept)
+    setattr(network.get_submodule(parent), leaf, layer)
+
+
+@torch.no_grad()
+def _try(network: nn.Module, name: str, input_shape: tuple[int, int, int], features: int) -> None:
+    """Pass one image, so that a network that does not take it is refused before any work."""
+    fault = "gives several outputs"
+    network.eval()
+    try:
+        given: Tensor = network(torch.zeros(1, *input_shape))
+    except (RuntimeError, AssertionError) as error:
+        fault = str(error).partition("\n")[0]
+    else:
+        if given.shape == (1, features):
+            network.train()
+            return
+    raise ProfileError(
+        f"torchvision's {name} does not take images of "
+        f"{' x '.join(map(str, input_shape))}: {fault}",
+        hint="raise `data.image_size` (vision transformers take 224), or take another network",
+    )
 
 
 def _check(architecture: str, channels: int, side: int, pretrained: bool) -> None:

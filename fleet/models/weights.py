@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import torch
-from safetensors.torch import save
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from fleet.errors import CheckpointError
 from fleet.models.classifier import Classifier
@@ -48,6 +51,52 @@ def load_weights(classifier: Classifier, state: Mapping[str, Tensor]) -> None:
                 hint="use the encoding that they were trained with",
             )
     classifier.load_state_dict(dict(state))
+
+
+def load_backbone(backbone: nn.Module, path: Path) -> None:
+    """Copy a trained network's weights into a backbone; its last layer is left behind.
+
+    Args:
+        backbone: A network without its last layer.
+        path: ``model.safetensors`` of a run, or a state dictionary of the same network, as
+            safetensors or as ``torch.save`` writes it (read without unpickling code).
+
+    Raises:
+        CheckpointError: The file cannot be read, or lacks weights of this backbone.
+    """
+    state = _read_state(path)
+    if any(key.startswith("backbone.") for key in state):
+        state = {key.removeprefix("backbone."): value for key, value in state.items()}
+    own = backbone.state_dict()
+    faults = [
+        *_named("missing", (key for key in own if key not in state)),
+        *_named("of another shape or type", _misfits(own, state)),
+    ]
+    if faults:
+        raise CheckpointError(
+            f"{path} does not hold this backbone: {'; '.join(faults)}",
+            hint="`model.weights` takes a network of the same architecture, width and stem",
+        )
+    backbone.load_state_dict({key: state[key] for key in own})
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        text = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"cannot read weights from {path}: {text}",
+            hint="`model.weights` takes a state dictionary: .safetensors, or a .pth file",
+        ) from error
+    if isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values()):
+        return state
+    raise CheckpointError(
+        f"{path} is no state dictionary",
+        hint="write `torch.save(network.state_dict(), path)`",
+    )
 
 
 def weights_bytes(classifier: Classifier) -> bytes:

@@ -20,7 +20,8 @@ def derive_controls(devices: Sequence[DeviceSpec]) -> tuple[DeviceSpec, ...]:
     """Specify one control for each backbone of a family, in order of appearance.
 
     Its recipe is that of the first device with the backbone; only the loss is the task's own, and
-    the method is ``standard`` whatever the device's is.
+    the method is ``standard`` whatever the device's is, and it starts from no weights of the
+    user's own.
 
     Args:
         devices: The family.
@@ -31,7 +32,8 @@ def derive_controls(devices: Sequence[DeviceSpec]) -> tuple[DeviceSpec, ...]:
     """
     first: dict[ModelSpec, DeviceSpec] = {}
     for device in devices:
-        first.setdefault(dataclasses.replace(device.model, head="logits"), device)
+        model = dataclasses.replace(device.model, head="logits", weights=None)
+        first.setdefault(model, device)
     names: list[str] = []
     for model in first:
         name = CONTROL if len(first) == 1 else f"{CONTROL}-{model.architecture}"

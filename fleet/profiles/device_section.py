@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from fleet.profiles.data_section import training_images
 from fleet.profiles.draw import ALL_AUTO, build_encoding, drawn_fields
@@ -35,8 +36,12 @@ def device_problems(device: DeviceSection, node: Node, data: DataSpec | None) ->
     ]
 
 
-def resolve_device(device: DeviceSection, data: DataSpec, secret: FamilySecret) -> DeviceSpec:
+def resolve_device(
+    device: DeviceSection, data: DataSpec, secret: FamilySecret, directory: Path
+) -> DeviceSpec:
     """Fill in a device that :func:`device_problems` finds nothing wrong with.
+
+    ``directory`` is the profile's, which paths are relative to.
 
     Raises:
         ValueError: The encoding's values make no encoding.
@@ -49,6 +54,8 @@ def resolve_device(device: DeviceSection, data: DataSpec, secret: FamilySecret) 
         )
     model = vars(device.model)
     model = {**model, "head": model["head"] or HEADS[device.task][0]}
+    if model["weights"] is not None:
+        model["weights"] = str((directory / model["weights"]).resolve())
     return DeviceSpec(
         name=device.name,
         task=device.task,
@@ -85,13 +92,16 @@ def _model_problems(device: DeviceSection, node: Node) -> Iterator[Problem]:
     if model.activation != "relu" and model.architecture != "cnn":
         mark, path = _place(node, "model", "activation")
         yield Problem(mark, f"{path} is only for 'cnn'; {owner} has {model.architecture!r}")
-    if not model.batch_norm and model.architecture in {"cnn", "resnet18", "densenet121"}:
+    if not model.batch_norm and model.architecture not in {"nn", "alexnet"}:
         mark, path = _place(node, "model", "batch_norm")
-        yield Problem(mark, f"{path} must be true; {model.architecture} is built on BatchNorm")
-    if model.stem != "auto" and model.architecture in {"nn", "cnn"}:
+        yield Problem(mark, f"{path} must be true; only 'nn' and 'alexnet' can be built without")
+    if model.stem != "auto" and model.architecture not in {"alexnet", "resnet18", "densenet121"}:
         mark, path = _place(node, "model", "stem")
         text = f"{path} is not for {model.architecture!r}; {owner} has no other first layers"
         yield Problem(mark, text)
+    if model.weights and model.pretrained:
+        mark, path = _place(node, "model", "weights")
+        yield Problem(mark, f"{path} and `pretrained: true` of {owner} exclude each other")
     if model.stem == "cifar" and model.pretrained:
         mark, path = _place(node, "model", "stem")
         yield Problem(mark, f"{path} must be 'imagenet' or 'auto' for pretrained weights")

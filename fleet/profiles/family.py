@@ -74,7 +74,7 @@ def load_profile(
     key = _family_secret(
         devices, secret or secret_path(path), create=create_secret and not problems
     )
-    specs, found = _resolve_devices(devices, data, key)
+    specs, found = _resolve_devices(devices, data, key, path.parent)
     problems += found
     if root.plain.get("control", True):
         problems += _reserved_names(devices)
@@ -123,24 +123,33 @@ def _family_secret(devices: list[_Device], path: Path, *, create: bool) -> Famil
 
 
 def _resolve_devices(
-    devices: list[_Device], data: DataSpec, secret: FamilySecret
+    devices: list[_Device], data: DataSpec, secret: FamilySecret, directory: Path
 ) -> tuple[tuple[DeviceSpec, ...], list[Problem]]:
     specs: list[DeviceSpec] = []
     problems: list[Problem] = []
     first: dict[CanonicalEncoding, _Device] = {}
     for device in devices:
         try:
-            spec = resolve_device(device.section, data, secret)
+            spec = resolve_device(device.section, data, secret, directory)
         except ValueError as error:
             problems.append(_no_encoding(device, error))
             continue
         specs.append(spec)
+        problems += _weights_problems(device, spec)
         if spec.encoding is None or device.section.allow_equivalent:
             continue
         other = first.setdefault(spec.encoding.canonical(), device)
         if other.section.name != spec.name:
             problems.append(_equivalent(device, other))
     return tuple(specs), problems
+
+
+def _weights_problems(device: _Device, spec: DeviceSpec) -> list[Problem]:
+    path = spec.model.weights
+    if path is None or Path(path).is_file():
+        return []
+    mark = device.node.nearest(("model", "weights")).mark
+    return [Problem(mark, f"model.weights of device {spec.name!r} is no file: {path!r}")]
 
 
 def _reserved_names(devices: list[_Device]) -> list[Problem]:

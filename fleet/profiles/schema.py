@@ -7,11 +7,29 @@ Pydantic models of the file as written. Nothing here crosses two sections; that 
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
 
-from fleet.vocabulary import DatasetName, ModelSpec, Task, TrainingSpec
+from fleet.vocabulary import (
+    ARCHITECTURES,
+    TORCHVISION,
+    DatasetName,
+    ModelSpec,
+    Task,
+    TrainingSpec,
+)
 
 MAX_DEVICES = 1000
 MAX_CLASSES = 1000
@@ -43,6 +61,25 @@ def _encoding_branch(value: Any) -> str:
     return AUTO if value == "auto" else MAPPING
 
 
+_ZOO = rf"{TORCHVISION}[a-z0-9_]+"
+
+
+def _known_architecture(name: str) -> str:
+    if name in ARCHITECTURES or re.fullmatch(_ZOO, name):
+        return name
+    expected = ", ".join(map(repr, ARCHITECTURES))
+    raise PydanticCustomError(
+        "literal_error", "unknown", {"expected": f"{expected} or '{TORCHVISION}NAME'"}
+    )
+
+
+ArchitectureName = Annotated[
+    str,
+    AfterValidator(_known_architecture),
+    WithJsonSchema(
+        {"anyOf": [{"enum": list(ARCHITECTURES)}, {"type": "string", "pattern": f"^{_ZOO}$"}]}
+    ),
+]
 Auto = Annotated[Literal["auto"], Tag(AUTO)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -133,9 +170,9 @@ class EncodingSection(Section):
     )
 
 
-def _written(name: str, spec: type) -> type[Section]:
+def _written(name: str, spec: type, **hints: Any) -> type[Section]:
     """The mapping that a specification is written as; what has no default may be left out."""
-    hints = get_type_hints(spec)
+    hints = get_type_hints(spec) | hints
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(spec):
         hint = hints[field.name]
@@ -150,7 +187,7 @@ if TYPE_CHECKING:  # a section has the fields of its specification
     ModelSection = ModelSpec
     TrainingSection = TrainingSpec
 else:
-    ModelSection = _written("ModelSection", ModelSpec)
+    ModelSection = _written("ModelSection", ModelSpec, architecture=ArchitectureName)
     TrainingSection = _written("TrainingSection", TrainingSpec)
 
 

@@ -170,7 +170,7 @@ class FamilySpec:
         )
 
     def digest(self) -> str:
-        """SHA-256 of the profile: neither the data's path nor drawn values.
+        """SHA-256 of the profile: neither paths nor drawn values.
 
         It stands in public manifests, and drawn values come from a set small enough to try. A key
         that came later is left out at its default, so that older digests stay.
@@ -182,6 +182,8 @@ class FamilySpec:
             del plain["data"]["skip_broken"]
         for device, spec in zip(plain["devices"] + plain["controls"], self.trained, strict=True):
             device["model"] = plain_settings(spec.model)
+            if spec.model.weights is not None:
+                device["model"]["weights"] = Path(spec.model.weights).name
             device["training"] = plain_settings(spec.training)
         encoded = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("utf-8")
         return hashlib.sha256(encoded).hexdigest()

@@ -281,10 +281,13 @@ def _settle(fit: _Fit) -> None:
 
 def _identity(job: FitJob, images: ImageData) -> str:
     """Digest of all that determines the weights; the test images do not."""
+    model = plain_settings(job.device.model)
+    if job.device.model.weights is not None:
+        model["weights"] = hashlib.sha256(Path(job.device.model.weights).read_bytes()).hexdigest()
     spec = {
         "device": {
             **asdict(job.device),
-            "model": plain_settings(job.device.model),
+            "model": model,
             "training": plain_settings(job.device.training),
         },
         "data": {k: v for k, v in asdict(job.data).items() if k not in {"root", "test_limit"}},

@@ -16,7 +16,8 @@ from torchvision.models import get_model
 from fleet.data import load_data, to_unit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import ProfileError
-from fleet.models import ARCHITECTURES, Classifier, build_classifier, weights_digest
+from fleet.models import Classifier, build_classifier, weights_digest
+from fleet.vocabulary import ARCHITECTURES
 
 PAPER = IntervalEncoding(10, 4.0, 16.0)
 VISION = [name for name in ARCHITECTURES if name not in {"nn", "cnn"}]

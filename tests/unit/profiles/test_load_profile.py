@@ -14,6 +14,7 @@ import fleet.profiles
 from fleet.encoding import IntervalEncoding
 from fleet.errors import ProfileError
 from fleet.profiles import FamilySpec, ProfileFileError, load_profile
+from fleet.vocabulary import ModelSpec
 
 HEAD = "version: 1\nname: fam\ndata: {dataset: mnist, root: images}\n"
 
@@ -59,6 +60,7 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
                     "width": 1.0,
                     "batch_norm": True,
                     "pretrained": False,
+                    "weights": None,
                     "stem": "auto",
                     "activation": "relu",
                 },
@@ -329,3 +331,33 @@ def test_the_package_has_the_names_that_it_lists() -> None:
         assert getattr(fleet.profiles, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = fleet.profiles.nothing
+
+
+def test_weights_to_start_from_lie_relative_to_the_profile(directory: Path) -> None:
+    """The digest knows their name and not their folder; the control starts from nothing."""
+    text = (
+        HEAD
+        + "devices:\n  - {name: a, encoding: {alpha: 4, beta: 16}, model: {weights: ours.pth}}\n"
+    )
+    (directory / "ours.pth").write_bytes(b"")
+    family = load(directory, text)
+    assert family.device("a").model.weights == str(directory / "ours.pth")
+    assert family.controls[0].model.weights is None
+    moved = replace(family.devices[0].model, weights="/elsewhere/ours.pth")
+    other = replace(family, devices=(replace(family.devices[0], model=moved),))
+    assert other.digest() == family.digest()
+    assert (
+        replace(
+            family, devices=(replace(family.devices[0], model=ModelSpec(head="linear")),)
+        ).digest()
+        != family.digest()
+    )
+
+
+def test_weights_that_are_nowhere_are_named_with_their_place(directory: Path) -> None:
+    text = (
+        HEAD
+        + "devices:\n  - {name: a, encoding: {alpha: 4, beta: 16}, model: {weights: ours.pth}}\n"
+    )
+    with pytest.raises(ProfileError, match=r"model\.weights of device 'a' is no file"):
+        load(directory, text)

@@ -99,7 +99,7 @@ MISTAKES = [
         "misspelt choice",
         INT + "devices:\n  - {name: a, model: {architecture: resnet-18}}\n",
         "6:37",
-        "or 'densenet121' (got 'resnet-18'); did you mean 'resnet18'?",
+        "'densenet121' or 'torchvision/NAME' (got 'resnet-18'); did you mean 'resnet18'?",
     ),
     Mistake(
         "unknown key",
@@ -292,7 +292,7 @@ MISTAKES = [
         "ResNet-18 without BatchNorm",
         INT + "devices:\n  - {name: a, model: {architecture: resnet18, batch_norm: false}}\n",
         "6:59",
-        "batch_norm must be true; resnet18 is built on BatchNorm",
+        "batch_norm must be true; only 'nn' and 'alexnet' can be built without",
     ),
     Mistake(
         "first layers of a network that has one form",

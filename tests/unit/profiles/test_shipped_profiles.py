@@ -24,6 +24,7 @@ REPRODUCTION = sorted((PROJECT / "fleet" / "paper" / "profiles").glob("*.yaml"))
 DIGESTS = dict(
     line.split()
     for line in """
+photos-accuracy 8f07e07c3c6582d6a0a710996491a64138ed37de09a8c8ae65b71fa44f8da30f
 devices edb8c8ccae27bffbc6ffbf571400f4708070b823903d745b2ad7e71466662134
 robust-demo 2a30496b6737a64771c8fe95359ab94a72b1864554d0b5ce754fd33eccf81d4a
 robust-mnist daa73cd465e51d04662bb03c1d5bb0001620b68f0aacf37fb65ba54421fa15fe

@@ -9,10 +9,10 @@ not always the weaker one, so a further run sends each device that held to its o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,15 +42,26 @@ images, 10 steps, uniform weights, coalitions of 1 / 2 / 3, eps 0.2: owned devic
 eps/5: .61 / .57 / .57 and .29 / .37 / .39."""
 
 
-class JointAttack(Protocol):
-    """Makes one adversarial image of each image for several classifiers."""
+class JointAttack:
+    """Makes one adversarial image of each image for several classifiers, the best of some runs."""
+
+    eps: float
+    steps: int
+    restarts: int
+    rule: StepRule
+    precision: Precision
+    norm: Norm
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps, self.norm)
+        if self.steps < 1 or self.restarts < 1:
+            raise AuditError(
+                f"steps is {self.steps} and restarts is {self.restarts}",
+                hint="an attack takes at least one step and one run",
+            )
 
     def __call__(
-        self,
-        classifiers: Sequence[Classifier],
-        images: Tensor,
-        labels: Tensor,
-        keys: SampleKeys,
+        self, classifiers: Sequence[Classifier], images: Tensor, labels: Tensor, keys: SampleKeys
     ) -> Tensor:
         """Attack a batch.
 
@@ -66,10 +77,41 @@ class JointAttack(Protocol):
         Raises:
             AuditError: There is no classifier.
         """
+        if not classifiers:
+            raise AuditError("no network to attack", hint="give one or more")
+        around = ball(images.contiguous(memory_format=torch.channels_last), self.eps, self.norm)
+        best = Best(around.center)
+        with ExitStack() as stack:
+            for classifier in classifiers:
+                stack.enter_context(attackable(classifier))
+            members = bind(classifiers, labels, self.precision)
+            for restart in range(self.restarts):
+                start = around.random(keys, "start", restart) if restart else around.center.clone()
+                self.climb(members, start, best.next_sides(members), around, best)
+        return best.images
+
+    def climb(
+        self,
+        members: Sequence[BoundMember],
+        images: Tensor,
+        sides: Sequence[Tensor | None],
+        around: Ball,
+        best: Best,
+    ) -> None:
+        """Take the steps of one run.
+
+        Args:
+            members: M networks.
+            images: Where the run starts, float32 (B, C, H, W).
+            sides: Which edge each network is to leave by, (B,) each; None for the nearer one.
+            around: Where images may go.
+            best: Takes over what is better.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class JointAscent:
+class JointAscent(JointAttack):
     """Ascent of the weighted sum; returns each image's best iterate.
 
     The best iterate fools the most devices; among equals the one with the largest ``sum_i h_i``.
@@ -94,32 +136,15 @@ class JointAscent:
     precision: Precision = "fp32"
     norm: Norm = "linf"
 
-    def __post_init__(self) -> None:
-        check_effort(self.eps, self.norm, self.steps, self.restarts)
-
-    def __call__(
-        self, classifiers: Sequence[Classifier], images: Tensor, labels: Tensor, keys: SampleKeys
-    ) -> Tensor:
-        """See :class:`JointAttack`."""
-        around = ball(images.contiguous(memory_format=torch.channels_last), self.eps, self.norm)
-        best = Best(around.center)
-        with all_attackable(classifiers):
-            members = bind(classifiers, labels, self.precision)
-            for start in starts(around, keys, self.restarts):
-                sides = best.next_sides(members)
-                last = self._climb(members, start, sides, around, best)
-                best.update(last, look_all(members, last))
-        return best.images
-
-    def _climb(
+    def climb(
         self,
         members: Sequence[BoundMember],
         images: Tensor,
         sides: Sequence[Tensor | None],
         around: Ball,
         best: Best,
-    ) -> Tensor:
-        """Take the steps of one run, and return the last iterate, which is not scored yet."""
+    ) -> None:
+        """Move all networks' weighted sum; every iterate counts."""
         move, reweigh = self.rule.begin(around, self.steps), REWEIGH[self.weighting]
         weights = images.new_full((len(members), len(images)), 1 / len(members))
         for step in range(self.steps):
@@ -127,7 +152,7 @@ class JointAscent:
             best.update(images, standing)
             weights = reweigh(weights, standing)
             images = move(images, total, standing.reach.sum(0), step)
-        return images
+        best.update(images, look_all(members, images))
 
 
 class Best:
@@ -198,44 +223,7 @@ def joint_gradient(
     return total, Standing.stack(parts)
 
 
-def starts(around: Ball, keys: SampleKeys, restarts: int) -> Iterator[Tensor]:
-    """Yield where each run starts: at the images, then at random points of the ball."""
-    yield around.center.clone()
-    for restart in range(1, restarts):
-        yield around.random(keys, "start", restart)
-
-
-@contextmanager
-def all_attackable(classifiers: Sequence[Classifier]) -> Iterator[None]:
-    """Prepare several networks as :func:`fleet.attacks.attackable` does, and restore them.
-
-    Raises:
-        AuditError: There is none.
-    """
-    if not classifiers:
-        raise AuditError("no network to attack", hint="give one or more")
-    with ExitStack() as stack:
-        for classifier in classifiers:
-            stack.enter_context(attackable(classifier))
-        yield
-
-
-def check_effort(eps: float, norm: Norm, steps: int, restarts: int) -> None:
-    """Refuse a radius, steps or restarts that no attack can have.
-
-    Raises:
-        AuditError: One of them is out of range.
-    """
-    check_eps(eps, norm)
-    if steps < 1 or restarts < 1:
-        raise AuditError(
-            f"steps is {steps} and restarts is {restarts}",
-            hint="an attack takes at least one step and one run",
-        )
-
-
 Weighting = Literal["uniform", "reweighed", "min-max"]
-WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 
 Reweigh = Callable[[Tensor, Standing], Tensor]
 """Old weights, (M, B), and where the images stand to new weights, (M, B)."""
@@ -303,7 +291,7 @@ ARC_STEPS = SignStep(1.0, 0.02)
 
 
 @dataclass(frozen=True)
-class ArcAttack:
+class ArcAttack(JointAttack):
     """Greedy ascent, device by device in turn; see :class:`fleet.attacks.joint.JointAttack`.
 
     A step is accepted if more devices are fooled, or as many and the summed loss is larger.
@@ -324,26 +312,21 @@ class ArcAttack:
     precision: Precision = "fp32"
     norm: Norm = "linf"
 
-    def __post_init__(self) -> None:
-        check_effort(self.eps, self.norm, self.steps, self.restarts)
-
-    def __call__(
-        self, classifiers: Sequence[Classifier], images: Tensor, labels: Tensor, keys: SampleKeys
-    ) -> Tensor:
-        """See :class:`fleet.attacks.joint.JointAttack`."""
-        around = ball(images.contiguous(memory_format=torch.channels_last), self.eps, self.norm)
-        best = Best(around.center)
-        with all_attackable(classifiers):
-            members = bind(classifiers, labels, self.precision)
-            for start in starts(around, keys, self.restarts):
-                run = Best(start)
-                run.update(start, look_all(members, start))
-                sides = best.next_sides(members)
-                move = self.rule.begin(around, self.steps)
-                for step in range(self.steps):
-                    for member, side in zip(members, sides, strict=True):
-                        gradient, standing = member.ascend(run.images, side)
-                        tried = move(run.images.clone(), gradient, standing.reach, step)
-                        run.update(tried, look_all(members, tried))
-                best.take(run)
-        return best.images
+    def climb(
+        self,
+        members: Sequence[BoundMember],
+        images: Tensor,
+        sides: Sequence[Tensor | None],
+        around: Ball,
+        best: Best,
+    ) -> None:
+        """Take the rounds of one run, which keeps its own best images."""
+        run = Best(images)
+        run.update(images, look_all(members, images))
+        move = self.rule.begin(around, self.steps)
+        for step in range(self.steps):
+            for member, side in zip(members, sides, strict=True):
+                gradient, standing = member.ascend(run.images, side)
+                tried = move(run.images.clone(), gradient, standing.reach, step)
+                run.update(tried, look_all(members, tried))
+        best.take(run)

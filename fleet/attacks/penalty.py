@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,74 +23,86 @@ Descend = Callable[[Tensor, Tensor, int], Tensor]
 """(images, gradient of the penalty, step index) to the next images, both (R, C, H, W)."""
 
 
-class Descent(Protocol):
-    """How one run of a minimum-norm attack goes down."""
-
-    def begin(self, origin: Tensor) -> Descend:
-        """Start a run of steps at the clean images, float32 (R, C, H, W)."""
-
-    def distance(self, difference: Tensor) -> Tensor:
-        """Size of each row's difference: which of the images that evade is the nearest."""
-
-
-def minimise(
-    descent: Descent,
-    classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    searches: int,
-    steps: int,
-    confidence: float = 0.0,
-    threshold: float = 0.0,
-) -> Minimum:
-    """Run the descent for several c, and keep each row's nearest image that evades.
+class Descent:
+    """A minimum-norm attack that goes down, for several c; keeps each row's nearest success.
 
     c starts at twice the least value that suffices on the linear model of the exit, so it needs no
     tuning to the encoding. It is then halved between the largest c that failed and the smallest
     that succeeded, or multiplied by 10 while none has. Nothing is read back from the device.
 
-    Args:
-        descent: How to go down.
-        classifier: Left exactly as it was.
-        images: float32 (B, C, H, W) in [0, 1].
-        labels: True classes, int64 (B,).
-        searches: Values of c.
+    Attributes:
+        searches: Values of c for each image.
         steps: Gradients for each c.
+        rate: First step size, in pixel units.
         confidence: How far beyond the exit to aim, in slots or in logits, >= 0.
-        threshold: Slope of the distance at the clean image; no pixel moves until the penalty's is
+        beta: Slope of the distance at the clean image; no pixel moves until the penalty's is
             steeper.
-
-    Raises:
-        AuditError: The images leave [0, 1].
     """
-    clean = checked(images)
-    with attackable(classifier):
-        ways = nearest_exits(classifier, labels)
-        origin = fold(clean, ways.count)
-        nearest = _Nearest(descent, origin)
-        run = _Run(descent, classifier, ways, steps, confidence)
-        c = _first_constant(classifier, origin, ways, confidence, threshold)
-        low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
-        for _ in range(searches):
-            met = run(nearest, c)
-            low, high = torch.where(met, low, c), torch.where(met, c, high)
-            c = torch.where(high.isfinite(), (low + high) / 2, 10 * low)
-        rows = trim(classifier, clean, nearest.images, ways, confidence)
-        return choose(classifier, clean, rows, labels, descent.distance)
 
+    searches: int
+    steps: int
+    rate: float
+    confidence: float = 0.0
+    beta: float = 0.0
 
-def check_counts(searches: int, steps: int, rate: float) -> None:
-    """Refuse hyper-parameters with which nothing moves.
+    def __post_init__(self) -> None:
+        if self.searches < 1 or self.steps < 1 or not 0 < self.rate < float("inf"):
+            raise AuditError(
+                f"searches is {self.searches}, steps is {self.steps} and rate is {self.rate}",
+                hint="an attack takes at least one search of one step, with a rate above 0",
+            )
+        if not 0 <= self.confidence < float("inf"):
+            raise AuditError(
+                f"confidence is {self.confidence}", hint="give 0 or how far beyond the edge to aim"
+            )
+        if not 0 <= self.beta < float("inf"):
+            raise AuditError(f"beta is {self.beta}", hint="give the weight of the l1 distance")
 
-    Raises:
-        AuditError: There is no search, no step, or no step size.
-    """
-    if searches < 1 or steps < 1 or not 0 < rate < float("inf"):
-        raise AuditError(
-            f"searches is {searches}, steps is {steps} and rate is {rate}",
-            hint="an attack takes at least one search of one step, with a rate above 0",
-        )
+    def __call__(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Minimum:
+        """Attack a batch; it takes no random numbers.
+
+        Args:
+            classifier: Left exactly as it was.
+            images: float32 (B, C, H, W) in [0, 1].
+            labels: True classes, int64 (B,).
+
+        Raises:
+            AuditError: The images leave [0, 1].
+        """
+        clean = checked(images)
+        with attackable(classifier):
+            ways = nearest_exits(classifier, labels)
+            origin = fold(clean, ways.count)
+            nearest = _Nearest(self, origin)
+            c = _first_constant(classifier, origin, ways, self.confidence, self.beta)
+            low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
+            for _ in range(self.searches):
+                met = self._descend(classifier, ways, nearest, c)
+                low, high = torch.where(met, low, c), torch.where(met, c, high)
+                c = torch.where(high.isfinite(), (low + high) / 2, 10 * low)
+            rows = trim(classifier, clean, nearest.images, ways, self.confidence)
+            return choose(classifier, clean, rows, labels, self.distance)
+
+    def begin(self, origin: Tensor) -> Descend:
+        """Start a run of steps at the clean images, float32 (R, C, H, W)."""
+        raise NotImplementedError
+
+    def distance(self, difference: Tensor) -> Tensor:
+        """Size of each row's difference: which of the images that evade is the nearest."""
+        raise NotImplementedError
+
+    def _descend(self, classifier: Classifier, ways: Exits, nearest: _Nearest, c: Tensor) -> Tensor:
+        """Descend from the clean images; whether each row evaded at some step, bool (R,)."""
+        images, move = nearest.origin.clone(), self.begin(nearest.origin)
+        ever = torch.zeros_like(c, dtype=torch.bool)
+        for step in range(self.steps + 1):
+            gradient, value, met = _look(classifier, images, ways, self.confidence)
+            ever |= met
+            nearest.update(images, met)
+            if step < self.steps:
+                pull = torch.where(value < self.confidence, c, 0.0).view(-1, 1, 1, 1)
+                images = move(images, -pull * gradient.nan_to_num_(0.0, 0.0, 0.0), step)
+        return ever
 
 
 class _Nearest:
@@ -107,30 +119,6 @@ class _Nearest:
         nearer = distance < self._least
         self._least = torch.where(nearer, distance, self._least)
         self.images = torch.where(nearer.view(-1, 1, 1, 1), images, self.images)
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """One descent with one c for each row."""
-
-    descent: Descent
-    classifier: Classifier
-    ways: Exits
-    steps: int
-    confidence: float
-
-    def __call__(self, nearest: _Nearest, c: Tensor) -> Tensor:
-        """Descend from the clean images; whether each row evaded at some step, bool (R,)."""
-        images, move = nearest.origin.clone(), self.descent.begin(nearest.origin)
-        ever = torch.zeros_like(c, dtype=torch.bool)
-        for step in range(self.steps + 1):
-            gradient, value, met = _look(self.classifier, images, self.ways, self.confidence)
-            ever |= met
-            nearest.update(images, met)
-            if step < self.steps:
-                pull = torch.where(value < self.confidence, c, 0.0).view(-1, 1, 1, 1)
-                images = move(images, -pull * gradient.nan_to_num_(0.0, 0.0, 0.0), step)
-        return ever
 
 
 def _look(
@@ -163,7 +151,7 @@ _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
-class CarliniWagner:
+class CarliniWagner(Descent):
     """Minimise ``||d||^2 + c * max(0, confidence - value)`` by Adam, with a search over c.
 
     For an interval the two values are ``o - M_U`` and ``M_L - o`` in slots, up and down in one
@@ -187,36 +175,8 @@ class CarliniWagner:
     rate: float = 0.05
     confidence: float = 0.0
 
-    def __post_init__(self) -> None:
-        check_counts(self.searches, self.steps, self.rate)
-        if not 0 <= self.confidence < float("inf"):
-            raise AuditError(
-                f"confidence is {self.confidence}", hint="give 0 or how far beyond the edge to aim"
-            )
-
-    def __call__(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Minimum:
-        """Attack a batch; it takes no random numbers.
-
-        Args:
-            classifier: Left exactly as it was.
-            images: float32 (B, C, H, W) in [0, 1].
-            labels: True classes, int64 (B,).
-
-        Raises:
-            AuditError: The images leave [0, 1].
-        """
-        return minimise(
-            self,
-            classifier,
-            images,
-            labels,
-            searches=self.searches,
-            steps=self.steps,
-            confidence=self.confidence,
-        )
-
     def begin(self, origin: Tensor) -> Descend:
-        """See :class:`fleet.attacks.penalty.Descent`."""
+        """See :class:`Descent`."""
         mean, square = origin.new_zeros(origin.shape), origin.new_zeros(origin.shape)
 
         def move(images: Tensor, penalty: Tensor, step: int) -> Tensor:
@@ -231,7 +191,7 @@ class CarliniWagner:
         return move
 
     def distance(self, difference: Tensor) -> Tensor:
-        """See :class:`fleet.attacks.penalty.Descent`: l2."""
+        """See :class:`Descent`: l2."""
         return lengths(difference, "l2")
 
 
@@ -240,7 +200,7 @@ Rule = Literal["elastic", "l1"]
 
 
 @dataclass(frozen=True)
-class ElasticNet:
+class ElasticNet(Descent):
     """Minimise ``||d||^2 + beta * ||d||_1 + c * max(0, -value)`` by accelerated shrinkage.
 
     FISTA (Beck & Teboulle 2009): a gradient step on the smooth part, each difference shrunk by
@@ -261,34 +221,8 @@ class ElasticNet:
     steps: int = 100
     rate: float = 0.05
 
-    def __post_init__(self) -> None:
-        check_counts(self.searches, self.steps, self.rate)
-        if not 0 <= self.beta < float("inf"):
-            raise AuditError(f"beta is {self.beta}", hint="give the weight of the l1 distance")
-
-    def __call__(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Minimum:
-        """Attack a batch; it takes no random numbers.
-
-        Args:
-            classifier: Left exactly as it was.
-            images: float32 (B, C, H, W) in [0, 1].
-            labels: True classes, int64 (B,).
-
-        Raises:
-            AuditError: The images leave [0, 1].
-        """
-        return minimise(
-            self,
-            classifier,
-            images,
-            labels,
-            searches=self.searches,
-            steps=self.steps,
-            threshold=self.beta,
-        )
-
     def begin(self, origin: Tensor) -> Descend:
-        """See :class:`fleet.attacks.penalty.Descent`."""
+        """See :class:`Descent`."""
         last = origin.clone()
 
         def move(images: Tensor, penalty: Tensor, step: int) -> Tensor:
@@ -303,7 +237,7 @@ class ElasticNet:
         return move
 
     def distance(self, difference: Tensor) -> Tensor:
-        """See :class:`fleet.attacks.penalty.Descent`."""
+        """See :class:`Descent`."""
         l1 = lengths(difference, "l1")
         if self.rule == "l1":
             return l1

@@ -12,7 +12,7 @@ from torch import Tensor
 from fleet.attacks import L2Ball, SampleKeys, attackable, decide, quantise
 from fleet.attacks.joint import (
     CAP,
-    WEIGHTINGS,
+    REWEIGH,
     ArcAttack,
     Best,
     JointAscent,
@@ -37,7 +37,7 @@ Make = Callable[..., Classifier]
 Grey = Callable[..., Tensor]
 
 ATTACKS: list[JointAttack] = [
-    *(JointAscent(EPS, weighting, steps=4) for weighting in WEIGHTINGS),
+    *(JointAscent(EPS, weighting, steps=4) for weighting in REWEIGH),
     ArcAttack(EPS, steps=4),
 ]
 

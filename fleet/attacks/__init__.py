@@ -30,7 +30,7 @@ from fleet.attacks.objectives import (
 from fleet.attacks.outcomes import CORRECT, FLIP, REJECT, Decisions, Queried, decide
 from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.attacks.pgd import FGSM, PGD, Watch
-from fleet.attacks.pixels import exact_eps, radius, reproject, to_bytes
+from fleet.attacks.pixels import at_once, exact_eps, radius, reproject, to_bytes
 from fleet.attacks.portfolio import Entry, TargetChoice, portfolio
 from fleet.attacks.rays import RayS
 from fleet.attacks.segment import SegmentSearch, settle
@@ -88,6 +88,7 @@ __all__ = [
     "UniformNoise",
     "View",
     "Watch",
+    "at_once",
     "attackable",
     "ball",
     "decide",

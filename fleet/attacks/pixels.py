@@ -21,6 +21,23 @@ _ROUNDING = 1e-6
 """Slack in levels, so that 8/255 written as a float is 8 levels and not 7."""
 
 
+BATCH_VALUES = 128 * 3 * 64 * 64
+"""Pixel values that are attacked at once: 128 images of 3 x 64 x 64, 10 of 3 x 224 x 224."""
+
+
+def at_once(batch_size: int, images: Tensor) -> int:
+    """Images in one batch: ``batch_size``, fewer where images are large, but not under 4 for that.
+
+    So memory follows from the network and not from the size of the images. Kernels for fewer than
+    four images round otherwise.
+
+    Args:
+        batch_size: Images asked for.
+        images: (N, C, H, W).
+    """
+    return min(batch_size, max(4, BATCH_VALUES // max(1, images[0:1].numel())))
+
+
 def check_eps(eps: float, norm: Norm = "linf") -> float:
     """Return ``eps`` if it is a radius that an attack can have.
 

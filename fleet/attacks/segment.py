@@ -15,6 +15,7 @@ from torch import Tensor
 from fleet.attacks.gradient import attackable
 from fleet.attacks.objectives import interval_tensors
 from fleet.attacks.outcomes import FLIP, REJECT, Criterion, decide, flips
+from fleet.attacks.pixels import at_once
 from fleet.models import Classifier
 
 
@@ -26,7 +27,7 @@ class SegmentSearch:
         points: Equally spaced points of the grid, both ends counted.
         bisections: Halvings; each image stops at its first success.
         criterion: Which outcomes are looked for.
-        batch_size: Images decided at once.
+        batch_size: Images decided at once, see :func:`fleet.attacks.pixels.at_once`.
     """
 
     points: int = 65
@@ -52,7 +53,7 @@ class SegmentSearch:
         images, found = ends.clone(), torch.zeros_like(labels, dtype=torch.bool)
         for search in (self._bisect, self._grid):
             rows = (~found).nonzero().squeeze(1)
-            for part in rows.split(self.batch_size):
+            for part in rows.split(at_once(self.batch_size, clean)):
                 points, met = search(classifier, clean[part], ends[part], labels[part])
                 images[part[met]] = points[met]
                 found[part[met]] = True

@@ -216,7 +216,7 @@ def _images(
     """uint8 (1, N, C, H, W), as a file can hold them."""
     attack = choice.attack(exact_eps(eps))
     made = []
-    for rows in torch.arange(len(sample.images)).split(settings.batch_size):
+    for rows in sample.batches(settings.batch_size):
         part = sample.part(rows)
         keys = SampleKeys(settings.seed, member.name, part.indices)
         found = attack(member.classifier, to_unit(part.images), part.labels, keys)

@@ -16,6 +16,7 @@ from fleet.attacks import CORRECT, SampleKeys, SignNoise, exact_eps, quantise
 from fleet.audit.certify.result import CertifyAudit, PairProof, Proven, Radii, Reach
 from fleet.audit.certify.settings import CertifySettings
 from fleet.audit.core import jobs
+from fleet.audit.core.checks.verdicts import unless
 from fleet.audit.core.kept import PackedOutcomes, remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.result import AuditedDevice, Check, Origin
@@ -211,19 +212,20 @@ def _checks(found: dict[str, Proof]) -> Iterator[Check]:
         bad = [
             f"{name}: {count} certified images {what}" for name, count in broken.items() if count
         ]
-        yield Check(
+        yield unless(
+            ", ".join(bad),
             id=id_,
             title=title,
-            verdict="fail" if bad else "pass",
-            finding=", ".join(bad) or f"no certified image of any device is {what}",
+            good=f"no certified image of any device is {what}",
             threshold="one image fails: a proof that a counterexample breaks is none",
         )
     none = [f"{name}: {proof.unbounded}" for name, proof in found.items() if proof.unbounded]
-    yield Check(
+    yield unless(
+        "; ".join(none),
         id="K3",
         title="Every network has bounds",
-        verdict="warn" if none else "pass",
-        finding="; ".join(none) or "bounds exist for every device",
+        verdict="warn",
+        good="bounds exist for every device",
         threshold="a network without bounds warns: nothing is proven of it, and it counts as open",
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+from fleet.audit.core.members import Settings
 from fleet.errors import AuditError
 
 
 @dataclass(frozen=True)
-class CertifySettings:
+class CertifySettings(Settings):
     """Settings of a certificate audit.
 
     Attributes:
@@ -32,7 +32,3 @@ class CertifySettings:
         if self.radii < 0:
             raise AuditError(f"radii is {self.radii}", hint="radii must be 0 or more")
         object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**asdict(self), "eps": list(self.eps)}

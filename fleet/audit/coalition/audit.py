@@ -25,7 +25,7 @@ from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, check_members
 from fleet.audit.core.result import AuditedDevice, NoiseFloor, Origin
 from fleet.audit.core.scoring import Baseline, describe, score_baseline, score_sets
-from fleet.audit.core.sets import ProgressHook
+from fleet.audit.core.sets import ProgressHook, announced
 from fleet.errors import AuditError
 
 __all__ = ["CoalitionSettings", "Member", "audit_coalition"]
@@ -92,22 +92,16 @@ def audit_coalition(
     held = None if held_out is None else Sample.of(*held_out)
     if held is not None:
         check_members(members, held)
-    report = progress or _ignore
-    scouts = []
-    for done, member in enumerate(members):
-        report(done, len(members), f"scout {member.name}")
-        scouts.append(scout(member, sample, settings))
+    scouts = [scout(member, sample, settings) for member in announced(members, "scout", progress)]
     fleet = devices(members)
     reaches = [None if held is None else reach_of(m, fleet, held, settings) for m in fleet]
     greedy = choose_greedy([member.name for member in fleet], reaches)
     coalitions = plan(scouts, greedy, settings)
     tried = []
-    for done, coalition in enumerate(coalitions):
-        report(done, len(coalitions), f"attack with {coalition.name}")
+    for coalition in announced(coalitions, "attack with", progress):
         surrogates = surrogates_of(coalition, members)
         found = try_coalition(surrogates, fleet, sample, settings)
         tried.append(Tried(coalition, found.outcomes, found.nonfinite))
-    report(len(coalitions), len(coalitions), "done")
     details = {"images": len(sample.images)}
     evidence = gather(scouts, tried, greedy, settings)
     return assemble_coalition(evidence, Origin(label, provenance or {}, details))
@@ -285,7 +279,3 @@ def _require_correct(name: str, clean: Outcomes, which: str) -> None:
             f"{name} decodes none of the {len(clean)} {which} images correctly",
             hint="a rate needs a correct image: give more images, or look at its training",
         )
-
-
-def _ignore(done: int, total: int, text: str) -> None:
-    del done, total, text

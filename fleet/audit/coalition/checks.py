@@ -15,7 +15,7 @@ from fleet.audit.coalition.counting import CoalitionEvidence
 from fleet.audit.coalition.result import CoalitionChoice, CurvePoint
 from fleet.audit.coalition.risk import Floats
 from fleet.audit.coalition.trials import Tried
-from fleet.audit.core.checks.verdicts import graded, percent, points
+from fleet.audit.core.checks.verdicts import graded, percent, points, unless
 from fleet.audit.core.result import Check, Verdict
 
 WEAKER = (0.02, 0.10)
@@ -64,9 +64,8 @@ def weightings(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iter
         )
 
 
-def white_box(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+def white_box(evidence: CoalitionEvidence, _: Sequence[CurvePoint]) -> Iterator[Check]:
     """C2: one image for several owned devices may not do better than those for each alone."""
-    del curve
     excesses = []
     for view in evidence.views():
         own = _own_rates(evidence, view.level)
@@ -118,9 +117,8 @@ def growing(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterato
         )
 
 
-def clones(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+def clones(evidence: CoalitionEvidence, _: Sequence[CurvePoint]) -> Iterator[Check]:
     """C4: no two devices are one with two names."""
-    del curve
     found = []
     for i, j in combinations(range(len(evidence.fleet)), 2):
         one, other = evidence.devices[i], evidence.devices[j]
@@ -129,21 +127,18 @@ def clones(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator
         elif _alike(evidence, i, j):
             found.append(f"{one.name} and {other.name} decide all images alike")
     more = f" ({len(found)} pairs)" if len(found) > 1 else ""
-    yield Check(
+    yield unless(
+        f"{found[0]}{more}: whoever owns one owns both" if found else "",
         id="C4",
         title="No clones",
-        verdict="fail" if found else "pass",
-        finding=f"{found[0]}{more}: whoever owns one owns both"
-        if found
-        else "no two devices have the same weights or decide all images alike",
+        good="no two devices have the same weights or decide all images alike",
         threshold="equal digests of the weights, or equal outcomes in all trials with "
         f"{ALIKE} or more falls and as many images that hold, fail",
     )
 
 
-def noise(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+def noise(evidence: CoalitionEvidence, _: Sequence[CurvePoint]) -> Iterator[Check]:
     """C5: random signs may not do better than a device's own gradients."""
-    del curve
     excesses = []
     for level, eps in enumerate(evidence.settings.eps):
         floors = {f.victim: f.outcome.rate("evade") for f in evidence.noise if f.eps == eps}
@@ -159,32 +154,27 @@ def noise(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[
     )
 
 
-def finite(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+def finite(evidence: CoalitionEvidence, _: Sequence[CurvePoint]) -> Iterator[Check]:
     """C6: no output under attack is NaN or infinite."""
-    del curve
     broken = evidence.noise_nonfinite + sum(tried.nonfinite for tried in evidence.tried)
-    yield Check(
+    words = f"{broken} NaN or infinite outputs on attacked and noisy images, counted as rejects"
+    yield unless(
+        words if broken else "",
         id="C6",
         title="Outputs are finite",
-        verdict="fail" if broken else "pass",
-        finding=f"{broken} NaN or infinite outputs on attacked and noisy images, counted as rejects"
-        if broken
-        else "every output on attacked and noisy images is finite",
+        good="every output on attacked and noisy images is finite",
         threshold="any NaN or infinity fails",
     )
 
 
-def repeatable(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterator[Check]:
+def repeatable(evidence: CoalitionEvidence, _: Sequence[CurvePoint]) -> Iterator[Check]:
     """C7: the same images give the same outputs."""
-    del curve
     random = [name for name, same in evidence.repeatable.items() if not same]
-    yield Check(
+    yield unless(
+        f"two passes differ: {', '.join(random)}" if random else "",
         id="C7",
         title="Outputs repeat",
-        verdict="fail" if random else "pass",
-        finding=f"two passes differ: {', '.join(random)}"
-        if random
-        else "two passes of the clean images give the same bits",
+        good="two passes of the clean images give the same bits",
         threshold="any difference fails",
     )
 

@@ -18,7 +18,7 @@ from fleet.attacks.joint import ArcAttack, JointAscent, JointAttack
 from fleet.audit.coalition.result import CoalitionChoice
 from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.kept import PackedOutcomes
-from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.members import Member, Sample, TransferSettings, at_least_one
 from fleet.audit.core.scoring import score_sets
 from fleet.data import to_unit
 from fleet.errors import AuditError
@@ -59,11 +59,7 @@ class CoalitionSettings:
                 f"attacks are {', '.join(self.attacks) or 'none'}",
                 hint=f"name one or more of {', '.join(JOINT_NAMES)}, each once",
             )
-        for name in ("coalitions", "held_out", "bootstrap"):
-            if getattr(self, name) < 1:
-                raise AuditError(
-                    f"{name} is {getattr(self, name)}", hint=f"{name} must be 1 or more"
-                )
+        at_least_one(self, "coalitions", "held_out", "bootstrap")
 
     @property
     def eps(self) -> tuple[float, ...]:
@@ -72,15 +68,9 @@ class CoalitionSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        effort = self.effort.to_dict()
-        del effort["targets"]
-        return {
-            **effort,
-            "attacks": list(self.attacks),
-            "coalitions": self.coalitions,
-            "held_out": self.held_out,
-            "bootstrap": self.bootstrap,
-        }
+        own = {**vars(self), "attacks": list(self.attacks)}
+        values = {**self.effort.to_dict(), **own}
+        return {name: values[name] for name in values if name not in {"targets", "effort"}}
 
 
 def coalition_settings(
@@ -242,14 +232,11 @@ def attack_together(
 ) -> Tensor:
     """Make 8-bit images, uint8 (E, A, N, C, H, W), each within eps of its original."""
     classifiers = [member.classifier for member in surrogates]
-    batches = torch.arange(len(sample.images)).split(settings.effort.batch_size)
-    levels = []
-    for eps in settings.eps:
-        parts = [
-            _attack_batch(classifiers, sample.part(rows), eps, settings, attacks)
-            for rows in batches
-        ]
-        levels.append(torch.cat(parts, dim=1))
+    parts = [sample.part(rows) for rows in sample.batches(settings.effort.batch_size)]
+    levels = [
+        torch.cat([_attack_batch(classifiers, part, eps, settings, attacks) for part in parts], 1)
+        for eps in settings.eps
+    ]
     return torch.stack(levels)
 
 

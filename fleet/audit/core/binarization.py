@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fleet.attacks import attackable, ball, quantise
+from fleet.attacks import at_once, attackable, ball, quantise
 from fleet.audit.core.bench import Bench
 from fleet.audit.core.evidence import Binarization
 from fleet.audit.core.members import Member, Sample, TransferSettings
@@ -189,10 +189,11 @@ def _points(bench: Bench, purpose: str, count: int) -> Tensor:
 
 def _features(bench: Bench, points: Tensor) -> Tensor:
     """Features of 8-bit points (P, B, C, H, W), image by image: float64 (B, P, D)."""
+    size = at_once(bench.settings.batch_size, bench.clean)
     with attackable(bench.classifier), torch.no_grad():
         parts: list[Tensor] = [
             bench.classifier.features(to_unit(images)).double()
-            for images in points.flatten(0, 1).split(bench.settings.batch_size)
+            for images in points.flatten(0, 1).split(size)
         ]
     features: Tensor = torch.cat(parts).unflatten(0, points.shape[:2])
     return features.transpose(0, 1)

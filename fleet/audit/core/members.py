@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -64,17 +64,58 @@ class Member:
         return [self.name, self.digest(), *said]
 
 
+def at_least_one(settings: object, *names: str) -> None:
+    """Refuse fields that are below 1.
+
+    Raises:
+        AuditError: One is.
+    """
+    for name in names:
+        if getattr(settings, name) < 1:
+            raise AuditError(
+                f"{name} is {getattr(settings, name)}", hint=f"{name} must be 1 or more"
+            )
+
+
+class Settings:
+    """What the settings of several audits share.
+
+    Attributes:
+        eps: Radii in pixel units, at least one 8-bit level each; kept ascending. ``linf``: (0, 1].
+    """
+
+    eps: tuple[float, ...]
+
+    def check(self, *counts: str, norm: Norm = "linf") -> None:
+        """Sort the radii, and refuse those that no image can have, and counts below 1.
+
+        Raises:
+            AuditError: A value is out of range.
+        """
+        if not self.eps:
+            raise AuditError("no eps to audit", hint="give one or more, for example 0.1 or 8/255")
+        object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
+        for eps in self.eps:
+            attacks.exact_eps(eps, norm)
+        at_least_one(self, *counts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
+
+
 @dataclass(frozen=True)
-class TransferSettings:
+class TransferSettings(Settings):
     """How thoroughly to attack.
 
     Attributes:
         eps: Radii in pixel units, at least one 8-bit level each; kept ascending. ``linf``: (0, 1].
         steps: Steps of each iterative run.
         restarts: Runs of each iterative attack.
-        batch_size: Images attacked at once, 2 directions of each in one batch; changes the time and
-            the memory. Measured on the paper's NN on CPU, it does not change one bit of the images
-            or outcomes from 4 on; with fewer, single pixels.
+        batch_size: Images attacked at once, 2 directions of each in one batch, fewer where they
+            are large (:func:`fleet.attacks.pixels.at_once`); changes the time and the memory.
+            Measured on the paper's NN on CPU, it does not change one bit of the images or outcomes
+            from 4 on; with fewer, single pixels.
         seed: Seed of random starts and of the noise.
         noise_draws: Draws of the noise floor; 7 is as many tries as the default adaptive
             portfolio has images.
@@ -97,20 +138,7 @@ class TransferSettings:
     norm: Norm = "linf"
 
     def __post_init__(self) -> None:
-        if not self.eps:
-            raise AuditError("no eps to audit", hint="give one or more, for example 0.1 or 8/255")
-        object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
-        for eps in self.eps:
-            attacks.exact_eps(eps, self.norm)
-        for name in ("steps", "restarts", "batch_size", "noise_draws"):
-            if getattr(self, name) < 1:
-                raise AuditError(
-                    f"{name} is {getattr(self, name)}", hint=f"{name} must be 1 or more"
-                )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**asdict(self), "eps": list(self.eps)}
+        self.check("steps", "restarts", "batch_size", "noise_draws", norm=self.norm)
 
     def portfolio(self, classifier: Classifier, eps: float) -> tuple[attacks.Entry, ...]:
         """The attacks on a device at ``eps``, on the 8-bit grid inside it."""
@@ -166,6 +194,12 @@ class Sample:
                 )
             images = attacks.to_bytes(images)
         return cls(images, labels.long(), torch.arange(len(images)))
+
+    def batches(self, batch_size: int) -> tuple[Tensor, ...]:
+        """Positions of each batch's images, int64, see :func:`fleet.attacks.pixels.at_once`."""
+        size = attacks.at_once(batch_size, self.images)
+        rows: tuple[Tensor, ...] = torch.arange(len(self.images)).split(size)
+        return rows
 
     def part(self, rows: Tensor) -> Sample:
         """The images at positions ``rows``, int64 (R,)."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fleet.assembly import load_images
-from fleet.attacks import attackable
+from fleet.attacks import at_once, attackable
 from fleet.audit.core.members import Member
 from fleet.data import to_unit
 from fleet.encoding import REJECTED, IntervalEncoding
@@ -162,7 +162,7 @@ def ask(victim: Member, images: Tensor, batch_size: int = 500) -> Tensor:
     device = victim.classifier.mean.device
     decoded = []
     with attackable(victim.classifier), torch.no_grad():
-        for part in images.split(batch_size):
+        for part in images.split(at_once(batch_size, images)):
             unit = to_unit(part.to(device)).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, enabled=False):
                 decoded.append(victim.classifier.decode(victim.classifier(unit)).cpu())

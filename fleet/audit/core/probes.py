@@ -178,7 +178,7 @@ def try_again(standing: StandingImages, settings: TransferSettings) -> Iterator[
         return
     found = [
         _try_batch(standing, standing.part.part(rows), settings)
-        for rows in torch.arange(len(standing.part.labels)).split(settings.batch_size)
+        for rows in standing.part.batches(settings.batch_size)
     ]
     for probe in PROBES[standing.protocol]:
         yield standing.retry(probe, torch.cat([batch[probe] for batch in found]))
@@ -295,7 +295,7 @@ def read_decodings(
             Bench.of(member.classifier, member.name, sample.part(rows), sets.eps[0], settings)
             .outcomes(sample.images[rows].unsqueeze(0), "floor")[0]
             .cpu()
-            for rows in torch.arange(len(sample.labels)).split(settings.batch_size)
+            for rows in sample.batches(settings.batch_size)
         ]
     ).numpy()
     first = min(READ, len(clean))

@@ -129,7 +129,7 @@ def _noise(member: Member, sample: Sample, eps: float, settings: TransferSetting
         else attacks.UniformNoise(strength, draws, settings.norm)
     )
     made = []
-    for rows in torch.arange(len(sample.images)).split(settings.batch_size):
+    for rows in sample.batches(settings.batch_size):
         part = sample.part(rows)
         keys = attacks.SampleKeys(settings.seed, "", part.indices)
         noisy = attack(None, to_unit(part.images), part.labels, keys)
@@ -141,7 +141,7 @@ def _decide(member: Member, images: Tensor, labels: Tensor, settings: TransferSe
     """Decide R images, uint8 (R, C, H, W), on the member's own torch device."""
     device = member.classifier.mean.device
     outputs, outcomes, floor = [], [], []
-    size = settings.batch_size
+    size = attacks.at_once(settings.batch_size, images)
     for x, y in zip(images.split(size), labels.to(device).split(size), strict=True):
         part = attacks.decide(member.classifier, x.to(device), y)
         classes = member.classifier.decode(part.outputs, "floor")
@@ -177,12 +177,11 @@ def outcomes_on(member: Member, images: Tensor, labels: Tensor, batch_size: int)
     if images[0].numel() == 0:
         return np.zeros(images.shape[:2], dtype=np.int8)
     device = member.classifier.mean.device
-    everywhere = labels.repeat(len(images))
+    every, everywhere = images.flatten(0, 1), labels.repeat(len(images))
+    size = attacks.at_once(batch_size, every)
     decided = []
     with attacks.attackable(member.classifier):
-        for part, true in zip(
-            images.flatten(0, 1).split(batch_size), everywhere.split(batch_size), strict=True
-        ):
+        for part, true in zip(every.split(size), everywhere.split(size), strict=True):
             decision = attacks.decide(member.classifier, part.to(device), true.to(device))
             if not bool(decision.outputs.isfinite().all()):
                 raise AuditError(

@@ -13,29 +13,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fleet.attacks import (
-    Directions,
-    Margin,
-    Objective,
-    OutputValue,
-    SampleKeys,
-    TaskLoss,
-    attackable,
-    decide,
-    gradient_faults,
-    quantise,
-    settle,
-)
+from fleet import attacks
 from fleet.audit.core.evidence import WORST, AttackName, GradientHealth, attack_rows
 from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.data import to_unit
@@ -43,11 +31,35 @@ from fleet.errors import AuditError
 from fleet.files import canonical_json, write_bytes, write_json
 from fleet.vocabulary import Norm
 
+
+class _HasName(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
 SEGMENT = "segment"
 """Name of the set that holds the one best image of each example after segment search."""
 
 ProgressHook = Callable[[int, int, str], None]
 """(done, total, a few words for people)."""
+
+Named = TypeVar("Named", bound=_HasName)
+
+
+def announced(things: Sequence[Named], verb: str, progress: ProgressHook | None) -> Iterator[Named]:
+    """Go through members, or others with a name, and report each before it is worked on.
+
+    Args:
+        things: What is worked on.
+        verb: What is done with each, for people.
+        progress: Called with (done, total, text).
+    """
+    report = progress or (lambda *_: None)
+    for done, thing in enumerate(things):
+        report(done, len(things), f"{verb} {thing.name}")
+        yield thing
+    report(len(things), len(things), "done")
+
 
 SCHEMA = "fleet.adversarial-sets/3"
 """Raise the number when the same origin gives other images, so that stored ones are made again."""
@@ -107,7 +119,7 @@ def attack_surrogate(
         progress: Called after each batch with (done, total, text).
     """
     # Equal batches: kernels for under four images round otherwise, and a rest may be one image.
-    count = math.ceil(len(sample.images) / settings.batch_size)
+    count = math.ceil(len(sample.images) / attacks.at_once(settings.batch_size, sample.images))
     batches = torch.arange(len(sample.images)).tensor_split(count)
     total = len(batches) * len(settings.eps)
     names: tuple[AttackName, ...] = ()
@@ -142,17 +154,17 @@ def _attack_batch(
     classifier = member.classifier
     device = classifier.mean.device
     clean, labels = batch.images.to(device), batch.labels.to(device)
-    keys = SampleKeys(settings.seed, member.name, batch.indices.to(device))
+    keys = attacks.SampleKeys(settings.seed, member.name, batch.indices.to(device))
     names: list[AttackName] = []
     made: list[Tensor] = []
     for entry in settings.portfolio(classifier, eps):
         adversarial = entry.attack(classifier, to_unit(clean), labels, keys)
-        made.append(quantise(adversarial, clean, eps, settings.norm))
+        made.append(attacks.quantise(adversarial, clean, eps, settings.norm))
         names += [AttackName(entry.protocol, name) for name in entry.names]
     images = torch.cat(made)
     if classifier.encoding is not None:
         adaptive = [row for row, name in enumerate(names) if name.protocol == "adaptive"]
-        best = settle(classifier, clean, images[adaptive], labels)
+        best = attacks.settle(classifier, clean, images[adaptive], labels)
         images = torch.cat([images, best.unsqueeze(0)])
         names.append(AttackName("adaptive", SEGMENT))
     return tuple(names), images.cpu()
@@ -161,16 +173,17 @@ def _attack_batch(
 def _gradient_health(member: Member, sample: Sample, batch_size: int) -> GradientHealth:
     """Gradients of the paper's loss, the adaptive objective and the output at clean images."""
     classifier = member.classifier
-    adaptive: Objective = Margin() if classifier.encoding is None else Directions()
+    logits = classifier.encoding is None
+    adaptive: attacks.Objective = attacks.Margin() if logits else attacks.Directions()
     counts = torch.zeros(5, dtype=torch.int64)
     device = classifier.mean.device
-    for rows in torch.arange(len(sample.images)).split(batch_size):
+    for rows in sample.batches(batch_size):
         images, labels = sample.images[rows].to(device), sample.labels[rows].to(device)
-        with attackable(classifier):
-            correct = decide(classifier, images, labels).outcomes == 0
+        with attacks.attackable(classifier):
+            correct = attacks.decide(classifier, images, labels).outcomes == 0
         faults = [
-            gradient_faults(classifier, to_unit(images), labels, objective)
-            for objective in (TaskLoss(), adaptive, OutputValue())
+            attacks.gradient_faults(classifier, to_unit(images), labels, objective)
+            for objective in (attacks.TaskLoss(), adaptive, attacks.OutputValue())
         ]
         broken = torch.stack([fault.nonfinite for fault in faults]).any(0)
         zero = [(fault.zero & correct).sum() for fault in faults]
@@ -189,12 +202,12 @@ def sets_origin(member: Member, sample: Sample, settings: TransferSettings) -> d
         sample: The clean images.
         settings: Of the audit.
     """
-    attacks = settings.portfolio(member.classifier, 1.0)
+    entries = settings.portfolio(member.classifier, 1.0)
     return {
         "made": {
             "surrogate": member.name,
             "surrogate_sha256": member.digest(),
-            "attacks": {"/".join(entry.names): repr(entry.attack) for entry in attacks},
+            "attacks": {"/".join(entry.names): repr(entry.attack) for entry in entries},
             "norm": settings.norm,
             "seed": settings.seed,
             "torch": torch.__version__,
@@ -282,21 +295,12 @@ def find_sets(path: Path, origin: dict[str, Any]) -> AdversarialSets | None:
         return None
 
 
-def expect_sets(path: Path, digest: str) -> AdversarialSets:
-    """Read the sets that another job of the same audit has made.
+def require_sets(sets: AdversarialSets, digest: str) -> AdversarialSets:
+    """Refuse sets that are not those which another job of the same audit has made.
 
     Args:
-        path: Name of the images' file.
-        digest: Their :meth:`AdversarialSets.digest`.
-
-    Raises:
-        AuditError: They are absent, damaged, or others.
-    """
-    return require_sets(load_sets(path), digest)
-
-
-def require_sets(sets: AdversarialSets, digest: str) -> AdversarialSets:
-    """Refuse sets that are not those of a digest.
+        sets: Found.
+        digest: :meth:`AdversarialSets.digest` of those that were made.
 
     Raises:
         AuditError: They are others.
@@ -367,13 +371,6 @@ def _unreadable(path: Path, error: Exception) -> AuditError:
 
 SENT = (SEGMENT, "margin")
 """The set that holds the one image of each original that an attacker would send, by task."""
-
-
-def device_attack(
-    eps: tuple[float, ...], *, steps: int, seed: int, batch_size: int
-) -> TransferSettings:
-    """How a transfer audit attacks one device by default, so that its images can be used."""
-    return TransferSettings(eps, steps=steps, batch_size=batch_size, seed=seed)
 
 
 def adaptive_images(sets: AdversarialSets, level: int) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,15 @@ from torch import Tensor
 from fleet.assembly import run_images
 from fleet.attacks import PseudoLogits, attackable, exact_eps, radius, reproject, to_bytes
 from fleet.audit.core.evidence import WORST, Outcomes, attack_rows, count
-from fleet.audit.core.jobs import AuditJob, SplitName, take_sample
-from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
+from fleet.audit.core.jobs import AuditJob, SplitName, load_audited, run_all, take_sample
+from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.scoring import score_baseline, score_sets
-from fleet.audit.core.sets import ProgressHook, attack_surrogate
+from fleet.audit.core.sets import ProgressHook, announced, attack_surrogate
 from fleet.audit.crosscheck.result import Crosscheck, NativeFigure, ToolFigure, ToolVersion
 from fleet.audit.crosscheck.tools import TOOLS, Assignment, Attack, Tool
 from fleet.data import to_unit
 from fleet.errors import AuditError, BackendError
-from fleet.execution import LOCAL, Executor, Job, ProgressReporter
+from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.profiles.spec import read_family
 from fleet.provenance import environment, package_version
 from fleet.rundir import RunDirectory
@@ -97,11 +98,10 @@ def crosscheck(
     sample, effort = Sample.of(images, labels), effort or ToolEffort()
     check_members(members, sample)
     present = installed(tools)
-    found = []
-    for done, member in enumerate(members):
-        if progress is not None:
-            progress(done, len(members), f"cross-check {member.name}")
-        found.append(crosscheck_device(member, sample, settings, effort, present))
+    found = [
+        crosscheck_device(member, sample, settings, effort, present)
+        for member in announced(members, "cross-check", progress)
+    ]
     return collect(found, settings, effort, tools, label=label, images=len(sample.images))
 
 
@@ -225,7 +225,7 @@ def _try_attack(
     parts = []
     try:
         with _seeded(derive_seed(settings.seed, member.name, tool.name, attack) % 2**31):
-            for rows in torch.arange(len(sample.images)).split(settings.batch_size):
+            for rows in sample.batches(settings.batch_size):
                 batch = sample.part(rows)
                 parts.append(_make(tool.attacks[attack], member, batch, settings.eps[0], effort))
     except Exception as error:
@@ -272,21 +272,6 @@ def _seeded(seed: int) -> Iterator[None]:
             np.random.set_state(state)
 
 
-@dataclass(frozen=True)
-class CrosscheckJob:
-    """Everything that one job needs.
-
-    Attributes:
-        audit: Run, device, native settings and images.
-        effort: Of the libraries.
-        tools: Names of the installed libraries.
-    """
-
-    audit: AuditJob
-    effort: ToolEffort
-    tools: tuple[str, ...]
-
-
 def crosscheck_run(
     run: RunDirectory,
     settings: TransferSettings,
@@ -320,11 +305,8 @@ def crosscheck_run(
     run_images(run, family.data)  # before anything is attacked
     present = tuple(tool.name for tool in installed(tools))
     audits = [AuditJob(run, device.name, settings, images, split) for device in family.devices]
-    work = [
-        Job(f"cross-check {audit.device}", check_device, (CrosscheckJob(audit, effort, present),))
-        for audit in audits
-    ]
-    found = executor.values(work)
+    work = partial(check_device, effort=effort, tools=present)
+    found = run_all("cross-check", work, audits, executor)
     sample = take_sample(run_images(run, family.data), audits[0])
     return collect(
         found,
@@ -337,12 +319,10 @@ def crosscheck_run(
     )
 
 
-def check_device(job: CrosscheckJob, *, progress: ProgressReporter) -> Figures:
-    """Cross-check one device of a run; the body of a job."""
-    audit = job.audit
-    family = read_family(audit.run)
-    member = load_member(audit.run, family, family.device(audit.device))
-    sample = take_sample(run_images(audit.run, family.data), audit)
-    check_members([member], sample)
-    tools = [tool for tool in TOOLS if tool.name in job.tools]
-    return crosscheck_device(member, sample, audit.settings, job.effort, tools, progress=progress)
+def check_device(
+    job: AuditJob, *, effort: ToolEffort, tools: tuple[str, ...], progress: ProgressReporter
+) -> Figures:
+    """Cross-check one device of a run with the libraries of these names; the body of a job."""
+    member, sample = load_audited(job)
+    chosen = [tool for tool in TOOLS if tool.name in tools]
+    return crosscheck_device(member, sample, job.settings, effort, chosen, progress=progress)

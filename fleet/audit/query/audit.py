@@ -20,8 +20,8 @@ from fleet.audit.core.sets import (
     AdversarialSets,
     ProgressHook,
     adaptive_images,
+    announced,
     attack_surrogate,
-    device_attack,
 )
 from fleet.audit.query import methods
 from fleet.audit.query.checks import query_checks
@@ -92,23 +92,19 @@ def audit_query(
     """
     sample = Sample.of(images, labels)
     check_members(members, sample)
-    report = progress or _silent
     attack = attack_settings(settings)
     sets = {member.name: attack_surrogate(member, sample, attack) for member in members}
     owners = [member.name for member in members if member.role == "device"]
-    victims = []
-    for done, member in enumerate(members):
-        report(done, len(members), f"ask {member.name}")
-        victims.append(
-            query_victim(member, sets, sample, settings, owners=owners, attacker=attacker)
-        )
-    report(len(members), len(members), "done")
+    victims = [
+        query_victim(member, sets, sample, settings, owners=owners, attacker=attacker)
+        for member in announced(members, "ask", progress)
+    ]
     return assemble_query(victims, settings, Origin(label, provenance or {}, {}))
 
 
 def attack_settings(settings: QuerySettings) -> TransferSettings:
     """How devices that the attacker owns are attacked."""
-    return device_attack(
+    return TransferSettings(
         settings.eps, steps=settings.steps, seed=settings.seed, batch_size=settings.batch_size
     )
 
@@ -307,7 +303,3 @@ def _fidelity(
 
 def _count(outcomes: Outcomes) -> Outcome:
     return count(outcomes, np.ones(len(outcomes), dtype=np.bool_))
-
-
-def _silent(done: int, total: int, text: str) -> None:
-    pass

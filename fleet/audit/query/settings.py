@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from dataclasses import dataclass, replace
+from typing import get_args
 
-from fleet.attacks import radius
+from fleet.audit.core.members import Settings
 from fleet.audit.query.result import QueryMethod
 from fleet.errors import AuditError
 
@@ -15,7 +15,7 @@ LADDER = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 
 
 @dataclass(frozen=True)
-class QuerySettings:
+class QuerySettings(Settings):
     """How thoroughly to ask.
 
     Attributes:
@@ -44,17 +44,8 @@ class QuerySettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.eps:
-            raise AuditError("no eps to audit", hint="give one or more, for example 0.1 or 8/255")
-        object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
+        self.check("queries", "steps", "batch_size", "held_out")
         object.__setattr__(self, "extraction", tuple(sorted(set(self.extraction))))
-        for eps in self.eps:
-            radius(eps)
-        for name in ("queries", "steps", "batch_size", "held_out"):
-            if getattr(self, name) < 1:
-                raise AuditError(
-                    f"{name} is {getattr(self, name)}", hint=f"{name} must be 1 or more"
-                )
         unknown = sorted(set(self.methods) - set(METHODS))
         if unknown or not self.methods:
             raise AuditError(
@@ -103,7 +94,3 @@ class QuerySettings:
         return fitted, (
             f"extraction is fitted to {few}: {asked} queries, and fidelity on {held_out} images"
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}

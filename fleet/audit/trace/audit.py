@@ -16,7 +16,7 @@ from torch import Tensor
 from fleet.audit.core.members import Member, Sample, check_members
 from fleet.audit.core.result import Origin
 from fleet.audit.core.scoring import describe, outcomes_on
-from fleet.audit.core.sets import AdversarialSets, ProgressHook, attack_surrogate
+from fleet.audit.core.sets import AdversarialSets, ProgressHook, announced, attack_surrogate
 from fleet.audit.trace.calibration import Floats, calibrate, grouped, standardise
 from fleet.audit.trace.checks import trace_checks
 from fleet.audit.trace.evidence import SourceEvidence, SourceRole, TraceSettings, score_source
@@ -71,17 +71,15 @@ def audit_trace(
     check_members([member for member, _ in sources], sample)
     check_members([member for member, _ in sources], other)
     suspects = [member for member in members if member.role == "device"]
-    report = progress or _silent
     found = []
-    for done, (member, role) in enumerate(sources):
-        report(done, len(sources), f"trace {member.name}")
+    every = announced([member for member, _ in sources], "trace", progress)
+    for member, (_, role) in zip(every, sources, strict=True):
         sets = [
             attack_surrogate(member, part, settings.attack()) if wanted else None
             for part, wanted in zip((other, sample), wanted_sets(role), strict=True)
         ]
         pair = (sets[0], sets[1])
         found.append(evidence_of(member, role, suspects, sample, sets=pair, settings=settings))
-    report(len(sources), len(sources), "done")
     return assemble_trace(
         found,
         settings,
@@ -260,7 +258,3 @@ def _price(devices: Sequence[SourceEvidence], eps: float, attacker: TraceAttacke
         transfers=sum(price.transfers for price in prices),
         pairs=sum(price.pairs for price in prices),
     )
-
-
-def _silent(done: int, total: int, text: str) -> None:
-    pass

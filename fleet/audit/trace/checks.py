@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fleet.audit.core.checks.verdicts import percent
+from fleet.audit.core.checks.verdicts import percent, unless
 from fleet.audit.core.result import Check, wilson_interval
 from fleet.audit.trace.result import TraceRate
 
@@ -27,7 +27,14 @@ def trace_checks(
     single = [rate for rate in rates if rate.score == "combined" and rate.evidence == 1]
     return (
         *_chance([rate for rate in single if rate.attacker == "naive"]),
-        _disjoint(shared),
+        # T2: means and thresholds come from other images than those judged.
+        unless(
+            f"{shared} images were calibrated on and judged" if shared else "",
+            id="T2",
+            title="Calibration on other images",
+            good="no image was both calibrated on and judged",
+            threshold="any shared image fails",
+        ),
         *_false_positives([rate for rate in single if rate.attacker == "naive"], false_positives),
         *_hiding(single),
     )
@@ -47,19 +54,6 @@ def _chance(rates: Sequence[TraceRate]) -> Iterator[Check]:
             "an interval that holds the rate of guessing warns",
             f"eps {rate.eps:.4g}",
         )
-
-
-def _disjoint(shared: int) -> Check:
-    """T2: means and thresholds come from other images than those judged."""
-    return Check(
-        "T2",
-        "Calibration on other images",
-        "fail" if shared else "pass",
-        f"{shared} images were calibrated on and judged"
-        if shared
-        else "no image was both calibrated on and judged",
-        "any shared image fails",
-    )
 
 
 def _false_positives(rates: Sequence[TraceRate], allowed: float) -> Iterator[Check]:

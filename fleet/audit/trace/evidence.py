@@ -6,21 +6,30 @@ Sources share nothing, so they run as independent jobs. Scores are sums of stand
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fleet.attacks import CORRECT, Directions, Margin, Objective, SampleKeys, attackable, radius
+from fleet.attacks import (
+    CORRECT,
+    Directions,
+    Margin,
+    Objective,
+    SampleKeys,
+    at_once,
+    attackable,
+    radius,
+)
 from fleet.attacks.gradient import input_gradient
 from fleet.audit.core.evidence import Outcomes
-from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.members import Member, Sample, Settings, TransferSettings
 from fleet.audit.core.result import AuditedDevice
 from fleet.audit.core.scoring import outcomes_on
-from fleet.audit.core.sets import AdversarialSets, adaptive_images, device_attack
+from fleet.audit.core.sets import AdversarialSets, adaptive_images
 from fleet.audit.trace.calibration import Floats
 from fleet.audit.trace.result import EvasionPrice, TraceAttacker
 from fleet.data import to_unit
@@ -28,7 +37,7 @@ from fleet.errors import AuditError
 
 
 @dataclass(frozen=True)
-class TraceSettings:
+class TraceSettings(Settings):
     """How to make images, and how to judge them.
 
     Attributes:
@@ -51,17 +60,10 @@ class TraceSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.eps or not self.evidence:
-            raise AuditError("no eps or no evidence to audit", hint="give one or more of each")
-        object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
+        self.check("steps", "batch_size")
+        if not self.evidence:
+            raise AuditError("no evidence to judge", hint="give one amount or more")
         object.__setattr__(self, "evidence", tuple(sorted(set(self.evidence))))
-        for eps in self.eps:
-            radius(eps)
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise AuditError(
-                    f"{name} is {getattr(self, name)}", hint=f"{name} must be 1 or more"
-                )
         if self.evidence[0] < 1 or not 0 < self.false_positives < 1:
             raise AuditError(
                 f"evidence is {self.evidence[0]} and false_positives {self.false_positives:g}",
@@ -70,11 +72,9 @@ class TraceSettings:
 
     def attack(self) -> TransferSettings:
         """How devices and outsiders are attacked."""
-        return device_attack(self.eps, steps=self.steps, seed=self.seed, batch_size=self.batch_size)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return TransferSettings(
+            self.eps, steps=self.steps, seed=self.seed, batch_size=self.batch_size
+        )
 
 
 PATH_POINTS = 5
@@ -105,15 +105,12 @@ def raw_scores(
     """
     if len(originals) == 0:
         return torch.zeros(2, 0, len(members), dtype=torch.float64)
-    columns = []
+    columns, size = [], at_once(batch_size, originals)
     for member in members:
         parts = [
             _scores(member, *part)
             for part in zip(
-                originals.split(batch_size),
-                adversarial.split(batch_size),
-                labels.split(batch_size),
-                strict=True,
+                originals.split(size), adversarial.split(size), labels.split(size), strict=True
             )
         ]
         columns.append(torch.cat(parts, dim=1))

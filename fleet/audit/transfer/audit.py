@@ -16,7 +16,7 @@ from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
 from fleet.audit.core.result import Origin
 from fleet.audit.core.scoring import Trial, replay, score_sets
-from fleet.audit.core.sets import ProgressHook, attack_surrogate, expect_sets
+from fleet.audit.core.sets import ProgressHook, announced, attack_surrogate, load_sets, require_sets
 from fleet.audit.transfer.result import TransferAudit
 from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, ProgressReporter
@@ -56,17 +56,13 @@ def audit_transfer(
     check_members(members, sample)
     examinations = []
     trials: dict[str, dict[str, Trial]] = {member.name: {} for member in members}
-    for done, member in enumerate(members):
-        if progress is not None:
-            progress(done, len(members), f"attack {member.name}")
+    for member in announced(members, "attack", progress):
         sets = attack_surrogate(member, sample, settings)
         examinations.append(examine(member, sets, sample, settings))
         for victim in members:
             if victim is not member:
                 trial = score_sets(victim, sample, sets.images, settings)
                 trials[victim.name][member.name] = trial
-    if progress is not None:
-        progress(len(members), len(members), "done")
     return assemble_transfer(examinations, trials, settings, Origin(label, provenance or {}, {}))
 
 
@@ -141,7 +137,7 @@ def try_on_device(
 
 
 def _replay_stored(path: Path, made: str, victim: Member, settings: TransferSettings) -> Trial:
-    return replay(expect_sets(path, made), victim, settings)
+    return replay(require_sets(load_sets(path), made), victim, settings)
 
 
 def _take_over(source: RunDirectory, run: RunDirectory, family: FamilySpec) -> None:

@@ -23,7 +23,7 @@ from fleet.audit.core.examination import Examination, examine, gather_evidence, 
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.result import Origin, Protocol
-from fleet.audit.core.sets import ProgressHook, attack_surrogate
+from fleet.audit.core.sets import ProgressHook, announced, attack_surrogate
 from fleet.audit.whitebox.result import Margins, MinimumDistance, WhiteboxAudit, WhiteboxFigure
 from fleet.data import to_unit
 from fleet.execution import LOCAL, Executor, ProgressReporter
@@ -89,14 +89,9 @@ def _margins(member: Member, sample: Sample, settings: TransferSettings) -> Marg
     values: list[float] = []
     if len(sample.labels) == 0:
         return Margins(member.name, settings.norm, ())
-    for images, labels in zip(
-        sample.images.split(settings.batch_size),
-        sample.labels.split(settings.batch_size),
-        strict=True,
-    ):
-        margins = first_order_margins(
-            member.classifier, to_unit(images.to(device)), labels.to(device), settings.norm
-        )
+    for rows in sample.batches(settings.batch_size):
+        images, labels = to_unit(sample.images[rows].to(device)), sample.labels[rows].to(device)
+        margins = first_order_margins(member.classifier, images, labels, settings.norm)
         values += margins[margins.isfinite()].tolist()
     return Margins(member.name, settings.norm, tuple(sorted(round(value, 6) for value in values)))
 
@@ -151,15 +146,11 @@ def audit_whitebox(
     sample = Sample.of(images, labels)
     check_members(members, sample)
     examinations, nearness = [], []
-    for done, member in enumerate(members):
-        if progress is not None:
-            progress(done, len(members), f"attack {member.name}")
+    for member in announced(members, "attack", progress):
         sets = attack_surrogate(member, sample, settings)
         examined = examine(member, sets, sample, settings)
         examinations.append(examined)
         nearness.append(measure_nearness(member, sample, examined.baseline.clean, settings))
-    if progress is not None:
-        progress(len(members), len(members), "done")
     return assemble_whitebox(examinations, nearness, settings, Origin(label, provenance or {}, {}))
 
 

@@ -8,21 +8,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from fleet.attacks import FLIP
+from fleet.attacks import FLIP, at_once
 from fleet.audit.core.members import Member, Sample, TransferSettings
-from fleet.audit.core.scoring import replay, score_sets
+from fleet.audit.core.scoring import replay, score_baseline, score_sets
 from fleet.audit.core.sets import (
     AdversarialSets,
     attack_surrogate,
-    expect_sets,
     find_part,
     find_sets,
     load_sets,
+    require_sets,
     save_sets,
     sets_origin,
 )
+from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
+from fleet.models import Classifier
 
 Make = Callable[..., Member]
 SETTINGS = TransferSettings(eps=(2 / 255, 5 / 255), steps=2, restarts=1)
@@ -133,12 +136,12 @@ def test_one_flipped_bit_is_noticed(sets: AdversarialSets, member: Member, path:
 def test_only_the_expected_images_are_tried(
     sets: AdversarialSets, member: Member, path: Path
 ) -> None:
-    assert torch.equal(expect_sets(path, sets.digest()).images, sets.images)
+    assert torch.equal(require_sets(load_sets(path), sets.digest()).images, sets.images)
     narrow = TransferSettings(eps=SETTINGS.eps[:1], steps=2, restarts=1)
     other = attack_surrogate(member, sample(), narrow)
     save_sets(other, path, sets_origin(member, sample(), narrow))
     with pytest.raises(AuditError, match="stored images of door are not those that this audit"):
-        expect_sets(path, sets.digest())
+        require_sets(load_sets(path), sets.digest())
 
 
 def test_a_digest_holds_all_that_a_trial_depends_on(sets: AdversarialSets) -> None:
@@ -217,3 +220,29 @@ def test_images_lie_in_the_l2_ball_exactly(member: Member) -> None:
     squares = moved.square().sum(3)
     assert int(squares.max()) <= 30  # floor(5.5^2)
     assert int(squares.max()) > 20
+
+
+class Mean(nn.Module):
+    """The mean level of each image; remembers how many images it was given at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.most = max(self.most, len(x))
+        return x.flatten(1).mean(1) * 255
+
+
+@pytest.mark.parametrize(("side", "most"), [(8, 16), (512, 6)])
+def test_large_images_are_attacked_and_decided_fewer_at_a_time(side: int, most: int) -> None:
+    network = Mean()
+    wide = Classifier.from_module(network, IntervalEncoding(3, 10.0, 100.0), (1, side, side))
+    images = torch.full((16, 1, side, side), 60, dtype=torch.uint8)
+    sample = Sample.of(images, torch.zeros(16, dtype=torch.int64))
+    settings = TransferSettings(eps=(1 / 255,), steps=1, restarts=1, noise_draws=1)
+    assert at_once(settings.batch_size, images) == (128 if side == 8 else 6)
+    score_baseline(Member("wide", wide), sample, settings)
+    assert network.most == most
+    attack_surrogate(Member("wide", wide), sample, settings)
+    assert network.most <= 4 * most  # both directions, and variants, of each image

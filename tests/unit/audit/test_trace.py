@@ -208,8 +208,8 @@ def test_one_device_cannot_be_told_from_others(linear: Make) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"eps": ()}, "no eps or no evidence"),
-        ({"evidence": ()}, "no eps or no evidence"),
+        ({"eps": ()}, "no eps to audit"),
+        ({"evidence": ()}, "no evidence to judge"),
         ({"evidence": (0, 1)}, "evidence is 0"),
         ({"false_positives": 1.0}, "false_positives 1"),
         ({"steps": 0}, "steps is 0"),

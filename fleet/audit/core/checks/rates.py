@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import get_args
@@ -13,6 +13,7 @@ from fleet.audit.core.checks.verdicts import (
     excess_check,
     percent,
     points,
+    unless,
     worst_matrix,
 )
 from fleet.audit.core.evidence import WORST, Evidence
@@ -77,59 +78,79 @@ def _grows(evidence: Evidence, falls: list[Excess], protocol: Protocol) -> Itera
 
 def noise(evidence: Evidence) -> Iterator[Check]:
     """M6: random signs may not do better than gradients on the same victim."""
-    for protocol in get_args(Protocol):
-        excesses = []
-        for eps in evidence.eps:
-            attacked = diagonal(worst_matrix(evidence, protocol, eps))
-            for floor in evidence.noise:
-                rate = floor.outcome.rate("evade")
-                if floor.eps != eps or rate is None:
-                    continue
-                words = (
-                    f"{floor.victim} at eps {eps:.4g}: noise evades {percent(rate)}, "
-                    f"gradients {percent(attacked[floor.victim])}"
-                )
-                excesses.append(Excess(rate - attacked[floor.victim], words))
-        yield from excess_check(
-            excesses,
-            id="M6",
-            title="Gradients beat noise",
-            tolerance=RATE_TOLERANCE,
-            notice=0.0,
-            good="no victim is evaded more by sign noise than by its own gradients",
-            bad="sign noise is stronger",
-            threshold=f"noise ahead at all warns, by more than {points(RATE_TOLERANCE)} fails",
-            subject=protocol,
-        )
+
+    def floors(matrix: Matrix) -> Iterator[Rival]:
+        for floor in evidence.noise:
+            if floor.eps == matrix.eps:
+                where = f"{floor.victim} at eps {floor.eps:.4g}: noise evades"
+                yield floor.victim, floor.outcome, where, "gradients"
+
+    yield from _ahead(
+        evidence,
+        floors,
+        id="M6",
+        title="Gradients beat noise",
+        good="no victim is evaded more by sign noise than by its own gradients",
+        bad="sign noise is stronger",
+        ahead="noise",
+    )
 
 
 def transfer(evidence: Evidence) -> Iterator[Check]:
     """M8: images made on another device may not do better than those made on the victim."""
-    if len(evidence.devices) < 2:
-        return
+
+    def others(matrix: Matrix) -> Iterator[Rival]:
+        for cell in matrix.cells:
+            if cell.surrogate != cell.victim:
+                where = f"{cell.surrogate} on {cell.victim} at eps {matrix.eps:.4g}:"
+                yield cell.victim, cell.outcome, where, "white-box"
+
+    if len(evidence.devices) > 1:
+        yield from _ahead(
+            evidence,
+            others,
+            id="M8",
+            title="Transfer below white-box",
+            good="no transfer cell exceeds its victim's white-box rate",
+            bad="transfer is stronger than white-box",
+            ahead="transfer",
+        )
+
+
+Rival = tuple[str, Outcome, str, str]
+"""Victim, what somebody else's images do to it, where, and the name of what it stands beside."""
+
+
+def _ahead(
+    evidence: Evidence,
+    rivals: Callable[[Matrix], Iterator[Rival]],
+    *,
+    id: str,
+    title: str,
+    good: str,
+    bad: str,
+    ahead: str,
+) -> Iterator[Check]:
+    """Compare rates with the white-box rate of the same victim, under each protocol."""
     for protocol in get_args(Protocol):
         excesses = []
         for eps in evidence.eps:
             matrix = worst_matrix(evidence, protocol, eps)
             own = diagonal(matrix)
-            for cell in matrix.cells:
-                rate = cell.outcome.rate("evade")
-                if cell.surrogate == cell.victim or rate is None:
-                    continue
-                words = (
-                    f"{cell.surrogate} on {cell.victim} at eps {eps:.4g}: {percent(rate)}, "
-                    f"white-box {percent(own[cell.victim])}"
-                )
-                excesses.append(Excess(rate - own[cell.victim], words))
+            for victim, outcome, where, beside in rivals(matrix):
+                rate = outcome.rate("evade")
+                if rate is not None:
+                    words = f"{where} {percent(rate)}, {beside} {percent(own[victim])}"
+                    excesses.append(Excess(rate - own[victim], words))
         yield from excess_check(
             excesses,
-            id="M8",
-            title="Transfer below white-box",
+            id=id,
+            title=title,
             tolerance=RATE_TOLERANCE,
             notice=0.0,
-            good="no transfer cell exceeds its victim's white-box rate",
-            bad="transfer is stronger than white-box",
-            threshold=f"transfer ahead at all warns, by more than {points(RATE_TOLERANCE)} fails",
+            good=good,
+            bad=bad,
+            threshold=f"{ahead} ahead at all warns, by more than {points(RATE_TOLERANCE)} fails",
             subject=protocol,
         )
 
@@ -166,13 +187,11 @@ CLEAN_REJECTS = 0.05
 def repeatable(evidence: Evidence) -> Iterator[Check]:
     """M11: the same image twice must give the same output."""
     random = [score.victim for score in evidence.scores if not score.repeatable]
-    yield Check(
+    yield unless(
+        f"the forward passes differ: {', '.join(random)}" if random else "",
         id="M11",
         title="Outputs repeat",
-        verdict="fail" if random else "pass",
-        finding=f"the forward passes differ: {', '.join(random)}"
-        if random
-        else "the forward passes of every device gave the same bits",
+        good="the forward passes of every device gave the same bits",
         threshold="any difference fails",
     )
 
@@ -190,11 +209,11 @@ def constraints(evidence: Evidence) -> Iterator[Check]:
         for reach in evidence.reaches
         if reach.surrogate == evidence.devices[0].name
     )
-    yield Check(
+    yield unless(
+        "; ".join(outside),
         id="M12",
         title="Images within eps",
-        verdict="fail" if outside else "pass",
-        finding="; ".join(outside) or f"all within the 8-bit {unit} allowed ({levels})",
+        good=f"all within the 8-bit {unit} allowed ({levels})",
         threshold="any saved pixel farther from the original than eps fails",
     )
 
@@ -238,17 +257,12 @@ def worst_case(evidence: Evidence) -> Iterator[Check]:
         for cell in matrix.cells
         if (recounted := _recount(evidence, matrix, cell)) != cell.outcome
     ]
-    finding = (
-        f"{wrong[0]} (one of {len(wrong)})"
-        if wrong
-        else f"all {sum(len(matrix.cells) for matrix in evidence.matrices)} cells agree; the worst "
-        f"case is up to {points(_union_gain(evidence))} above the strongest single attack"
-    )
-    yield Check(
+    yield unless(
+        f"{wrong[0]} (one of {len(wrong)})" if wrong else "",
         id="M16",
         title="Worst case per example",
-        verdict="fail" if wrong else "pass",
-        finding=finding,
+        good=f"all {sum(len(matrix.cells) for matrix in evidence.matrices)} cells agree; the worst "
+        f"case is up to {points(_union_gain(evidence))} above the strongest single attack",
         threshold="a worst case that is not the union of its attacks, example by example, fails",
     )
 

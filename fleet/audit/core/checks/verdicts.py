@@ -52,6 +52,19 @@ def excess_check(
     yield Check(id, title, verdict, finding, threshold, subject)
 
 
+def unless(
+    bad: str,
+    *,
+    id: str,
+    title: str,
+    good: str,
+    threshold: str,
+    verdict: Verdict = "fail",
+) -> Check:
+    """Pass with ``good``, unless ``bad`` says what is wrong."""
+    return Check(id, title, verdict if bad else "pass", bad or good, threshold)
+
+
 def worst_matrix(evidence: Evidence, protocol: Protocol, eps: float) -> Matrix:
     """Per-example worst case of a protocol at one eps."""
     return next(

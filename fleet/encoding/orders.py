@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+from operator import or_
 
 Order = tuple[int, ...]
+
+_TRIES = 24
+_WORK = 1024
+"""A further order is the best of so many; of fewer where classes are many and share little."""
 
 
 def inverse(order: Sequence[int]) -> Order:
@@ -60,28 +66,60 @@ def zigzag_orders(k: int) -> list[Order]:
     return orders
 
 
-def spread_orders(k: int, count: int) -> list[Order]:
-    """Choose orders of which no two are the same one reversed.
+def spread_orders(k: int, count: int, taken: Iterable[Order] = ()) -> list[Order]:
+    """Choose orders that share little, of which no two are the same one reversed.
 
-    The zig-zag orders come first; then orders drawn by a fixed seed.
+    The zig-zag orders come first. Each further one is the best of some that a fixed seed draws: the
+    one that shares the fewest dichotomies with all before it, then the fewest neighbours. A longer
+    list begins with the shorter one.
 
     Args:
         k: Number of classes, >= 2.
-        count: Orders wanted, >= 1.
+        count: Orders wanted.
+        taken: Orders that are not to be chosen again, nor reversed.
 
     Returns:
-        ``count`` orders (class -> slot), or all k!/2 where there are fewer.
+        ``count`` orders (class -> slot), or all k!/2 that are not taken where there are fewer.
     """
-    chosen = zigzag_orders(k)[:count]
-    seen = {*chosen, *map(reverse, chosen)}
+    gone = set(taken)
+    seen = {*gone, *map(reverse, gone)}
+    left = (math.factorial(k) - len(seen)) // 2
+    chosen = [order for order in zigzag_orders(k) if order not in seen][:count]
+    seen |= {*chosen, *map(reverse, chosen)}
+    splits = Counter(split for order in chosen for split in _dichotomies(order))
+    pairs = Counter(pair for order in chosen for pair in _adjacencies(order))
+
+    def overlap(order: Order) -> tuple[int, int]:
+        return (
+            sum(splits[split] for split in _dichotomies(order)),
+            sum(pairs[pair] for pair in _adjacencies(order)),
+        )
+
     generator = random.Random(k)  # noqa: S311 - orders are no secret
-    wanted = min(count, max(1, math.factorial(k) // 2))
-    while len(chosen) < wanted:
-        order = tuple(generator.sample(range(k), k))
-        if order not in seen:
-            chosen.append(order)
-            seen |= {order, reverse(order)}
+    tries = min(_TRIES, max(1, _WORK // k))
+    while len(chosen) < min(count, left):
+        drawn = [tuple(generator.sample(range(k), k)) for _ in range(tries)]
+        new = [order for order in drawn if order not in seen]
+        if not new:
+            continue
+        best = min(new, key=overlap)
+        chosen.append(best)
+        seen |= {best, reverse(best)}
+        splits.update(_dichotomies(best))
+        pairs.update(_adjacencies(best))
     return chosen
+
+
+def mean_shared(orders: Sequence[Order]) -> float:
+    """Dichotomies that two of the orders share, mean over all pairs; 0 of fewer than two."""
+    pairs = math.comb(len(orders), 2)
+    made = Counter(split for order in orders for split in _dichotomies(order))
+    return sum(math.comb(times, 2) for times in made.values()) / pairs if pairs else 0.0
+
+
+def expected_shared(k: int) -> float:
+    """Dichotomies that two orders of k classes share on average, if drawn at random."""
+    return 2 * sum(1 / math.comb(k, cut) for cut in range(1, k))
 
 
 def shared_adjacencies(a: Sequence[int], b: Sequence[int]) -> int:
@@ -94,13 +132,13 @@ def shared_dichotomies(a: Sequence[int], b: Sequence[int]) -> int:
     return len(_dichotomies(a) & _dichotomies(b))
 
 
-def _adjacencies(order: Sequence[int]) -> set[frozenset[int]]:
-    classes = inverse(order)
-    return {frozenset(pair) for pair in pairwise(classes)}
+def _adjacencies(order: Sequence[int]) -> set[int]:
+    """Each pair of neighbours, a bit for each of the two classes."""
+    return {1 << a | 1 << b for a, b in pairwise(inverse(order))}
 
 
-def _dichotomies(order: Sequence[int]) -> set[frozenset[int]]:
-    """Each split by the side that holds class 0, so that a reversed order makes the same ones."""
-    classes = inverse(order)
-    sides = ((classes[:cut], classes[cut:]) for cut in range(1, len(classes)))
-    return {frozenset(low if 0 in low else high) for low, high in sides}
+def _dichotomies(order: Sequence[int]) -> set[int]:
+    """Each split by the side that holds class 0, a bit a class: a reversed order makes the same."""
+    whole = 2 ** len(order) - 1
+    lows = accumulate((1 << y for y in inverse(order)[:-1]), or_)
+    return {low if low & 1 else whole ^ low for low in lows}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from fleet.encoding.orders import Order
 from fleet.profiles.data_section import training_images
 from fleet.profiles.draw import ALL_AUTO, build_encoding, drawn_fields
 from fleet.profiles.problems import Mark, Problem
@@ -37,11 +38,20 @@ def device_problems(device: DeviceSection, node: Node, data: DataSpec | None) ->
 
 
 def resolve_device(
-    device: DeviceSection, data: DataSpec, secret: FamilySecret, directory: Path
+    device: DeviceSection,
+    data: DataSpec,
+    secret: FamilySecret,
+    directory: Path,
+    spread: Order | None = None,
 ) -> DeviceSpec:
     """Fill in a device that :func:`device_problems` finds nothing wrong with.
 
-    ``directory`` is the profile's, which paths are relative to.
+    Args:
+        device: The merged settings.
+        data: The images.
+        secret: Where ``auto`` values come from.
+        directory: The profile's, which paths are relative to.
+        spread: The device's order, if it says ``spread``.
 
     Raises:
         ValueError: The encoding's values make no encoding.
@@ -50,7 +60,11 @@ def resolve_device(
     encoding = None
     if section is not None:
         encoding = build_encoding(
-            section, device=device.name, num_classes=data.num_classes, secret=secret
+            section,
+            device=device.name,
+            num_classes=data.num_classes,
+            secret=secret,
+            spread=spread,
         )
     model = vars(device.model)
     model = {**model, "head": model["head"] or HEADS[device.task][0]}

@@ -7,6 +7,7 @@ import statistics
 from typing import Literal
 
 from fleet.encoding import IntervalEncoding
+from fleet.encoding.orders import Order
 from fleet.profiles.schema import EncodingSection
 from fleet.profiles.secret import FamilySecret
 
@@ -29,7 +30,12 @@ def drawn_fields(section: EncodingSection | None) -> tuple[str, ...]:
 
 
 def build_encoding(
-    section: EncodingSection, *, device: str, num_classes: int, secret: FamilySecret
+    section: EncodingSection,
+    *,
+    device: str,
+    num_classes: int,
+    secret: FamilySecret,
+    spread: Order | None = None,
 ) -> IntervalEncoding:
     """Build a device's encoding.
 
@@ -38,12 +44,14 @@ def build_encoding(
         device: Name of the device, from which its draws follow.
         num_classes: Number of classes, K.
         secret: Asked only for fields that are ``auto``.
+        spread: Its order if the section says ``spread``.
 
     Raises:
         ValueError: The values make no encoding.
     """
     alpha, beta = _lengths(section, device, secret)
-    s0, order = section.s0, section.order
+    s0 = section.s0
+    order = spread if section.order == "spread" else section.order
     return IntervalEncoding(
         num_classes,
         alpha,

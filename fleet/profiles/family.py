@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
 from fleet.encoding.interval import CanonicalEncoding
+from fleet.encoding.orders import Order, spread_orders
 from fleet.profiles.control import CONTROL, derive_controls
 from fleet.profiles.data_section import resolve_data
 from fleet.profiles.device_section import device_problems, encoding_section, resolve_device
 from fleet.profiles.draw import drawn_fields
+from fleet.profiles.expand import expand
 from fleet.profiles.inherit import inherit
-from fleet.profiles.problems import Problem, Source
+from fleet.profiles.problems import Mark, Problem, Source
 from fleet.profiles.schema import DataSection, DeviceSection, ProfileSection
 from fleet.profiles.secret import (
     FamilySecret,
@@ -59,16 +62,21 @@ def load_profile(
     """
     path = Path(path)
     source, text = read_source(path)
-    root, problems, orphans = inherit(parse(source, text))
+    root, problems = expand(parse(source, text))
+    root, found, orphans = inherit(root)
+    problems += found
     _check_version(source, root)
     problems += problems_of(ProfileSection, root)
     data, found = _resolve_data(root, path.parent, check_data=check_data)
     problems += found
     devices = []
+    faulty: dict[Mark, bool] = {}  # devices of one entry have the same mistakes
     for device in _valid_devices(root, orphans):
-        found = device_problems(device.section, device.node, data)
-        problems += found
-        devices += [] if found else [device]
+        if device.node.mark not in faulty:
+            found = device_problems(device.section, device.node, data)
+            problems += found
+            faulty[device.node.mark] = bool(found)
+        devices += [] if faulty[device.node.mark] else [device]
     if data is None:
         raise source.error(problems)
     key = _family_secret(
@@ -128,9 +136,12 @@ def _resolve_devices(
     specs: list[DeviceSpec] = []
     problems: list[Problem] = []
     first: dict[CanonicalEncoding, _Device] = {}
+    told: set[Mark] = set()  # one of the devices that an entry stands for is enough
+    spread = _spread_orders(devices, data.num_classes)
     for device in devices:
         try:
-            spec = resolve_device(device.section, data, secret, directory)
+            order = spread.get(device.section.name)
+            spec = resolve_device(device.section, data, secret, directory, order)
         except ValueError as error:
             problems.append(_no_encoding(device, error))
             continue
@@ -139,7 +150,8 @@ def _resolve_devices(
         if spec.encoding is None or device.section.allow_equivalent:
             continue
         other = first.setdefault(spec.encoding.canonical(), device)
-        if other.section.name != spec.name:
+        if other.section.name != spec.name and device.node.mark not in told:
+            told.add(device.node.mark)
             problems.append(_equivalent(device, other))
     return tuple(specs), problems
 
@@ -150,6 +162,20 @@ def _weights_problems(device: _Device, spec: DeviceSpec) -> list[Problem]:
         return []
     mark = device.node.nearest(("model", "weights")).mark
     return [Problem(mark, f"model.weights of device {spec.name!r} is no file: {path!r}")]
+
+
+def _order(device: _Device) -> tuple[int, ...] | str | None:
+    section = encoding_section(device.section)
+    return None if section is None else section.order
+
+
+def _spread_orders(devices: list[_Device], classes: int) -> dict[str, Order]:
+    """Orders of the devices that say ``spread``, by name; where they run out they begin again."""
+    orders = [_order(device) for device in devices]
+    names = [d.section.name for d, order in zip(devices, orders, strict=True) if order == "spread"]
+    written = [order for order in orders if isinstance(order, tuple)]
+    found = spread_orders(classes, len(names), written) or spread_orders(classes, len(names))
+    return dict(zip(names, cycle(found), strict=False))
 
 
 def _reserved_names(devices: list[_Device]) -> list[Problem]:
@@ -182,7 +208,8 @@ def _equivalent(device: _Device, other: _Device) -> Problem:
         "reversing the order carry no diversity"
     )
     hint = (
-        "change the order or beta/(alpha+beta), or write `allow_equivalent: true` in one of the "
-        "two if only their weights shall differ"
+        "change the order (`order: spread` takes one that no other device has) or "
+        "beta/(alpha+beta), or write `allow_equivalent: true` in one of the two if only their "
+        "weights shall differ"
     )
     return Problem(written.mark, text, hint)

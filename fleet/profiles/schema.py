@@ -31,7 +31,7 @@ from fleet.vocabulary import (
     TrainingSpec,
 )
 
-MAX_DEVICES = 1000
+MAX_DEVICES = 10_000
 MAX_CLASSES = 1000
 
 # Names of the branches of a union. Pydantic puts them into the place of an error.
@@ -40,6 +40,7 @@ LENGTH = "=length"
 PER_CLASS = "=per-class"
 SLOTS = "=slots"
 AUTO = "=auto"
+SPREAD = "=spread"
 MAPPING = "=mapping"
 
 
@@ -54,7 +55,7 @@ def _number_branch(value: Any) -> str:
 
 
 def _order_branch(value: Any) -> str:
-    return AUTO if value == "auto" else SLOTS
+    return {"auto": AUTO, "spread": SPREAD}.get(value, SLOTS) if isinstance(value, str) else SLOTS
 
 
 def _encoding_branch(value: Any) -> str:
@@ -95,8 +96,10 @@ Lengths = Annotated[
     Auto | Annotated[Length, Tag(LENGTH)] | Annotated[tuple[Length, ...], Tag(PER_CLASS), PerClass],
     Discriminator(_length_branch),
 ]
+Spread = Annotated[Literal["spread"], Tag(SPREAD)]
 Slots = Annotated[
-    Auto | Annotated[tuple[Slot, ...], Tag(SLOTS), PerClass], Discriminator(_order_branch)
+    Auto | Spread | Annotated[tuple[Slot, ...], Tag(SLOTS), PerClass],
+    Discriminator(_order_branch),
 ]
 Number = Annotated[Auto | Annotated[float, Tag(NUMBER)], Discriminator(_number_branch)]
 
@@ -165,7 +168,8 @@ class EncodingSection(Section):
     )
     order: Slots | None = Field(
         default=None,
-        description="Slot of each class, counted from 0, or `auto`; null is the paper's order "
+        description="Slot of each class, counted from 0; `auto` draws it from the secret; `spread` "
+        "takes the next of a fixed list of orders that share little; null is the paper's order "
         "0, 1, 2, ...",
     )
 
@@ -216,7 +220,14 @@ class DefaultsSection(Section):
 
 class _Identity(Section):
     name: Name = Field(
-        description="Unique name, also when letter case is ignored: letters, digits, `.`, `-`, `_`."
+        description="Unique name, also when letter case is ignored: letters, digits, `.`, `-`, "
+        "`_`; beside a `count` with `{n}`, the number of the device.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_{][A-Za-z0-9._{}:-]*$"},
+    )
+    count: Annotated[int, Field(ge=1, le=MAX_DEVICES)] | None = Field(
+        default=None,
+        description="Devices that this entry stands for, numbered from 1: `name: cam-{n:03}` "
+        "gives cam-001, cam-002, ...",
     )
     extends: str | None = Field(
         default=None, description="Name of another device whose settings this one starts from."
@@ -225,6 +236,14 @@ class _Identity(Section):
 
 class DeviceSection(DefaultsSection, _Identity):
     """One device."""
+
+
+def _or_one(listed: dict[str, Any]) -> None:
+    """Turn the schema of a list into that of a list or one item of it."""
+    words = listed.pop("description")
+    branches = [listed["items"], dict(listed)]
+    listed.clear()
+    listed.update(anyOf=branches, description=words)
 
 
 class ProfileSection(Section):
@@ -242,5 +261,9 @@ class ProfileSection(Section):
         "the undefended baseline of every audit, shipped to nobody.",
     )
     devices: Annotated[tuple[DeviceSection, ...], Field(min_length=1, max_length=MAX_DEVICES)] = (
-        Field(description="The family, in the order of its audits.")
+        Field(
+            description="The family, in the order of its audits; an entry with a count, such as "
+            "`{count: 64, name: cam-{n:03}}`, needs no list.",
+            json_schema_extra=_or_one,
+        )
     )

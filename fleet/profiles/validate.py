@@ -20,7 +20,8 @@ _BRANCHES = {
     schema.NUMBER: "must be a number or auto",
     schema.LENGTH: "must be a number, a list with one for each class, or auto",
     schema.PER_CLASS: "must be a number, a list with one for each class, or auto",
-    schema.SLOTS: "must be a list with one slot for each class, or auto",
+    schema.SPREAD: "must be spread",
+    schema.SLOTS: "must be a list with one slot for each class, spread, or auto",
     schema.MAPPING: "must be a mapping or auto",
 }
 _TEXTS = {

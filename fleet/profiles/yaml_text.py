@@ -21,6 +21,10 @@ MAX_DEPTH = 32
 MAX_NODES = 200_000  # more than MAX_BYTES can spell without aliases
 MAX_DIGITS = 400  # of one number
 
+PLACE = r"\{n(:(?P<digits>0?[0-9]))?\}"
+"""The number of a device, in the name of an entry that stands for many. YAML knows braces inside
+``{...}`` only in quotes; here ``{count: 64, name: cam-{n:03}}`` is read as it is meant."""
+
 _CORE = "tag:yaml.org,2002:"
 _SCALARS = {
     "null": re.compile(r"(?:~|null|Null|NULL|)\Z"),
@@ -74,7 +78,8 @@ def parse(source: Source, text: str) -> Node:
             limit.
     """
     try:
-        root = yaml.compose(text, _Loader)
+        # As many characters, so that every place stays the one in the file.
+        root = yaml.compose(re.sub(PLACE, lambda m: f"\ue000{m[0][1:-1]}\ue001", text), _Loader)
     except yaml.MarkedYAMLError as error:
         raise source.error([_syntax_problem(error)]) from error
     except yaml.reader.ReaderError as error:
@@ -162,7 +167,7 @@ class _Converter:
         kind = node.tag.removeprefix(_CORE)
         if isinstance(node, yaml.ScalarNode):
             if kind == "str":
-                return str(node.value)
+                return str(node.value).replace("\ue000", "{").replace("\ue001", "}")
             if kind in _SCALARS and _SCALARS[kind].match(node.value):
                 if len(node.value) <= MAX_DIGITS:
                     return _value(kind, node.value)

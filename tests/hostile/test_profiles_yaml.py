@@ -149,8 +149,10 @@ def test_device_names_are_safe_as_parts_of_a_path(profile: Path, name: str) -> N
 
 
 def test_a_huge_family_is_refused(profile: Path) -> None:
-    devices = b"".join(b"- {name: a%d}\n" % i for i in range(1001))
-    assert "devices may have 1000 items at most" in message(profile, HEAD + b"devices:\n" + devices)
+    devices = b"".join(b"- {name: a%d}\n" % i for i in range(10_001))
+    assert "devices may have 10000 items at most" in message(
+        profile, HEAD + b"defaults: {task: tra}\ndevices:\n" + devices
+    )
 
 
 def test_a_large_default_is_not_copied_for_every_device(profile: Path) -> None:

@@ -72,7 +72,7 @@ MISTAKES = [
         "order as a word",
         INT + "devices:\n  - {name: a, encoding: {order: random}}\n",
         "6:33",
-        "order must be a list with one slot for each class, or auto (got 'random')",
+        "order must be a list with one slot for each class, spread, or auto (got 'random')",
     ),
     Mistake(
         "fractional epochs",

@@ -74,8 +74,9 @@ def test_shipped_profile_is_valid(path: Path) -> None:
     assert path.read_text(encoding="utf-8").splitlines()[0] == modeline
 
 
-def test_the_profiles_are_the_demo_and_the_certified_fleets() -> None:
-    assert [p.stem for p in PROFILES] == ["devices", "robust-demo", "robust-mnist", "robust-one"]
+def test_the_profiles_are_the_demo_the_certified_fleets_and_photos() -> None:
+    names = ["devices", "photos-accuracy", "robust-demo", "robust-mnist", "robust-one"]
+    assert [p.stem for p in PROFILES] == names
 
 
 @pytest.mark.parametrize("path", REPRODUCTION, ids=lambda path: path.stem)

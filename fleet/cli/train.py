@@ -144,7 +144,11 @@ def weak_devices(spec: FamilySpec, results: list[dict[str, Any]]) -> Iterator[st
         for result in results
         if result["status"] == "complete"
     }
-    best = {c.model.architecture: rates[c.name] for c in spec.controls if c.name in rates}
+    best = {
+        c.model.architecture: rates[c.name]
+        for c in spec.controls
+        if c.encoding is None and c.name in rates
+    }
     for device in spec.devices:
         control = best.get(device.model.architecture)
         if control is None or device.name not in rates:

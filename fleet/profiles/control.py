@@ -1,8 +1,12 @@
-"""The control: an ordinary network of the same backbone, trained beside the devices.
+"""What is trained beside the devices for comparison, and shipped to nobody.
 
 An audit without an undefended baseline cannot tell a strong device from a weak attack. The control
-has task ``tra`` (cross-entropy), goes through every audit, and is shipped to nobody. It also is
-what an attacker without any device would train for himself.
+is an ordinary network of the same backbone, with task ``tra`` (cross-entropy), and goes through
+every audit. It also is what an attacker without any device would train for themselves.
+
+The twin has the first device's encoding and recipe and other weights, since a network's name is
+part of its seed. What transfers to the twin and not to the other devices, a different encoding has
+stopped.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from fleet.profiles.spec import DeviceSpec
 from fleet.vocabulary import ModelSpec
 
 CONTROL = "control"
+TWIN = "twin"
 
 
 def derive_controls(devices: Sequence[DeviceSpec]) -> tuple[DeviceSpec, ...]:
@@ -49,3 +54,8 @@ def derive_controls(devices: Sequence[DeviceSpec]) -> tuple[DeviceSpec, ...]:
         )
         for name, (model, device) in zip(names, first.items(), strict=True)
     )
+
+
+def derive_twin(devices: Sequence[DeviceSpec]) -> DeviceSpec:
+    """Specify the twin: the first device again, under another name."""
+    return dataclasses.replace(devices[0], name=TWIN)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fleet.encoding.interval import CanonicalEncoding
 from fleet.encoding.orders import Order, spread_orders
-from fleet.profiles.control import CONTROL, derive_controls
+from fleet.profiles.control import CONTROL, TWIN, derive_controls, derive_twin
 from fleet.profiles.data_section import resolve_data
 from fleet.profiles.device_section import device_problems, encoding_section, resolve_device
 from fleet.profiles.draw import drawn_fields
@@ -84,13 +84,17 @@ def load_profile(
     )
     specs, found = _resolve_devices(devices, data, key, path.parent)
     problems += found
-    if root.plain.get("control", True):
-        problems += _reserved_names(devices)
+    control, twin = root.plain.get("control", True), root.plain.get("twin", False)
+    problems += _reserved_names(devices, control=control, twin=twin)
+    if twin and specs and specs[0].encoding is None:
+        mark = devices[0].node.nearest(["task"]).mark
+        text = f"`twin: true` repeats an encoding, and {specs[0].name!r} has none"
+        problems.append(Problem(mark, text, "put a device of task `int` first"))
     if problems:
         raise source.error(problems)
-    controls = derive_controls(specs) if root.plain.get("control", True) else ()
+    beside = (*(derive_controls(specs) if control else ()), *([derive_twin(specs)] if twin else []))
     drawn = any(spec.drawn for spec in specs)
-    return FamilySpec(root.plain["name"], data, specs, controls, key.fingerprint if drawn else None)
+    return FamilySpec(root.plain["name"], data, specs, beside, key.fingerprint if drawn else None)
 
 
 def _check_version(source: Source, root: Node) -> None:
@@ -178,16 +182,18 @@ def _spread_orders(devices: list[_Device], classes: int) -> dict[str, Order]:
     return dict(zip(names, cycle(found), strict=False))
 
 
-def _reserved_names(devices: list[_Device]) -> list[Problem]:
-    taken = re.compile(rf"{CONTROL}(-.*)?", re.IGNORECASE)
+def _reserved_names(devices: list[_Device], *, control: bool, twin: bool) -> list[Problem]:
+    kept = {CONTROL: rf"{CONTROL}(-.*)?"} if control else {}
+    kept |= {TWIN: TWIN} if twin else {}
     return [
         Problem(
             device.node.nearest(["name"]).mark,
-            f"the name {device.section.name!r} is kept for the control of the audits",
-            "choose another name, or write `control: false` at the top",
+            f"the name {device.section.name!r} is kept for the {word} of the audits",
+            f"choose another name, or write `{word}: false` at the top",
         )
         for device in devices
-        if taken.fullmatch(device.section.name)
+        for word, pattern in kept.items()
+        if re.fullmatch(pattern, device.section.name, re.IGNORECASE)
     ]
 
 

@@ -260,6 +260,11 @@ class ProfileSection(Section):
         description="Train an ordinary network of each backbone (task `tra`) beside the devices: "
         "the undefended baseline of every audit, shipped to nobody.",
     )
+    twin: bool = Field(
+        default=False,
+        description="Train the first device a second time, with other weights, shipped to nobody: "
+        "audits then tell what a different encoding bought from luck.",
+    )
     devices: Annotated[tuple[DeviceSection, ...], Field(min_length=1, max_length=MAX_DEVICES)] = (
         Field(
             description="The family, in the order of its audits; an entry with a count, such as "

@@ -110,8 +110,8 @@ class FamilySpec:
         name: Name of the family; part of the run directory's name.
         data: Images.
         devices: In the order of the profile.
-        controls: Undefended networks of the same backbones, trained and audited for comparison and
-            shipped to nobody (:mod:`fleet.profiles.control`).
+        controls: Trained and audited for comparison and shipped to nobody: undefended networks of
+            the same backbones, and the twin of the first device (:mod:`fleet.profiles.control`).
         secret: Fingerprint of the secret that values were drawn from, or None; no part of the
             digest.
     """

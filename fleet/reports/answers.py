@@ -13,7 +13,9 @@ from typing import Any, cast
 from fleet.audit.certify.result import CertifyAudit
 from fleet.audit.core.kind import KINDS
 from fleet.audit.core.result import mean_rate
-from fleet.reports.flags import blind_line, verdict, worst_level
+from fleet.audit.transfer.result import TransferAudit
+from fleet.reports.findings import bought
+from fleet.reports.flags import blind_line, flag, verdict, worst_level
 from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import Rung, ladder
 from fleet.reports.wording import format_eps, short_eps, visible
@@ -93,7 +95,11 @@ def answers(report: AuditReport) -> Answers:
     audits = report.audits
     verdicts = {name: verdict(audit) for name, audit in audits.items()}
     rungs = _headline(ladder(audits.values()))
-    found = (*_attackers(rungs), *_guarantee(cast("CertifyAudit | None", audits.get("certify"))))
+    found = (
+        *_attackers(rungs),
+        *_bought(cast("TransferAudit | None", audits.get("transfer"))),
+        *_guarantee(cast("CertifyAudit | None", audits.get("certify"))),
+    )
     return Answers(
         level=worst_level(level for level, _ in verdicts.values()),
         answers=found,
@@ -154,6 +160,36 @@ def _answer(question: str, does: str, eps: float, rung: Rung) -> Answer:
     words += f". Only {rung.n} images: a rough figure." if rung.n < SMALL else "."
     worst = rung.worst.rate if rung.worst else None
     return Answer(question, words, eps, rate, rung.interval, worst, known=True)
+
+
+def _bought(transfer: TransferAudit | None) -> Iterator[Answer]:
+    """What a different encoding bought, against the twin: the same encoding, other weights."""
+    if transfer is None or flag(transfer, "adaptive"):
+        return
+    for eps in sorted({*transfer.eps[:1], *transfer.eps[-1:]}):
+        found = bought(transfer, eps)
+        if found is None:
+            continue
+        low, high = (100 * bound for bound in found.interval)
+        points = 100 * (found.twin - found.others)
+        told = f"{in_100(abs(points) / 100)} {'fewer' if points > 0 else 'more'} are fooled"
+        if low <= 0 <= high:
+            told = "no difference that these images can tell from luck"
+        words = (
+            f"eps {format_eps(eps)}: {told}. Images made on {visible(found.surrogate)} fool "
+            f"devices of other encodings on {in_100(found.others)}, and a twin of the same "
+            f"encoding with other weights on {in_100(found.twin)} (difference {points:.0f} points, "
+            f"95 %: {low:.0f} to {high:.0f})."
+        )
+        yield Answer(
+            "What a different encoding bought",
+            words,
+            eps,
+            found.twin - found.others,
+            found.interval,
+            None,
+            known=True,
+        )
 
 
 def _guarantee(certify: CertifyAudit | None) -> Iterator[Answer]:

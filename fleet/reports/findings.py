@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fleet.audit.core.result import AuditedDevice, Cell, Matrix, Protocol, mean_rate
+from fleet.audit.core.result import (
+    AuditedDevice,
+    Cell,
+    Matrix,
+    Protocol,
+    difference_interval,
+    mean_rate,
+    wilson_interval,
+)
 from fleet.audit.transfer.result import TransferAudit
+from fleet.encoding import CanonicalEncoding, IntervalEncoding
 from fleet.reports.flags import PROTOCOLS
 from fleet.reports.wording import Success
 
@@ -44,8 +53,13 @@ class Finding:
 
 
 def controls(audit: TransferAudit) -> tuple[AuditedDevice, ...]:
-    """The networks that are shipped to nobody; they stand last in every matrix."""
+    """The undefended networks; they and the twin stand last in every matrix."""
     return tuple(device for device in audit.devices if device.role == "control")
+
+
+def beside(audit: TransferAudit) -> set[str]:
+    """Names of the networks that are shipped to nobody: the controls and the twin."""
+    return {device.name for device in audit.devices if device.role != "device"}
 
 
 def protocols(audit: TransferAudit, eps: float) -> tuple[Protocol, ...]:
@@ -63,7 +77,7 @@ def rows(audit: TransferAudit, matrix: Matrix) -> list[list[Cell]]:
 
 def fleet_cells(audit: TransferAudit, matrix: Matrix) -> list[Cell]:
     """Cells between devices of the fleet, the diagonal left out."""
-    outside = {device.name for device in controls(audit)}
+    outside = beside(audit)
     return [
         cell
         for cell in matrix.cells
@@ -73,8 +87,58 @@ def fleet_cells(audit: TransferAudit, matrix: Matrix) -> list[Cell]:
 
 def nobody_cells(audit: TransferAudit, matrix: Matrix) -> list[Cell]:
     """Cells from a control to a device of the fleet."""
-    outside = {device.name for device in controls(audit)}
-    return [c for c in matrix.cells if c.surrogate in outside and c.victim not in outside]
+    undefended = {device.name for device in controls(audit)}
+    outside = beside(audit)
+    return [c for c in matrix.cells if c.surrogate in undefended and c.victim not in outside]
+
+
+@dataclass(frozen=True)
+class Bought:
+    """What a different encoding bought, beside other weights alone.
+
+    Attributes:
+        surrogate: The first device, on which the images were made.
+        others: Mean rate on the other devices of the fleet, whose encodings differ.
+        twin: Rate on the twin, which has the first device's encoding.
+        interval: 95 % interval of ``twin - others`` over images; other weights may give others.
+        n: Images behind the twin's rate.
+    """
+
+    surrogate: str
+    others: float
+    twin: float
+    interval: tuple[float, float]
+    n: int
+
+
+def bought(audit: TransferAudit, eps: float) -> Bought | None:
+    """Compare the first device's images on devices of other encodings and on its twin.
+
+    Adaptive protocol, worst case over the attacks, evade; None without a twin or other devices.
+    """
+    twins = [device for device in audit.devices if device.role == "twin"]
+    shapes = {d.name: _shape(d) for d in audit.devices}
+    if not twins or "adaptive" not in protocols(audit, eps):
+        return None
+    first = audit.fleet[0]
+    cells = [c for c in audit.matrix("adaptive", eps).cells if c.surrogate == first]
+    known = [c for c in cells if c.victim in audit.fleet[1:] and c.outcome.n]
+    known = [c for c in known if shapes[first] is None or shapes[c.victim] != shapes[first]]
+    on_twin = next(c.outcome for c in cells if c.victim == twins[0].name)
+    rate, others = on_twin.rate("evade"), mean_rate(c.outcome.rate("evade") for c in known)
+    if rate is None or others is None:
+        return None
+    n = min(c.outcome.n for c in known)
+    interval = difference_interval(
+        (rate, on_twin.interval("evade")), (others, wilson_interval(round(others * n), n))
+    )
+    return Bought(first, others, rate, interval, on_twin.n)
+
+
+def _shape(device: AuditedDevice) -> CanonicalEncoding | None:
+    """What two equivalent encodings share; None where it is private."""
+    encoding = device.encoding
+    return None if encoding is None else IntervalEncoding.from_dict(encoding).canonical()
 
 
 def lift(audit: TransferAudit, cell: Cell, eps: float, success: Success = "evade") -> float | None:
@@ -100,7 +164,7 @@ def worst_first(cells: Iterable[Cell], success: Success = "evade") -> list[Cell]
 
 def find(audit: TransferAudit, matrix: Matrix, success: Success = "evade") -> Finding:
     """Boil a matrix down to a :class:`Finding`."""
-    outside = {device.name for device in controls(audit)}
+    outside, undefended = beside(audit), {device.name for device in controls(audit)}
     diagonal = [cell for cell in matrix.cells if cell.surrogate == cell.victim]
     worst = next(iter(worst_pairs(audit, matrix, success, top=1)), None)
     return Finding(
@@ -112,7 +176,7 @@ def find(audit: TransferAudit, matrix: Matrix, success: Success = "evade") -> Fi
         white_box=_extent((c for c in diagonal if c.victim not in outside), success),
         noise=None if worst is None else _noise(audit, worst, matrix.eps, success),
         nobody=mean_rate(cell.outcome.rate(success) for cell in nobody_cells(audit, matrix)),
-        baseline=_extent((c for c in diagonal if c.victim in outside), success),
+        baseline=_extent((c for c in diagonal if c.victim in undefended), success),
     )
 
 

@@ -94,9 +94,10 @@ def _inlined(figure: DrawnFigure) -> dict[str, Any]:
 
 
 def _shipped(devices: Sequence[AuditedDevice]) -> str:
-    controls = sum(device.role == "control" for device in devices)
-    words = f"{format_count(len(devices) - controls, 'device')} of the fleet"
-    return f"{words} and {format_count(controls, 'control')}." if controls else f"{words}."
+    roles = [device.role for device in devices]
+    words = [f"{format_count(roles.count('device'), 'device')} of the fleet"]
+    words += [format_count(n, role) for role in ("control", "twin") if (n := roles.count(role))]
+    return f"{' and '.join(words)}."
 
 
 def _warnings(report: AuditReport) -> list[str]:

@@ -42,7 +42,7 @@ class AuditReport:
         for audit in self.audits.values():
             for device in audit.devices:
                 seen.setdefault(device.name, device)
-        return tuple(sorted(seen.values(), key=lambda device: device.role == "control"))
+        return tuple(sorted(seen.values(), key=lambda device: device.role != "device"))
 
     @property
     def contradictions(self) -> tuple[str, ...]:

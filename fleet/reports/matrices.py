@@ -13,7 +13,7 @@ from rich.text import Text
 
 from fleet.audit.core.result import Cell, Matrix, Outcome, Protocol
 from fleet.audit.transfer.result import TransferAudit
-from fleet.reports.findings import controls, protocols, rows
+from fleet.reports.findings import beside, protocols, rows
 from fleet.reports.flags import PROTOCOLS, Flag, flag
 from fleet.reports.orders import control_mark
 from fleet.reports.report import Block
@@ -65,8 +65,9 @@ def matrix_table(
 ) -> RichTable:
     """One protocol's matrix: surrogates as rows, victims as columns, the white-box diagonal bold.
 
-    Controls stand last, in rows of their own section. Below the matrix stand, for each victim, the
-    noise floor of the same kind of success, the clean accuracy, the clean reject rate and n.
+    Controls and the twin stand last, in rows of their own section. Below the matrix stand, for each
+    victim, the noise floor of the same kind of success, the clean accuracy, the clean reject rate
+    and n.
 
     Raises:
         KeyError: The audit holds no such matrix.
@@ -79,7 +80,7 @@ def matrix_table(
         width = min(len(name), _WIDEST_NAME)
         table.add_column(Text(name), justify="right", min_width=width, overflow="fold")
     matrix = audit.matrix(protocol, eps)
-    shipped = len(audit.devices) - len(controls(audit))
+    shipped = len(audit.devices) - len(beside(audit))
     for number, row in enumerate(rows(audit, matrix)):
         if number == shipped > 0:
             table.add_section()

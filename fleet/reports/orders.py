@@ -44,8 +44,8 @@ class OrderLabel:
 
 
 def control_mark(device: AuditedDevice) -> str:
-    """What stands behind the name of a control, unless the name says so itself."""
-    return " (control)" if device.role == "control" and device.name != "control" else ""
+    """What stands behind the name of a control or twin, unless the name says so itself."""
+    return "" if device.role in {"device", device.name} else f" ({device.role})"
 
 
 def order_label(device: AuditedDevice) -> OrderLabel:

@@ -34,7 +34,7 @@ from fleet.audit.coalition.trials import (
 )
 from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
-from fleet.audit.core.members import Member, Sample, load_member
+from fleet.audit.core.members import Member, Sample, load_member, role_of
 from fleet.data import ImageData
 from fleet.execution import LOCAL, Executor, Job, ProgressReporter
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
@@ -159,7 +159,8 @@ def try_devices(
     wanted = [
         device
         for device in family.trained
-        if device.name in coalition.owned or (not coalition.owned and device in family.controls)
+        if device.name in coalition.owned
+        or (not coalition.owned and role_of(device, family) == "control")
     ]
     key = {
         **_attack_key(settings, settings.attacks),

@@ -24,7 +24,14 @@ import torch
 from fleet.assembly import run_images
 from fleet.audit.core.examination import Examination, examine
 from fleet.audit.core.kept import remember
-from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
+from fleet.audit.core.members import (
+    Member,
+    Sample,
+    TransferSettings,
+    check_members,
+    load_member,
+    role_of,
+)
 from fleet.audit.core.result import Origin
 from fleet.audit.core.sets import attack_surrogate, find_sets, save_sets, sets_origin
 from fleet.data import ImageData
@@ -72,7 +79,8 @@ def plan_jobs(
         raise AuditError(f"{images} images to audit", hint="audit at least one image")
     family = read_family(run)
     run_images(run, family.data)  # before anything is attacked or written
-    names = [device.name for device in family.trained]
+    role = partial(role_of, family=family)  # the twin is for comparing transfers alone
+    names = [d.name for d in family.trained if kind == "transfer" or role(d) != "twin"]
     return family, [AuditJob(run, name, settings, images, split, kind) for name in names]
 
 

@@ -248,6 +248,13 @@ def check_members(members: Sequence[Member], sample: Sample) -> None:
         )
 
 
+def role_of(device: DeviceSpec, family: FamilySpec) -> Role:
+    """What a trained network of a family is audited as."""
+    if device not in family.controls:
+        return "device"
+    return "control" if device.encoding is None else "twin"
+
+
 def load_member(run: RunDirectory, family: FamilySpec, device: DeviceSpec) -> Member:
     """Load one finished device or control of a run.
 
@@ -271,5 +278,5 @@ def load_member(run: RunDirectory, family: FamilySpec, device: DeviceSpec) -> Me
         architecture=device.model.architecture,
         head=device.model.head,
         private=bool(device.drawn),
-        role="control" if device in family.controls else "device",
+        role=role_of(device, family),
     )

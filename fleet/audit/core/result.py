@@ -25,7 +25,7 @@ Protocol = Literal["paper", "adaptive"]
 
 Verdict = Literal["pass", "warn", "fail"]
 
-Role = Literal["device", "control"]
+Role = Literal["device", "control", "twin"]
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,9 @@ class AuditedDevice:
         images: Audited images.
         correct: How many of them are decoded correctly without an attack.
         rejected: How many are decoded as None without an attack.
-        role: ``device``, or ``control``: an ordinary network of the same backbone (task ``tra``)
-            that goes through the same audit for comparison and is shipped to nobody.
+        role: ``device``, or what is compared with and shipped to nobody: ``control``, an ordinary
+            network of the same backbone (task ``tra``), or ``twin``, the first device with other
+            weights.
     """
 
     name: str
@@ -433,6 +434,19 @@ def _broken(words: str) -> AuditError:
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""
+
+
+def difference_interval(
+    one: tuple[float, tuple[float, float]], other: tuple[float, tuple[float, float]]
+) -> tuple[float, float]:
+    """95 % interval of ``one - other`` from each rate and its own (Newcombe 1998, method 10).
+
+    It takes the rates as independent; of rates on the same images it is too wide rather than too
+    narrow, as long as they rise and fall together.
+    """
+    (p, (low, high)), (q, (other_low, other_high)) = one, other
+    down = math.hypot(p - low, other_high - q)
+    return p - q - down, p - q + math.hypot(high - p, q - other_low)
 
 
 def mean_rate(rates: Iterable[float | None]) -> float | None:

@@ -153,7 +153,7 @@ def _directions(gradients: Tensor) -> Tensor:
     return functional.normalize(scaled, dim=2)
 
 
-SourceRole = Literal["device", "control", "known", "new"]
+SourceRole = Literal["device", "control", "twin", "known", "new"]
 """``known`` outsiders set the thresholds; ``new`` ones and controls are only judged by them."""
 
 GRID = 16

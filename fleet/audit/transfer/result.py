@@ -38,10 +38,14 @@ class TransferAudit(result.AttackResult, schema=SCHEMA):
         return result.pick(self.matrices, protocol=protocol, eps=eps, attack=attack)
 
     def reached(self) -> Iterator[result.Reached]:
-        """The adaptive worst case from each other network to each device, for gates."""
+        """The adaptive worst case from each other network to each device, for gates.
+
+        The twin is left out: no attacker has it.
+        """
+        twins = {device.name for device in self.devices if device.role == "twin"}
         for eps in self.eps:
             for cell in self.matrix("adaptive", eps).cells:
-                if cell.surrogate != cell.victim and cell.victim in self.fleet:
+                if cell.surrogate not in {cell.victim, *twins} and cell.victim in self.fleet:
                     words = f"from {cell.surrogate} to {cell.victim}"
                     yield result.Reached(eps, cell.outcome.rate("evade"), words, cell.victim)
 

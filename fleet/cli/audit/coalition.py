@@ -77,7 +77,9 @@ def coalition(
     from fleet.audit.coalition.trials import choose_coalitions
 
     names = [device.name for device in subject.family.devices]
-    listed = choose_coalitions(names, (), work.settings, controls=bool(subject.family.controls))
+    listed = choose_coalitions(
+        names, (), work.settings, controls=any(c.encoding is None for c in subject.family.controls)
+    )
     work = replace(
         work,
         words=(f"{len(listed)} coalitions and up to {len(names) - 1} greedy ones",),

@@ -142,7 +142,7 @@ def announce(work: Work, subject: Subject) -> bool:
     eps = ", ".join(f"{value:.4g}" for value in work.settings.eps)
     about = [
         f"{len(family.devices)} devices",
-        *([f"{len(family.controls)} controls"] if family.controls else []),
+        *([f"{len(family.controls)} beside them"] if family.controls else []),
         f"{work.images} {asked.split.value} images",
         *work.words,
         f"{asked.norm.value} eps {eps}",

@@ -11,6 +11,7 @@ from fleet.errors import ProfileError
 from fleet.profiles import load_profile
 from fleet.profiles.control import derive_controls
 from fleet.profiles.spec import FamilySpec
+from fleet.seeding import derive_seed
 
 HEAD = "version: 1\nname: fam\ndata: {dataset: mnist, root: images}\n"
 ONE = "devices: [{name: a, encoding: {alpha: 4, beta: 16}, training: {epochs: 3, seed: 5}}]\n"
@@ -69,3 +70,21 @@ def test_its_names_are_kept_for_it(tmp_path: Path, name: str) -> None:
     assert "profile.yaml:4:" in str(caught.value)
     assert "control: false" in f"{caught.value} {caught.value.hint}"
     assert load(tmp_path, HEAD + ONE.replace("name: a", "name: controller")).controls
+
+
+def test_the_twin_has_the_first_devices_encoding_and_weights_of_its_own(tmp_path: Path) -> None:
+    family = load(tmp_path, HEAD + "twin: true\n" + ONE)
+    (device,), (control, twin) = family.devices, family.controls
+    assert control.name == "control"
+    assert twin == replace(device, name="twin")
+    assert family.trained == (device, control, twin)
+    seeds = {derive_seed(d.training.seed, d.name, "weights") for d in (device, twin)}
+    assert len(seeds) == 2
+    assert load(tmp_path, HEAD + "twin: false\n" + ONE) == load(tmp_path, HEAD + ONE)
+
+
+def test_a_twin_needs_a_name_and_an_encoding(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="kept for the twin"):
+        load(tmp_path, HEAD + "twin: true\n" + ONE.replace("name: a", "name: Twin"))
+    with pytest.raises(ProfileError, match="`twin: true` repeats an encoding, and 'a' has none"):
+        load(tmp_path, HEAD + "twin: true\ndevices: [{name: a, task: tra}]\n")

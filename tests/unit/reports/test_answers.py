@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from fleet.audit.certify.result import CertifyAudit, Proven
-from fleet.audit.core.result import AuditedDevice, Check, Outcome
+from fleet.audit.core.result import AuditedDevice, Cell, Check, Outcome
 from fleet.reports import AuditReport, render_html
 from fleet.reports.answers import answers, in_100
 from fleet.reports.views import report_view
@@ -157,3 +157,61 @@ def test_the_guarantee_is_what_was_proven(audited, stays, verdict, words):
 )
 def test_only_nothing_reads_as_0_and_only_all_as_100(rate, words):
     assert in_100(rate) == f"{words} 100 images"
+
+
+def twinned(audit, fallen, on_twin):
+    """The audit with a twin of its first device: images of the first fool so many of 1000."""
+    first = audit.devices[0]
+    twin = replace(first, name="twin", weights_sha256="e" * 64, role="twin")
+    devices = (*audit.devices, twin)
+
+    def cell(surrogate, victim):
+        evade = 980 if surrogate == victim else on_twin if victim == twin else fallen
+        outcome = Outcome(1000, evade, 0)
+        return Cell(surrogate.name, victim.name, outcome, outcome, outcome)
+
+    matrices = tuple(
+        replace(matrix, cells=tuple(cell(one, other) for one in devices for other in devices))
+        for matrix in audit.matrices
+    )
+    noise = (
+        *audit.noise,
+        *(replace(audit.noise_floor(first.name, e), victim="twin") for e in audit.eps),
+    )
+    return replace(audit, devices=devices, matrices=matrices, noise=noise)
+
+
+@pytest.mark.parametrize(
+    ("fallen", "on_twin", "words"),
+    [
+        (190, 380, "19 of 100 images fewer are fooled"),
+        (380, 190, "19 of 100 images more are fooled"),
+        (190, 200, "no difference that these images can tell from luck"),
+    ],
+)
+def test_what_an_encoding_bought_is_told_against_the_twin(make_audit, fallen, on_twin, words):
+    audit = twinned(make_audit(eps=(0.1,), found=()), fallen, on_twin)
+    report = AuditReport.of(audit)
+    (found,) = [a for a in answers(report).answers if a.question.startswith("What a different")]
+    assert f": {words}. Images made on {audit.fleet[0]} fool" in found.words
+    assert found.rate == pytest.approx((on_twin - fallen) / 1000)
+    low, high = found.interval
+    assert low < found.rate < high
+    assert high - low < 0.09
+    assert found.words in render_html(report)
+
+
+def test_the_twin_counts_in_no_figure_of_the_fleet(make_audit):
+    """It would be the worst pair here, and no attacker has it."""
+    audit = twinned(make_audit(eps=(0.1,), found=()), 190, 900)
+    one = answers(AuditReport.of(audit)).answers[0]
+    assert (one.rate, one.worst) == pytest.approx((0.19, 0.19))
+    assert max(reached.rate for reached in audit.reached()) == 0.19
+    assert "1 twin" in render_html(AuditReport.of(audit))
+
+
+def test_without_a_twin_or_with_a_masked_attack_nothing_is_said_of_encodings(make_audit):
+    twin = twinned(make_audit(eps=(0.1,), found=(check("M1", subject="adaptive"),)), 190, 380)
+    for audit in (make_audit(), twin):
+        found = answers(AuditReport.of(audit)).answers
+        assert not [a for a in found if a.question.startswith("What a different")]

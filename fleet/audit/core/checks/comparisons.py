@@ -58,7 +58,8 @@ def control(evidence: Evidence) -> Iterator[Check]:
         finding = f"at eps {eps:.4g} {finding or 'no control decodes an image correctly'}"
         if verdict != "pass":
             finding += ": this budget does not even break an undefended network"
-        finding += _over_control(matrix, names)
+        twins = {device.name for device in evidence.devices if device.role == "twin"}
+        finding += _over_control(matrix, names, twins)
     yield Check(
         id="M17",
         title="Control network",
@@ -144,11 +145,11 @@ def _blind_gap(evidence: Evidence, level: int) -> Iterator[Excess]:
     )
 
 
-def _over_control(matrix: Matrix, controls: set[str]) -> str:
+def _over_control(matrix: Matrix, controls: set[str], twins: set[str]) -> str:
     """Say how much more images of other devices transfer than those of a control."""
     totals = {"device": [0, 0], "control": [0, 0]}
     for cell in matrix.cells:
-        if cell.victim in controls or cell.surrogate == cell.victim:
+        if cell.victim in controls | twins or cell.surrogate in twins | {cell.victim}:
             continue
         total = totals["control" if cell.surrogate in controls else "device"]
         total[0] += cell.outcome.evade

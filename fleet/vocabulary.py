@@ -25,6 +25,9 @@ ARCHITECTURES = ("nn", "cnn", "alexnet", "resnet18", "densenet121")
 TORCHVISION = "torchvision/"
 """Before the name of any other classifier of torchvision, which stays as torchvision builds it."""
 
+ZOO = rf"{TORCHVISION}[a-z0-9_]+"
+"""The form of such a name, a regular expression."""
+
 Activation = Literal["relu", "clip"]
 HeadName = Literal["linear", "ordinal", "softmax", "logits"]
 Stem = Literal["auto", "cifar", "imagenet"]

@@ -7,13 +7,14 @@ addition survives an older tool.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Self, get_args, get_type_hints
 
 from fleet.bundle.archive import MAX_MODEL_BYTES, MODEL_MEMBER
 from fleet.bundle.fields import SHA256, Fields
-from fleet.vocabulary import Fit, ModelSpec, plain_settings
+from fleet.vocabulary import ARCHITECTURES, ZOO, Fit, ModelSpec, plain_settings
 
 UNSEALED = "none"
 MAX_SEED = 2**63 - 1
@@ -106,8 +107,17 @@ def _setting(fields: Fields, setting: dataclasses.Field[Any], hint: Any) -> Any:
         return fields.choice(name, get_args(hint))
     if hint is bool:
         return fields.boolean(name)
+    if hint is str:  # the only text that is none of a few words
+        return _architecture(fields, name)
     take = fields.number if hint is float else fields.integer
     return take(name, bounds["ge"], bounds["le"])
+
+
+def _architecture(fields: Fields, name: str) -> str:
+    value = fields.text(name)
+    if value not in ARCHITECTURES and not re.fullmatch(ZOO, value):
+        raise fields.error(name, f"must be one of: {', '.join(ARCHITECTURES)}, torchvision/NAME")
+    return value
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from pydantic_core import PydanticCustomError
 from fleet.vocabulary import (
     ARCHITECTURES,
     TORCHVISION,
+    ZOO,
     DatasetName,
     ModelSpec,
     Task,
@@ -62,11 +63,8 @@ def _encoding_branch(value: Any) -> str:
     return AUTO if value == "auto" else MAPPING
 
 
-_ZOO = rf"{TORCHVISION}[a-z0-9_]+"
-
-
 def _known_architecture(name: str) -> str:
-    if name in ARCHITECTURES or re.fullmatch(_ZOO, name):
+    if name in ARCHITECTURES or re.fullmatch(ZOO, name):
         return name
     expected = ", ".join(map(repr, ARCHITECTURES))
     raise PydanticCustomError(
@@ -78,7 +76,7 @@ ArchitectureName = Annotated[
     str,
     AfterValidator(_known_architecture),
     WithJsonSchema(
-        {"anyOf": [{"enum": list(ARCHITECTURES)}, {"type": "string", "pattern": f"^{_ZOO}$"}]}
+        {"anyOf": [{"enum": list(ARCHITECTURES)}, {"type": "string", "pattern": f"^{ZOO}$"}]}
     ),
 ]
 Auto = Annotated[Literal["auto"], Tag(AUTO)]

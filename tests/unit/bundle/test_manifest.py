@@ -90,6 +90,7 @@ WRONG = [
     ("encoding.num_classes", 2, "encoding is not usable: order has 3 slots"),
     ("encoding", [], "encoding is not usable"),
     ("model", [], "model must be an object"),
+    ("model.architecture", "torchvision/../x", "model.architecture must be one of: nn, cnn"),
     ("model.architecture", "vit", "model.architecture must be one of: nn, cnn, alexnet"),
     ("model.architecture", ["nn"], "model.architecture must be one of"),
     ("model.head", "logits", "model.head must be one of linear, ordinal"),
@@ -129,6 +130,11 @@ WRONG = [
     ("provenance.seed", 2**63, "provenance.seed must be an integer"),
     ("provenance.dataset", "a\nb", "provenance.dataset must be 1 to 256 printable"),
 ]
+
+
+def test_any_classifier_of_torchvision_can_be_named(value: dict[str, Any]) -> None:
+    named = put(value, "model.architecture", "torchvision/mobilenet_v3_small")
+    assert Manifest.from_dict(named).model.architecture == "torchvision/mobilenet_v3_small"
 
 
 @pytest.mark.parametrize(("path", "new", "message"), WRONG)

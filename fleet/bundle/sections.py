@@ -14,7 +14,7 @@ from typing import Any, Self, get_args, get_type_hints
 
 from fleet.bundle.archive import MAX_MODEL_BYTES, MODEL_MEMBER
 from fleet.bundle.fields import SHA256, Fields
-from fleet.vocabulary import ARCHITECTURES, ZOO, Fit, ModelSpec, plain_settings
+from fleet.vocabulary import ARCHITECTURES, ZOO, Fit, ModelSpec, plain_settings, printable
 
 UNSEALED = "none"
 MAX_SEED = 2**63 - 1
@@ -114,10 +114,10 @@ def _setting(fields: Fields, setting: dataclasses.Field[Any], hint: Any) -> Any:
 
 
 def _architecture(fields: Fields, name: str) -> str:
-    value = fields.text(name)
-    if value not in ARCHITECTURES and not re.fullmatch(ZOO, value):
-        raise fields.error(name, f"must be one of: {', '.join(ARCHITECTURES)}, torchvision/NAME")
-    return value
+    value = fields.value(name)
+    if value in ARCHITECTURES or (printable(value) and re.fullmatch(ZOO, value)):
+        return str(value)
+    raise fields.error(name, f"must be one of: {', '.join(ARCHITECTURES)}, torchvision/NAME")
 
 
 @dataclass(frozen=True)

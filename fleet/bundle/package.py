@@ -134,13 +134,19 @@ def package_run(
     return write_plans(plan_run(run, release, out, devices), force=force)
 
 
+def _alone(plans: Sequence[Plan]) -> str:
+    """How to write the bundles of new devices alone, if there are any."""
+    new = [f"--device {plan.manifest.device}" for plan in plans if plan.state == "new"]
+    return f"write those of new devices alone ({' '.join(new)}), " if new else ""
+
+
 def write_plans(plans: Sequence[Plan], *, force: bool = False) -> list[BundleInfo]:
     """Carry out what :func:`plan_run` worked out; see :func:`package_run`."""
     different = [str(plan.info.path) for plan in plans if plan.state == "different"]
     if different and not force:
         raise BundleError(
             f"other bundles of this release are there already: {', '.join(different)}",
-            hint="give the new ones another --release, or replace them with --force",
+            hint=f"{_alone(plans)}give these another --release, or replace them with --force",
         )
     for plan in plans:
         if plan.state != "unchanged":

@@ -59,6 +59,7 @@ def train(
     """Train every device of a profile.
 
     An interrupted training goes on where it was and ends with the same weights, bit for bit.
+    Devices that the profile adds to a run are trained into it.
 
     Example: fleet train --profiles profiles/devices.yaml
     """
@@ -85,6 +86,8 @@ def train(
         verb = "going on with" if plan.resumed else "training into"
         todo = f"{len(plan.pending)} of {len(plan.states)} devices to do"
         output.note(f"{verb} {plan.run.root}: {todo}")
+        if plan.added:
+            output.note(f"new in this run: {', '.join(plan.added)}; all others stay as they are")
         say_single_steps(output, plan.spec, len(images.train))
         result = _execute(plan, jobs, output)
     else:

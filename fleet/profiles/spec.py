@@ -153,7 +153,7 @@ class FamilySpec:
     def redacted(self) -> dict[str, Any]:
         """:meth:`to_dict` with ``auto`` in place of what was drawn from the family secret."""
         plain = self.to_dict()
-        for device in plain["devices"]:
+        for device in plain["devices"] + plain["controls"]:  # the twin may have a drawn encoding
             for name in device["drawn"]:
                 device["encoding"][name] = "auto"
         return plain

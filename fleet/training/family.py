@@ -17,7 +17,8 @@ from fleet.provenance import environment
 from fleet.rundata import check_data
 from fleet.rundir import RunDirectory, record_start
 from fleet.training.fit import FitJob, fit_device
-from fleet.training.plan import Resume, TrainingPlan, device_state, plan_training
+from fleet.training.growth import compare
+from fleet.training.plan import Resume, TrainingPlan, check_growth, device_state, plan_training
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def execute_plan(plan: TrainingPlan, executor: Executor = LOCAL) -> FamilyResult
     # Weights hold the positions of the intervals, so a family with drawn encodings is private.
     private = any(device.drawn for device in plan.spec.devices)
     make_directory(plan.run.root, mode=0o700 if private else 0o777)
+    if private:
+        plan.run.root.chmod(0o700)  # the first drawn encoding may have joined a public run
     with locked(plan.run.root, "training"):
         _write_headers(plan, images)
         digest = plan.spec.digest()
@@ -96,8 +99,13 @@ def _write_headers(plan: TrainingPlan, images: ImageData) -> None:
     write_json(plan.run.dataset, images.record())
     if not plan.resumed:
         record_start(plan.run)
-    if not plan.resumed or read_family(plan.run).data.root != plan.spec.data.root:
-        write_json(plan.run.profile, plan.spec.to_dict())
+    spec = plan.spec
+    if plan.resumed:  # another training may have extended the run since this one was planned
+        growth = compare(read_family(plan.run), spec)
+        check_growth(plan.run, growth)
+        spec = growth.spec
+    if not plan.resumed or read_family(plan.run) != spec:
+        write_json(plan.run.profile, spec.to_dict())
 
 
 def _collect(run: RunDirectory, outcomes: dict[str, JobOutcome]) -> FamilyResult:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fleet.errors import CheckpointError, ProfileError
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundir import RunDirectory, list_runs, new_run
+from fleet.training.growth import Growth, compare
 
 Resume = Literal["auto", "never", "must"]
 State = Literal["new", "resume", "finished"]
@@ -24,13 +25,15 @@ class TrainingPlan:
         spec: The whole family.
         run: Where it is written; does not exist yet if nothing is resumed.
         resumed: Whether the run exists already.
-        states: For each selected device, in profile order, what is there of it.
+        states: For each selected device, in the run's order, what is there of it.
+        added: Networks that are new to the run.
     """
 
     spec: FamilySpec
     run: RunDirectory
     resumed: bool
     states: dict[str, State]
+    added: tuple[str, ...] = ()
 
     @property
     def pending(self) -> tuple[DeviceSpec, ...]:
@@ -60,9 +63,10 @@ def plan_training(
         parent: Where runs are kept.
         run: A run directory of the user's choice, or None for the newest of this family or a new
             one.
-        resume: ``auto`` goes on with an unfinished run of this family if there is one, and finds
-            nothing to do if the newest is finished and of the same profile; ``must`` demands an
-            unfinished one, ``never`` always begins a new one.
+        resume: ``auto`` goes on with an unfinished run of this family if there is one, extends the
+            newest by devices that the profile adds to it, and finds nothing to do if it is finished
+            and of the same profile; ``must`` demands one with something to do, ``never`` always
+            begins a new one.
         devices: Names to train, or None for all.
 
     Raises:
@@ -84,14 +88,32 @@ def plan_training(
             )
         target = RunDirectory(run) if run is not None else new_run(parent, spec.name)
         return TrainingPlan(spec, target, False, dict.fromkeys(selected, "new"))
-    changed = _changes(read_family(found).to_dict(), spec.to_dict())
-    if changed:
-        raise CheckpointError(
-            f"the profile changed since {found.root} began:\n  " + "\n  ".join(changed),
-            hint="undo the change to go on with that run; `--new`, which is `--resume never`, "
-            "begins another",
-        )
-    return TrainingPlan(spec, found, True, {name: device_state(found, name) for name in selected})
+    growth = compare(read_family(found), spec)
+    check_growth(found, growth)
+    selected = _select(growth.spec, devices)
+    states = {name: device_state(found, name) for name in selected}
+    return TrainingPlan(growth.spec, found, True, states, growth.added)
+
+
+def check_growth(run: RunDirectory, growth: Growth) -> None:
+    """Refuse a profile that does more to a run than to add devices.
+
+    Raises:
+        CheckpointError: It lacks devices of the run, or some fields differ; the message names all.
+    """
+    found = [*(f"{place}: removed" for place in growth.removed), *growth.changed]
+    if not found:
+        return
+    undo = (
+        "put back what was removed (a run keeps its devices; `fleet package --device` chooses "
+        "those that are shipped)"
+        if growth.removed
+        else "undo the change"
+    )
+    raise CheckpointError(
+        f"the profile changed since {run.root} began:\n  " + "\n  ".join(found),
+        hint=f"{undo} to go on with that run; `--new`, which is `--resume never`, begins another",
+    )
 
 
 def _select(spec: FamilySpec, devices: Sequence[str] | None) -> list[str]:
@@ -125,8 +147,7 @@ def _found(
         )
     if any(device_state(candidate, name) != "finished" for name in selected):
         return candidate
-    same = resume == "auto" and not _changes(recorded.to_dict(), spec.to_dict())
-    return candidate if same else None
+    return candidate if resume == "auto" and not compare(recorded, spec).changed else None
 
 
 def _family_name(run: RunDirectory) -> str | None:
@@ -146,24 +167,3 @@ def device_state(run: RunDirectory, device: str) -> State:
     if status == "complete" and run.model(device).exists():
         return "finished"
     return "resume" if run.checkpoint(device).exists() else "new"
-
-
-def _changes(old: Any, new: Any, where: str = "") -> list[str]:
-    """Name every field that differs, as ``devices[cam-01].training.epochs: 8 -> 10``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        ignored = {"root"} if where == "data" else set()
-        if not where and old.get("secret") is None:  # runs of before have no fingerprint
-            ignored = {"secret"}
-        keys = [key for key in {**old, **new} if key not in ignored]
-        prefix = f"{where}." if where else ""
-        return [c for key in keys for c in _changes(old.get(key), new.get(key), f"{prefix}{key}")]
-    if where in {"devices", "controls"}:
-        before = {device["name"]: device for device in old}
-        after = {device["name"]: device for device in new}
-        names = list({**before, **after})
-        return [c for n in names for c in _changes(before.get(n), after.get(n), f"{where}[{n}]")]
-    if old == new:
-        return []
-    if isinstance(old, dict) or isinstance(new, dict):
-        return [f"{where}: {'removed' if new is None else 'added'}"]
-    return [f"{where}: {json.dumps(old)} -> {json.dumps(new)}"]

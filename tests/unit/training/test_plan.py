@@ -10,7 +10,8 @@ import pytest
 from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError, ProfileError
 from fleet.files import write_bytes, write_json
-from fleet.profiles.spec import FamilySpec
+from fleet.profiles.control import derive_controls, derive_twin
+from fleet.profiles.spec import FamilySpec, read_family
 from fleet.rundir import RunDirectory, record_start
 from fleet.training.plan import plan_training
 
@@ -128,9 +129,49 @@ def test_a_changed_profile_is_refused_by_naming_every_changed_field(
     assert "devices[a].encoding.beta: 16.0 -> 8.0" in text
     assert "devices[a].training.epochs: 2 -> 9" in text
     assert "devices[b]: removed" in text
-    assert "devices[c]: added" in text
+    assert "devices[c]" not in text  # a new device alone would be trained into the run
     assert "data.validation: 200 -> 300" in text
     assert "--resume never" in str(caught.value.hint)
+
+
+def test_a_device_of_a_run_is_not_taken_out_of_it(family: Family, tmp_path: Path) -> None:
+    leave_behind(tmp_path, family("a", "b"), "a", "b")
+    with pytest.raises(CheckpointError, match=r"devices\[b\]: removed") as caught:
+        plan_training(family("a"), parent=tmp_path)
+    assert "put back what was removed" in str(caught.value.hint)
+    assert "fleet package --device" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("finished", [("a", "b"), ("a",)])
+def test_a_profile_with_one_more_device_goes_on_with_its_run(
+    family: Family, tmp_path: Path, finished: tuple[str, ...]
+) -> None:
+    run = leave_behind(tmp_path, family("a", "b"), *finished)
+    plan = plan_training(family("new", "b", "a"), parent=tmp_path)
+    assert (plan.run, plan.resumed, plan.added) == (run, True, ("new",))
+    assert [device.name for device in plan.spec.devices] == ["a", "b", "new"]  # the run's order
+    assert [name for name, state in plan.states.items() if state == "finished"] == [*finished]
+    assert read_family(run) == family("a", "b")  # a plan writes nothing
+
+
+def test_a_new_backbone_in_a_run_leaves_its_control_and_its_twin_as_they_are(
+    family: Family, tmp_path: Path
+) -> None:
+    def controlled(spec: FamilySpec) -> FamilySpec:
+        beside = (*derive_controls(spec.devices), derive_twin(spec.devices))
+        return replace(spec, controls=beside)
+
+    before = controlled(family("a", "b"))
+    leave_behind(tmp_path, before, "a", "b", "control", "twin")
+    (new,) = family("c", epochs=1).devices
+    new = replace(new, model=replace(new.model, architecture="cnn"))
+    plan = plan_training(
+        controlled(replace(before, devices=(new, *before.devices))), parent=tmp_path
+    )
+    assert plan.added == ("c", "control-cnn")
+    assert [device.name for device in plan.pending] == ["c", "control-cnn"]
+    assert plan.spec.device("control") == before.device("control")
+    assert plan.spec.device("twin") == before.device("twin")
 
 
 def test_data_may_move_between_two_sittings(family: Family, tmp_path: Path) -> None:

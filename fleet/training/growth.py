@@ -1,0 +1,110 @@
+"""A run and the profile that it is asked to go on with: what is new, and what became another.
+
+A fleet grows in place: devices that a profile has and its run does not are trained into the run,
+and all that is there stays as it is. No torch here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.profiles.control import derive_controls, derive_twin
+from fleet.profiles.spec import DeviceSpec, FamilySpec
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A profile beside the run that it goes on with.
+
+    Attributes:
+        spec: The run's networks as they are there, in its order, and then the new ones.
+        added: Names of the new devices and controls.
+        removed: Places of those that the profile lacks, as ``devices[cam-01]``.
+        changed: Every other field that differs, as ``devices[cam-01].training.epochs: 8 -> 10``.
+    """
+
+    spec: FamilySpec
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def compare(recorded: FamilySpec, written: FamilySpec) -> Growth:
+    """Find what a profile adds to a run, and what it would change in it.
+
+    Controls follow from the devices of the run first, so that neither the place of a new device in
+    the file nor its backbone gives the control of before another name or recipe.
+
+    Args:
+        recorded: What the run was trained from.
+        written: The profile as it is now.
+    """
+    devices = _known_first(recorded.devices, written.devices)
+    controls = _known_first(recorded.controls, _controls(recorded, written, devices))
+    after = dataclasses.replace(written, devices=devices, controls=controls)
+    before = {network.name for network in recorded.trained}
+    names = {network.name for network in after.trained}
+    return Growth(
+        spec=after,
+        added=tuple(network.name for network in after.trained if network.name not in before),
+        removed=tuple(
+            f"{part}[{network.name}]"
+            for part in ("devices", "controls")
+            for network in getattr(recorded, part)
+            if network.name not in names
+        ),
+        changed=tuple(_changes(_among(recorded, names), _among(after, before))),
+    )
+
+
+def _known_first(
+    recorded: tuple[DeviceSpec, ...], written: tuple[DeviceSpec, ...]
+) -> tuple[DeviceSpec, ...]:
+    places = {network.name: place for place, network in enumerate(recorded)}
+    return tuple(sorted(written, key=lambda network: places.get(network.name, len(places))))
+
+
+def _controls(
+    recorded: FamilySpec, written: FamilySpec, devices: tuple[DeviceSpec, ...]
+) -> tuple[DeviceSpec, ...]:
+    """The kinds of controls that the profile asks for, under the names that the run knows."""
+    if not devices:
+        return written.controls
+    kinds = {control.encoding is None for control in written.controls}
+    ordinary = derive_controls(devices) if True in kinds else ()
+    twin = [derive_twin(devices)] if False in kinds else []
+    known = {dataclasses.replace(c, name=""): c.name for c in recorded.controls}
+    return tuple(
+        dataclasses.replace(c, name=known.get(dataclasses.replace(c, name=""), c.name))
+        for c in (*ordinary, *twin)
+    )
+
+
+def _among(family: FamilySpec, names: set[str]) -> dict[str, Any]:
+    """Plain values of a family without the networks of other names."""
+    plain = family.to_dict()
+    for part in ("devices", "controls"):
+        plain[part] = [network for network in plain[part] if network["name"] in names]
+    return plain
+
+
+def _changes(old: Any, new: Any, where: str = "") -> list[str]:
+    """Name every field that differs, as ``devices[cam-01].training.epochs: 8 -> 10``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        ignored = {"root"} if where == "data" else set()
+        if not where and old.get("secret") is None:  # runs of before have no fingerprint
+            ignored = {"secret"}
+        keys = [key for key in {**old, **new} if key not in ignored]
+        prefix = f"{where}." if where else ""
+        return [c for key in keys for c in _changes(old.get(key), new.get(key), f"{prefix}{key}")]
+    if where in {"devices", "controls"}:
+        before = {device["name"]: device for device in old}
+        after = {device["name"]: device for device in new}
+        names = list({**before, **after})
+        return [c for n in names for c in _changes(before.get(n), after.get(n), f"{where}[{n}]")]
+    if old == new:
+        return []
+    return [f"{where}: {json.dumps(old)} -> {json.dumps(new)}"]

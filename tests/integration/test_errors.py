@@ -147,7 +147,7 @@ def test_a_changed_profile_is_refused_by_naming_the_field(
     shutil.copytree(source, run)
     path = write_profile(tmp_path, mnist_root)
     done = call_fleet("train", "-p", path, "--run", run, cwd=tmp_path)
-    assert_refused(done, "the profile changed since", "devices[a]: added", "--resume never")
+    assert_refused(done, "the profile changed since", "devices[door]: removed", "--resume never")
 
 
 def test_an_interrupt_says_what_is_kept_and_the_rerun_goes_on(

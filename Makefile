@@ -48,7 +48,7 @@ mutants: install
 
 reproduce-check: install
 	$(FLEET) reproduce all --quick
-	$(BIN) -m pytest -m reproduction
+	$(BIN) -m pytest -m "reproduction and not slow"
 
 lint: install-dev
 	$(BIN) -m ruff check .

@@ -36,6 +36,31 @@ class NormChoice(StrEnum):
     l2 = "l2"
 
 
+class PresetChoice(StrEnum):
+    """How much an audit spends."""
+
+    quick = "quick"
+    standard = "standard"
+    thorough = "thorough"
+
+
+class ConfidenceChoice(StrEnum):
+    """Which end of a rate's 95 % interval gates hold against their limit."""
+
+    low = "lower"
+    point = "point"
+    high = "upper"
+
+
+class AuditFormat(StrEnum):
+    """How an audit writes its data: as :class:`Format`, or as a JUnit report of its checks."""
+
+    auto = "auto"
+    human = "human"
+    json = "json"
+    junit = "junit"
+
+
 class FailOn(StrEnum):
     """What makes an audit end with exit code 1."""
 
@@ -43,17 +68,27 @@ class FailOn(StrEnum):
 
 
 Form = Annotated[Format, typer.Option("--format", help="How to write the result to stdout.")]
+AuditForm = Annotated[
+    AuditFormat,
+    typer.Option(
+        "--format", help="How to write the result to stdout; junit: checks and gates, for CI."
+    ),
+]
 Jobs = Annotated[
     int | None,
     typer.Option(
-        "--jobs", "-j", min=1, help="Worker processes, one thread each. By default one a core."
+        "--jobs",
+        "-j",
+        min=1,
+        envvar="FLEET_JOBS",
+        help="Worker processes, one thread each. By default one a core.",
     ),
 ]
 Run = Annotated[
     Path | None,
     typer.Argument(metavar="RUN", help="A run directory; by default the newest under runs/."),
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="Where runs are kept.")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="FLEET_RUNS", help="Where runs are kept.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", "-n", help="Say what would be done, and write nothing.")
 ]
@@ -98,12 +133,18 @@ Split = Annotated[
 Steps = Annotated[int, typer.Option(min=1, help="Steps of each iterative attack.")]
 Restarts = Annotated[int, typer.Option(min=1, help="Runs of each iterative attack.")]
 Seed = Annotated[int, typer.Option(help="Seed of images, starts and noise.")]
-MaxAsr = Annotated[
-    float | None,
+Preset = Annotated[
+    PresetChoice,
     typer.Option(
-        min=0,
-        max=1,
-        help="Exit code 1 if an adaptive evade rate is above this.",
+        "--preset", help="quick: minutes, for a first look; thorough: for a figure to publish."
+    ),
+]
+Confidence = Annotated[
+    ConfidenceChoice,
+    typer.Option(
+        "--confidence",
+        help="What gates hold against their limit: the rate, or an end of its 95 % interval. upper "
+        "passes only what is surely below.",
     ),
 ]
 Fail = Annotated[

@@ -42,22 +42,30 @@ class Format(StrEnum):
 
 
 class Output:
-    """One command's two streams."""
+    """One command's two streams.
 
-    def __init__(self, form: Format = Format.auto) -> None:
+    Args:
+        form: A :class:`Format`, or another of its words that the command reads itself.
+    """
+
+    def __init__(self, form: StrEnum = Format.auto) -> None:
         self.form = form
-        styled = True if form is Format.human else None
+        styled = True if form == Format.human else None
         self.stdout = _console(sys.stdout, force_terminal=styled)
         self.stderr = error_console()
 
     def data(self, human: RenderableType, value: Any) -> None:
         """Write the command's result: ``human`` as a table or text, ``value`` as JSON."""
-        if self.form is Format.json:
+        if self.form == Format.json:
             narrow = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
             text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=narrow)
             sys.stdout.write(text + "\n")
         else:
             self.stdout.print(human)
+
+    def text(self, text: str) -> None:
+        """Write the command's result as it is."""
+        sys.stdout.write(text)
 
     def note(self, text: str) -> None:
         """Say something about the work, on stderr."""

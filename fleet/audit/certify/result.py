@@ -179,8 +179,9 @@ class CertifyAudit(AuditResult, schema=SCHEMA):
         """What attacks could reach at most, for gates."""
         for eps in self.eps:
             for name in self.fleet:
-                rate = self.of(name, eps).blast_radius
-                yield Reached(eps, rate, f"at most, of {name}", name)
+                found = self.of(name, eps)
+                rate, interval, n = found.blast_radius, found.blast_interval, found.correct
+                yield Reached("anyone", eps, rate, interval, n, f"at most, of {name}", name)
 
     def require_whole(self) -> None:
         """Raise ``KeyError`` or ``ValueError`` unless every figure that a report shows is there."""

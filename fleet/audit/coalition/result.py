@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fleet.audit.core import result
+from fleet.audit.core.kind import Attacker
 
 SCHEMA = "fleet.audit.coalition/1"
 
@@ -319,10 +320,13 @@ class CoalitionAudit(result.AttackResult, schema=SCHEMA):
 
     def reached(self) -> Iterator[result.Reached]:
         """Shares of the other devices that coalitions bring down, for gates."""
+        n = min(device.correct for device in self.devices if device.role == "device")
         for point in self.curve:
             if point.attack == self.headline:
+                who: Attacker = "device" if point.size else "outsider"
                 words = f"of the others by {point.size} devices ({point.choice})"
-                yield result.Reached(point.eps, point.share, words, "the fleet")
+                interval = point.low, point.high
+                yield result.Reached(who, point.eps, point.share, interval, n, words, "the fleet")
 
     def risks_of(self, attack: str, eps: float) -> tuple[DeviceRisk, ...]:
         """Every device's risk, in fleet order."""

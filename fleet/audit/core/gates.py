@@ -5,12 +5,49 @@ Reports print the flag and gates obey it. What was not measured has not passed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from fleet.audit.core.kind import KINDS
+from fleet.audit.core.kind import GATES, KINDS, Attacker, kind_of
 from fleet.audit.core.result import AuditResult, Checked, Protocol, Reached
+
+Confidence = Literal["lower", "point", "upper"]
+"""Which figure is held against a limit: the rate, or an end of its 95 % interval."""
+
+ENOUGH = 50
+"""Images below which a rate says little."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What an audit is held to.
+
+    Attributes:
+        limits: Largest evade rate that passes, [0, 1], by whom it counts.
+        confidence: ``upper`` passes only what is surely below its limit, ``lower`` refuses only
+            what is surely above.
+        masked: Whether a failed reliability check of the adaptive figures is a reason.
+    """
+
+    limits: Mapping[Attacker, float] = field(default_factory=dict)
+    confidence: Confidence = "point"
+    masked: bool = False
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What became of one gate.
+
+    Attributes:
+        gate: As it was asked for, for example ``--max-transfer 0.2``.
+        reasons: Why it is not passed; empty if it is.
+        notes: What a reader of either answer should know.
+    """
+
+    gate: str
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,48 +110,90 @@ def masked(audit: Checked, protocol: Protocol = "adaptive") -> bool:
     return flag(audit, protocol) is not None
 
 
-def refusals(audit: AuditResult, limit: float | None, *, masked: bool) -> list[str]:
-    """Name every reason why an audit does not pass; none if no gate is asked for.
-
-    Args:
-        audit: The result.
-        limit: Largest evade rate that passes, [0, 1]; None for any.
-        masked: Whether a failed reliability check of the adaptive figures is a reason.
-    """
-    if limit is None and not masked:
-        return []
+def judge(audit: AuditResult, demand: Demand) -> list[Ruling]:
+    """Hold an audit to every gate that is asked for and counts what its kind measures."""
     found = list(audit.reached())
-    reasons = []
-    if limit is not None:
-        for eps in audit.eps:
-            reasons += _above((one for one in found if one.eps == eps), limit)
-    reasons += _unmeasured(audit, found)
-    if masked:
-        flagged = flag(audit, "adaptive")
-        if flagged:
-            reasons.append(f"the adaptive figures fail a reliability check: {flagged.sentence}")
-        elif not any(check.about("adaptive") for check in audit.checks):
-            reasons.append("no reliability check ran: nothing vouches for the adaptive figures")
-    return reasons
+    gates = kind_of(audit).gates
+    rulings = [
+        _hold(audit, who, demand.limits[who], demand.confidence, found)
+        for who in gates
+        if who in demand.limits
+    ]
+    if demand.masked and gates:
+        reasons = (*_unmeasured(audit.eps, found), *_flagged(audit))
+        rulings.append(Ruling("--fail-on masked", reasons))
+    return rulings
 
 
-def _above(found: Iterable[Reached], limit: float) -> list[str]:
-    """Name the worst of one eps if it is above ``limit``."""
-    rated = [(one.rate, one) for one in found if one.rate is not None]
-    if not rated:
-        return []
-    rate, worst = max(rated, key=lambda pair: pair[0])
-    if rate <= limit:
-        return []
-    return [f"evade {rate:.3f} {worst.words} at eps {worst.eps:.4g} is above {limit:g}"]
+def refusals(rulings: Iterable[Ruling]) -> list[str]:
+    """Why gates are not passed, each reason once."""
+    return list(dict.fromkeys(reason for ruling in rulings for reason in ruling.reasons))
 
 
-def _unmeasured(audit: AuditResult, found: list[Reached]) -> list[str]:
+def _hold(
+    audit: AuditResult, who: Attacker, limit: float, confidence: Confidence, found: list[Reached]
+) -> Ruling:
+    counted = [one for one in found if one.attacker == who]
+    over = [_above(counted, eps, limit, confidence) for eps in audit.eps]
+    reasons = (*(word for word in over if word), *_unmeasured(audit.eps, counted))
+    others = (one for one in found if one.attacker != who)
+    notes = (*_few(counted), *_elsewhere(others, limit))
+    return Ruling(f"{GATES[who].option} {limit:g}", reasons, notes)
+
+
+def _bound(one: Reached, confidence: Confidence) -> float:
+    """What is held against the limit; 0 where there is no rate, which is a reason of its own."""
+    bounds = {"lower": one.interval[0], "point": one.rate or 0.0, "upper": one.interval[1]}
+    return 0.0 if one.rate is None else bounds[confidence]
+
+
+def _above(found: list[Reached], eps: float, limit: float, confidence: Confidence) -> str:
+    """Name the worst of one eps if it is above ``limit``; else empty."""
+    rated = [one for one in found if one.eps == eps and one.rate is not None]
+    worst = max(rated, key=lambda one: _bound(one, confidence), default=None)
+    if worst is None or _bound(worst, confidence) <= limit:
+        return ""
+    bound = _bound(worst, confidence)
+    told = "" if confidence == "point" else f" ({confidence} bound {bound:.3f} of {worst.n} images)"
+    return f"evade {worst.rate:.3f}{told} {worst.words} at eps {eps:.4g} is above {limit:g}"
+
+
+def _few(found: list[Reached]) -> Iterator[str]:
+    """Warn of a rate over few images."""
+    rated = [one for one in found if one.rate is not None]
+    least = min(rated, key=lambda one: one.n, default=None)
+    if least is not None and least.n < ENOUGH:
+        low, high = least.interval
+        yield (
+            f"{least.victim} was measured on {least.n} images, fewer than {ENOUGH}: evade "
+            f"{least.rate:.3f} may be anything from {low:.3f} to {high:.3f}"
+        )
+
+
+def _elsewhere(others: Iterable[Reached], limit: float) -> Iterator[str]:
+    """Name each other attacker who is above the limit, which is not theirs."""
+    over = [one for one in others if (one.rate or 0.0) > limit]
+    for who in dict.fromkeys(one.attacker for one in over):
+        worst = max((one for one in over if one.attacker == who), key=lambda one: one.rate or 0.0)
+        yield (
+            f"not counted: evade {worst.rate:.3f} {worst.words} at eps {worst.eps:.4g}; "
+            f"{GATES[who].option} judges it"
+        )
+
+
+def _unmeasured(eps: Iterable[float], found: list[Reached]) -> Iterator[str]:
     """Name each victim without a rate, and each eps without a victim."""
-    silent = dict.fromkeys(one.victim for one in found if one.rate is None)
-    reasons = [f"nothing was measured on {name}: it decodes no image correctly" for name in silent]
+    for name in dict.fromkeys(one.victim for one in found if one.rate is None):
+        yield f"nothing was measured on {name}: it decodes no image correctly"
     attacked = {one.eps for one in found}
-    empty = [f"{eps:.4g}" for eps in audit.eps if eps not in attacked]
+    empty = [f"{value:.4g}" for value in eps if value not in attacked]
     if empty:
-        reasons.append(f"nothing was measured at eps {', '.join(empty)}: no device was attacked")
-    return reasons
+        yield f"nothing was measured at eps {', '.join(empty)}: no device was attacked"
+
+
+def _flagged(audit: AuditResult) -> Iterator[str]:
+    flagged = flag(audit, "adaptive")
+    if flagged:
+        yield f"the adaptive figures fail a reliability check: {flagged.sentence}"
+    elif not any(check.about("adaptive") for check in audit.checks):
+        yield "no reliability check ran: nothing vouches for the adaptive figures"

@@ -9,14 +9,42 @@ A new audit is its settings, its audit and its checks under ``fleet/audit``, one
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, Literal
 
 AUDIT_FILE = "audit.json"
+
+Attacker = Literal["device", "outsider", "owner", "anyone"]
+"""Whom a gate counts. ``device``: who has other devices. ``outsider``: who has none, but networks
+of their own, or questions. ``owner``: who has the victim itself. ``anyone``: whoever, proven."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A limit that results can be held to.
+
+    Attributes:
+        option: On the command line.
+        help: What it demands.
+    """
+
+    option: str
+    help: str
+
+
+GATES: dict[Attacker, Gate] = {
+    "device": Gate(
+        "--max-transfer", "Largest evade rate of images made on other devices of the fleet."
+    ),
+    "outsider": Gate(
+        "--max-outsider", "Largest evade rate of an attacker without a device (the control's row)."
+    ),
+    "owner": Gate("--max-whitebox", "Largest evade rate of who has the victim's own weights."),
+    "anyone": Gate("--max-blast-radius", "Largest share that no proof keeps from any attacker."),
+}
+"""Every gate, by whom it counts; a kind names those that judge its results."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +64,12 @@ class Kind:
             not that the device is robust.
         harmless: Checks whose failure says something about the devices and nothing against the
             figures.
-        gated: Whether its results say what attacks reached, so that gates can judge them.
+        gates: Whom its results count, so that these gates can judge them.
+        alias: Another name of the first gate's option.
         devices: Devices that a family must have at least, controls not counted.
         method: Of a family without a device trained by it `fleet audit all` leaves this kind out.
         images: Images audited unless the user says otherwise.
+        presets: Images and settings by ``--preset``, where they are not the usual ones.
         curve: Whether the radii, unless the user names some, are a whole curve and not two of it.
     """
 
@@ -52,10 +82,12 @@ class Kind:
     command: str
     masking: frozenset[str] = frozenset()
     harmless: frozenset[str] = frozenset()
-    gated: bool = True
+    gates: tuple[Attacker, ...] = ()
+    alias: str = "--max-asr"
     devices: int = 1
     method: str = ""
     images: int = 500
+    presets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     curve: bool = False
 
 
@@ -93,6 +125,10 @@ def kind_of(audit: Any) -> Kind:
     raise KeyError(f"{type(audit).__name__} is the result of no kind of audit")
 
 
+_ATTACKS = {
+    "quick": {"images": 100, "steps": 8, "restarts": 2},
+    "thorough": {"images": 2000, "steps": 50, "restarts": 5},
+}
 _BLIND = frozenset({"M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M10", "M13", "M16", "BT"})
 
 register(
@@ -104,9 +140,11 @@ register(
         run="fleet.audit.certify.audit:audit_run_certify",
         report="fleet.reports.certify:REPORT",
         command="fleet.cli.audit.certify:certify",
+        gates=("anyone",),
         method="certified",
         masking=frozenset({"K1", "K2"}),
         images=10_000,
+        presets={"quick": {"images": 1000, "radii": 100}, "thorough": {"radii": 2000}},
     )
 )
 register(
@@ -120,6 +158,8 @@ register(
         command="fleet.cli.audit.whitebox:whitebox",
         curve=True,
         masking=_BLIND,
+        gates=("owner",),
+        presets=_ATTACKS,
     )
 )
 register(
@@ -132,6 +172,8 @@ register(
         report="fleet.reports.transfer:REPORT",
         command="fleet.cli.audit.transfer:transfer",
         masking=_BLIND,
+        gates=("device", "outsider"),
+        presets=_ATTACKS,
     )
 )
 register(
@@ -145,8 +187,14 @@ register(
         command="fleet.cli.audit.coalition:coalition",
         masking=frozenset({"C1", "C2", "C3", "C5", "C6", "C7"}),
         harmless=frozenset({"C4"}),
+        gates=("device", "outsider"),
+        alias="--max-share",
         devices=2,
         images=200,
+        presets={
+            "quick": {"images": 60, "steps": 5, "restarts": 1, "coalitions": 3},
+            "thorough": {"images": 500, "steps": 40, "restarts": 3, "coalitions": 20},
+        },
     )
 )
 register(
@@ -159,7 +207,12 @@ register(
         report="fleet.reports.query:REPORT",
         command="fleet.cli.audit.query:query",
         masking=frozenset({"Q1"}),
+        gates=("device", "outsider"),
         images=50,
+        presets={
+            "quick": {"images": 20, "queries": 100, "steps": 8},
+            "thorough": {"images": 200, "queries": 1000, "steps": 50},
+        },
     )
 )
 register(
@@ -171,8 +224,8 @@ register(
         run="fleet.audit.trace.run:audit_run_trace",
         report="fleet.reports.trace:REPORT",
         command="fleet.cli.audit.trace:trace",
-        gated=False,
         devices=2,
         images=100,
+        presets={"quick": {"images": 40, "steps": 8}, "thorough": {"images": 500, "steps": 50}},
     )
 )

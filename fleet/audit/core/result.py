@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from fleet.audit.core.kind import Attacker
 from fleet.errors import AuditError
 from fleet.files import write_json
 
@@ -66,16 +67,28 @@ class Reached:
     """What one attack reached, for a gate to judge.
 
     Attributes:
+        attacker: Whom it counts.
         eps: Radius in pixel units.
         rate: Adaptive evade rate, [0, 1]; None where nothing was measured.
+        interval: Its 95 % interval.
+        n: Images that the rate is of.
         words: Where, for example ``from cam-01 to cam-02``.
         victim: Who was attacked, for the message if nothing was measured.
     """
 
+    attacker: Attacker
     eps: float
     rate: float | None
+    interval: tuple[float, float]
+    n: int
     words: str
     victim: str
+
+    @classmethod
+    def of(cls, attacker: Attacker, eps: float, found: Outcome, words: str, victim: str) -> Self:
+        """What an outcome says."""
+        rate, interval = found.rate("evade"), found.interval("evade")
+        return cls(attacker, eps, rate, interval, found.n, words, victim)
 
 
 @dataclass(frozen=True)

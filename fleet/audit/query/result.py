@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Literal
 
 from fleet.audit.core import result
+from fleet.audit.core.kind import Attacker
 
 SCHEMA = "fleet.audit.query/1"
 
@@ -163,10 +164,10 @@ class QueryAudit(result.AuditResult, schema=SCHEMA):
         """What every way of asking each device reached with its largest budget, for gates."""
         for curve in self.curves:
             if curve.victim in self.fleet:
-                rate = curve.last.outcome.rate("evade")
-                yield result.Reached(
-                    curve.eps, rate, f"by {curve.method} of {curve.victim}", curve.victim
-                )
+                who: Attacker = "device" if curve.owned else "outsider"
+                words = f"by {curve.method} of {curve.victim}"
+                found = curve.last.outcome
+                yield result.Reached.of(who, curve.eps, found, words, curve.victim)
 
     def white_box_of(self, victim: str, eps: float) -> WhiteBox:
         """Look up one victim's white-box figures.

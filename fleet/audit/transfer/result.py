@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fleet.audit.core import result
+from fleet.audit.core.kind import Attacker
 from fleet.encoding import IntervalEncoding
 
 SCHEMA = "fleet.audit.transfer/2"
@@ -47,7 +48,8 @@ class TransferAudit(result.AttackResult, schema=SCHEMA):
             for cell in self.matrix("adaptive", eps).cells:
                 if cell.surrogate not in {cell.victim, *twins} and cell.victim in self.fleet:
                     words = f"from {cell.surrogate} to {cell.victim}"
-                    yield result.Reached(eps, cell.outcome.rate("evade"), words, cell.victim)
+                    who: Attacker = "device" if cell.surrogate in self.fleet else "outsider"
+                    yield result.Reached.of(who, eps, cell.outcome, words, cell.victim)
 
     def require_whole(self) -> None:
         """Raise ``KeyError`` or ``ValueError`` unless every figure that a report shows is there."""

@@ -158,8 +158,8 @@ class WhiteboxAudit(result.AttackResult, schema=SCHEMA):
         """The adaptive worst case on each device, for gates."""
         for eps in self.eps:
             for name in self.fleet:
-                rate = self.figure(name, "adaptive", eps).outcome.rate("evade")
-                yield result.Reached(eps, rate, f"of {name}", name)
+                found = self.figure(name, "adaptive", eps).outcome
+                yield result.Reached.of("owner", eps, found, f"of {name}", name)
 
 
 def _require(found: list[Any], wanted: Iterable[Any], what: str) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fleet.audit.core.kind import KINDS
 from fleet.cli import options
-from fleet.cli.audit.conduct import Request, conduct, find, prepare
-from fleet.cli.output import Format
+from fleet.cli.audit.conduct import conduct, find, prepare
+from fleet.cli.audit.request import Request, audit_command
 
 KIND = KINDS["coalition"]
 
@@ -26,12 +25,9 @@ class JointChoice(StrEnum):
     arc = "arc"
 
 
+@audit_command(KIND)
 def coalition(
-    run: options.Run = None,
-    runs: options.Runs = Path("runs"),
-    eps: options.Eps = None,
-    images: options.Images = KIND.images,
-    split: options.Split = options.SplitChoice.test,
+    asked: Request,
     steps: options.Steps = 10,
     restarts: options.Restarts = 2,
     attack: Annotated[
@@ -47,20 +43,6 @@ def coalition(
             min=1, help="Random coalitions of each size; all of a size if there are no more."
         ),
     ] = 6,
-    seed: options.Seed = 0,
-    data_root: options.DataRoot = None,
-    jobs: options.Jobs = None,
-    max_share: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Exit code 1 if coalitions of some size bring down more of the remaining fleet.",
-        ),
-    ] = None,
-    fail_on: options.Fail = None,
-    dry_run: options.DryRun = False,
-    form: options.Form = Format.auto,
 ) -> None:
     """Let an attacker own 1 to N-1 devices: how much of the remaining fleet falls?
 
@@ -69,8 +51,7 @@ def coalition(
 
     Example: fleet audit coalition --eps 0.1 --coalitions 10
     """
-    shared = (run, runs, eps, images, split, seed, data_root, jobs, form, dry_run, fail_on)
-    subject = find(Request(*shared, max_share))
+    subject = find(asked)
     more = {"attacks": tuple(choice.value for choice in attack)} if attack else {}
     work = prepare(KIND, subject, steps=steps, restarts=restarts, coalitions=coalitions, **more)
 

@@ -4,40 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from fleet.audit.core.kind import AUDIT_FILE, Kind, load
 from fleet.cli import options
-from fleet.cli.output import Format, Output
+from fleet.cli.audit.request import Request
+from fleet.cli.output import Output
 from fleet.cli.progress import FamilyProgress
 from fleet.execution import Processes
 
 if TYPE_CHECKING:
+    from fleet.audit.core.gates import Demand, Ruling
     from fleet.audit.core.result import AuditResult
     from fleet.profiles.spec import FamilySpec
     from fleet.rundir import RunDirectory
-
-
-@dataclass(frozen=True)
-class Request:
-    """What all audit commands are asked, as it stands on the command line."""
-
-    run: Path | None
-    runs: Path
-    eps: list[str] | None
-    images: int
-    split: options.SplitChoice
-    seed: int
-    data_root: Path | None
-    jobs: int | None
-    form: Format
-    dry_run: bool = False
-    fail_on: options.FailOn | None = None
-    limit: float | None = None
-    norm: options.NormChoice = options.NormChoice.linf
 
 
 @dataclass(frozen=True)
@@ -59,11 +42,14 @@ class Subject:
     output: Output
 
     def count(self, split: options.SplitChoice, images: int) -> int:
-        """How many of ``images`` images a split has."""
+        """How many of ``images`` images a split has; fewer than were asked for are said."""
         from fleet.files import read_json
 
         there = read_json(self.run.dataset).get(split.value)
-        return min(images, there) if isinstance(there, int) else images
+        if not isinstance(there, int) or there >= images:
+            return images
+        self.output.note(f"note: {images} {split.value} images are more than the {there} there are")
+        return there
 
 
 @dataclass(frozen=True)
@@ -126,18 +112,27 @@ def conduct(work: Work, subject: Subject, *, then: str) -> None:
         subject: The run.
         then: The next command without ``fleet``; ``{run}`` stands for the run.
     """
-    if not announce(work, subject):
+    announce(work, subject)
+    if subject.asked.dry_run:
+        subject.output.data("nothing is attacked and nothing is written", planned(work, subject))
         return
     audit = perform(work, subject)
     keep(audit, work.kind, subject)
-    show([audit], audit.to_dict(), subject)
-    close(refused(audit, work.kind, subject), subject.output)
+    rulings = judged(audit, subject)
+    show({work.kind.name: audit}, audit.to_dict(), subject, {work.kind.name: rulings})
+    close(told(rulings, subject.output), subject.output)
     words = (str(subject.run.root) if word == "{run}" else word for word in then.split())
     subject.output.next_command("fleet", *words)
 
 
-def announce(work: Work, subject: Subject) -> bool:
-    """Say what is about to be done, and whether it is: a dry run says it and ends."""
+def planned(work: Work, subject: Subject) -> dict[str, Any]:
+    """What a dry run tells, as plain JSON values."""
+    value = {"run": str(subject.run.root), "images": work.images, **work.value}
+    return {**value, "settings": work.settings.to_dict()}
+
+
+def announce(work: Work, subject: Subject) -> None:
+    """Say what is about to be done."""
     asked, output, family = subject.asked, subject.output, subject.family
     eps = ", ".join(f"{value:.4g}" for value in work.settings.eps)
     about = [
@@ -148,11 +143,6 @@ def announce(work: Work, subject: Subject) -> bool:
         f"{asked.norm.value} eps {eps}",
     ]
     output.note(f"{work.kind.title} audit of {subject.run.root}: {', '.join(about)}")
-    if asked.dry_run:
-        value = {"run": str(subject.run.root), "images": work.images, **work.value}
-        value["settings"] = work.settings.to_dict()
-        output.data("nothing is attacked and nothing is written", value)
-    return not asked.dry_run
 
 
 def perform(work: Work, subject: Subject) -> Any:
@@ -175,29 +165,63 @@ def keep(audit: Any, kind: Kind, subject: Subject) -> None:
     subject.output.note(f"wrote {path}")
 
 
-def show(audits: Sequence[AuditResult], value: Any, subject: Subject) -> None:
-    """Render the run's report anew, and print audits: for people, or ``value`` as JSON."""
+def show(
+    audits: Mapping[str, AuditResult],
+    value: Any,
+    subject: Subject,
+    rulings: Mapping[str, Sequence[Ruling]],
+    errors: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Render the run's report anew, and print audits: for people, as JSON or as a JUnit report.
+
+    Args:
+        audits: By kind.
+        value: What is printed as JSON.
+        subject: The run.
+        rulings: What became of the gates, by kind.
+        errors: Why other audits could not be made, by kind.
+    """
     from fleet.reports import AuditReport
+    from fleet.reports.junit import junit
     from fleet.reports.views import report_view
     from fleet.reports.write import render_run_reports
 
     report, *others = render_run_reports(subject.run.audits)
-    subject.output.data(report_view(AuditReport.of(*audits)), value)
+    if subject.asked.form is options.AuditFormat.junit:
+        subject.output.text(junit(audits, rulings, errors))
+    else:
+        subject.output.data(report_view(AuditReport.of(*audits.values())), value)
     subject.output.note(f"wrote {report}, and {len(others)} tables and figures beside it")
 
 
-def refused(audit: Any, kind: Kind, subject: Subject) -> list[str]:
-    """Name the gates that an audit does not pass."""
+def demanded(asked: Request) -> Demand:
+    """The gates of a request."""
+    from fleet.audit.core.gates import Demand
+
+    masked = asked.fail_on is options.FailOn.masked
+    return Demand(asked.limits, asked.confidence.value, masked)
+
+
+def judged(audit: Any, subject: Subject) -> list[Ruling]:
+    """Hold an audit to the gates of its request."""
+    from fleet.audit.core.gates import judge
+
+    return judge(audit, demanded(subject.asked))
+
+
+def told(rulings: Sequence[Ruling], output: Output, about: str = "") -> list[str]:
+    """Say what readers of gates should know; returns why gates are not passed."""
     from fleet.audit.core.gates import refusals
 
-    masked = subject.asked.fail_on is options.FailOn.masked
-    return refusals(audit, subject.asked.limit, masked=masked) if kind.gated else []
+    for note in dict.fromkeys(note for ruling in rulings for note in ruling.notes):
+        output.note(f"note: {about}{note}")
+    return [about + reason for reason in refusals(rulings)]
 
 
-def close(reasons: Iterable[str], output: Output) -> None:
-    """Name the gates that are not passed, and leave with exit code 1 if there is one."""
+def close(reasons: Iterable[str], output: Output, *, unmade: bool = False) -> None:
+    """Name the gates that are not passed, and leave if there is one (1) or work failed (2)."""
     named = list(reasons)
     for reason in named:
         output.note(f"gate: {reason}")
-    if named:
-        raise typer.Exit(1)
+    if named or unmade:
+        raise typer.Exit(2 if unmade else 1)

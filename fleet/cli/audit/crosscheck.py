@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from fleet.audit.core.kind import Kind
 from fleet.cli import options
 from fleet.cli.audit import conduct as audits
-from fleet.cli.output import Format
+from fleet.cli.audit.request import Request, audit_command
 
 if TYPE_CHECKING:
     from fleet.audit.crosscheck.result import Crosscheck
@@ -30,15 +29,11 @@ KIND = Kind(
 """Not registered: it judges our own audit, and no report is drawn of it."""
 
 
+@audit_command(KIND)
 def crosscheck(
-    run: options.Run = None,
-    runs: options.Runs = Path("runs"),
-    eps: options.Eps = None,
-    images: options.Images = KIND.images,
-    split: options.Split = options.SplitChoice.test,
+    asked: Request,
     steps: options.Steps = 15,
     restarts: options.Restarts = 3,
-    seed: options.Seed = 0,
     tool: Annotated[
         list[str] | None,
         typer.Option(help="torchattacks, foolbox, art or autoattack; repeat it. By default all."),
@@ -53,10 +48,6 @@ def crosscheck(
         float,
         typer.Option(min=0, max=1, help="Evade rate that a library may find beyond our own."),
     ] = 0.005,
-    data_root: options.DataRoot = None,
-    jobs: options.Jobs = None,
-    dry_run: options.DryRun = False,
-    form: options.Form = Format.auto,
 ) -> None:
     """Let other libraries attack the same images: exit code 1 if any finds more than we do.
 
@@ -66,8 +57,9 @@ def crosscheck(
 
     Example: fleet audit crosscheck --eps 0.1 --images 200
     """
-    shared = (run, runs, eps, images, split, seed, data_root, jobs, form, dry_run)
-    subject = audits.find(audits.Request(*shared))
+    if asked.form is options.AuditFormat.junit:
+        raise typer.BadParameter("a cross-check has no JUnit report", param_hint="--format")
+    subject = audits.find(asked)
     work = audits.prepare(KIND, subject, steps=steps, restarts=restarts)
 
     from fleet.audit.crosscheck.audit import ToolEffort, installed
@@ -79,10 +71,13 @@ def crosscheck(
         arguments={"effort": effort, "tools": chosen},
         words=(f"with {', '.join(part.name for part in installed(chosen))}",),
     )
-    if audits.announce(work, subject):
-        check = audits.perform(work, subject)
-        audits.keep(check, KIND, subject)
-        _judge(check, tool or [], subject)
+    audits.announce(work, subject)
+    if asked.dry_run:
+        subject.output.data("nothing is attacked", audits.planned(work, subject))
+        return
+    check = audits.perform(work, subject)
+    audits.keep(check, KIND, subject)
+    _judge(check, tool or [], subject)
 
 
 def _choose(names: list[str] | None) -> tuple[Tool, ...]:

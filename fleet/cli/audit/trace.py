@@ -10,17 +10,15 @@ import typer
 
 from fleet.audit.core.kind import KINDS
 from fleet.cli import options
-from fleet.cli.audit.conduct import Request, Subject, conduct, find, prepare
-from fleet.cli.output import Format
+from fleet.cli.audit.conduct import Subject, conduct, find, prepare
+from fleet.cli.audit.request import Request, audit_command
 
 KIND = KINDS["trace"]
 
 
+@audit_command(KIND)
 def trace(
-    run: options.Run = None,
-    runs: options.Runs = Path("runs"),
-    eps: options.Eps = None,
-    images: options.Images = KIND.images,
+    asked: Request,
     calibration: Annotated[
         int, typer.Option(min=2, help="Validation images to calibrate on.")
     ] = 60,
@@ -28,9 +26,7 @@ def trace(
         float,
         typer.Option(min=0, max=1, help="Share of innocent evidence that may accuse a device."),
     ] = 0.05,
-    split: options.Split = options.SplitChoice.test,
     steps: options.Steps = 15,
-    seed: options.Seed = 0,
     adversarial: Annotated[
         Path | None,
         typer.Option(
@@ -45,10 +41,6 @@ def trace(
         Path | None,
         typer.Option(help="Their classes, .npy or .safetensors; by default what most devices say."),
     ] = None,
-    data_root: options.DataRoot = None,
-    jobs: options.Jobs = None,
-    dry_run: options.DryRun = False,
-    form: options.Form = Format.auto,
 ) -> None:
     """Name the device on which adversarial images were made.
 
@@ -60,14 +52,14 @@ def trace(
     """
     if (adversarial is None) != (originals is None) or (labels and adversarial is None):
         raise typer.BadParameter("--adversarial and --originals go together")
-    total = images + calibration if split is options.SplitChoice.validation else images
-    subject = find(Request(run, runs, eps, total, split, seed, data_root, jobs, form, dry_run))
+    validated = asked.split is options.SplitChoice.validation
+    subject = find(replace(asked, images=asked.images + calibration) if validated else asked)
     if adversarial is not None and originals is not None:
         _name(subject, adversarial, originals, labels)
         return
     work = prepare(KIND, subject, steps=steps, false_positives=false_positives)
     calibration = subject.count(options.SplitChoice.validation, calibration)
-    if split is options.SplitChoice.validation:  # both are parts of it
+    if validated:  # both are parts of it
         work = replace(work, images=max(0, work.images - calibration))
     work = replace(
         work,

@@ -10,22 +10,18 @@ import typer
 
 from fleet.audit.core.kind import KINDS
 from fleet.cli import options
-from fleet.cli.audit.conduct import Request, conduct, find, prepare
-from fleet.cli.output import Format
+from fleet.cli.audit.conduct import conduct, find, prepare
+from fleet.cli.audit.request import Request, audit_command
 
 KIND = KINDS["transfer"]
 
 
+@audit_command(KIND)
 def transfer(
-    run: options.Run = None,
-    runs: options.Runs = Path("runs"),
-    eps: options.Eps = None,
+    asked: Request,
     norm: options.Norm = options.NormChoice.linf,
-    images: options.Images = KIND.images,
-    split: options.Split = options.SplitChoice.test,
     steps: options.Steps = 15,
     restarts: options.Restarts = 3,
-    seed: options.Seed = 0,
     sets_from: Annotated[
         Path | None,
         typer.Option(
@@ -34,12 +30,6 @@ def transfer(
             "outcomes are used again where they fit, so a new device costs one row and one column.",
         ),
     ] = None,
-    data_root: options.DataRoot = None,
-    jobs: options.Jobs = None,
-    max_asr: options.MaxAsr = None,
-    fail_on: options.Fail = None,
-    dry_run: options.DryRun = False,
-    form: options.Form = Format.auto,
 ) -> None:
     """Attack each device, and try the images on all others (the paper's Figure 3).
 
@@ -50,9 +40,8 @@ def transfer(
     """
     from fleet.rundir import find_run
 
-    shared = (run, runs, eps, images, split, seed, data_root, jobs, form, dry_run, fail_on)
-    subject = find(Request(*shared, max_asr, norm))
-    source = None if sets_from is None else find_run(sets_from, runs)
+    subject = find(replace(asked, norm=norm))
+    source = None if sets_from is None else find_run(sets_from, asked.runs)
     work = prepare(KIND, subject, steps=steps, restarts=restarts, norm=norm.value)
     work = replace(work, arguments={"sets_from": source})
     conduct(work, subject, then="package {run}")

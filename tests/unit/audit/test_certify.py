@@ -11,7 +11,7 @@ from torch import nn
 from fleet.audit.certify.audit import audit_certify
 from fleet.audit.certify.result import CertifyAudit
 from fleet.audit.certify.settings import CertifySettings
-from fleet.audit.core.gates import refusals
+from fleet.audit.core.gates import Demand, judge, refusals
 from fleet.audit.core.members import Member
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
@@ -100,8 +100,8 @@ def test_it_survives_json_and_is_gated_by_the_guarantee(audit: CertifyAudit) -> 
     damaged["proven"] = damaged["proven"][1:]
     with pytest.raises(AuditError, match="proofs"):
         CertifyAudit.from_dict(damaged)
-    assert not refusals(audit, 0.5, masked=True)
-    assert any("0.2" in reason for reason in refusals(audit, 0.1, masked=False))
+    assert not refusals(judge(audit, Demand({"anyone": 0.5}, masked=True)))
+    assert any("0.2" in reason for reason in refusals(judge(audit, Demand({"anyone": 0.1}))))
 
 
 def test_the_report_leads_with_the_guarantee(audit: CertifyAudit) -> None:

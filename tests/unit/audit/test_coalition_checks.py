@@ -24,7 +24,7 @@ from fleet.audit.coalition.result import CurvePoint
 from fleet.audit.coalition.trials import CoalitionSettings, Tried, choose_coalitions
 from fleet.audit.core.checks import flag, masked
 from fleet.audit.core.evidence import Outcomes
-from fleet.audit.core.gates import refusals
+from fleet.audit.core.gates import Demand, judge, refusals
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Origin, Outcome
 from fleet.reports.flags import verdict
@@ -146,10 +146,11 @@ def test_c4_is_no_masking() -> None:
 def test_a_gate_judges_the_headlines_worst_share() -> None:
     audit = assemble_coalition(evidence(), Origin("sound", {}, {}))
     worst = max(p.share for p in audit.curve if p.attack == audit.headline)
-    (reason,) = refusals(audit, worst - 0.01, masked=True)
+    (reason,) = refusals(judge(audit, Demand({"device": worst - 0.01}, masked=True)))
     assert reason.startswith(f"evade {worst:.3f} of the others by 2 devices (random) at eps 0.1 is")
-    assert refusals(audit, worst, masked=True) == []
-    (nothing,) = refusals(replace(audit, curve=(), trials=(), half=()), 1.0, masked=False)
+    assert refusals(judge(audit, Demand({"device": worst}, masked=True))) == []
+    empty = replace(audit, curve=(), trials=(), half=())
+    (nothing,) = refusals(judge(empty, Demand({"device": 1.0})))
     assert nothing == "nothing was measured at eps 0.1: no device was attacked"
 
 

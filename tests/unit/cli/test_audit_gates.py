@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from fleet.audit.core.gates import refusals
+from fleet.audit.core.gates import Confidence, Demand, Ruling, judge, refusals
+from fleet.audit.core.kind import Attacker, kind_of
 from fleet.audit.core.result import (
     AuditedDevice,
     AuditResult,
@@ -103,8 +104,14 @@ def query(rates: dict[str, int | None], *checks: Check) -> QueryAudit:
     )
 
 
-def limited(audit: AuditResult, limit: float | None) -> list[str]:
-    return refusals(audit, limit, masked=False)
+def limited(audit: AuditResult, limit: float | None, who: Attacker | None = None) -> list[str]:
+    """Reasons of one gate: the first that the kind knows, unless another is named."""
+    who = who or kind_of(audit).gates[0]
+    return refusals(judge(audit, Demand({} if limit is None else {who: limit})))
+
+
+def unmasked(audit: AuditResult) -> list[str]:
+    return refusals(judge(audit, Demand(masked=True)))
 
 
 def test_the_worst_transfer_of_each_eps_is_named_if_it_is_above() -> None:
@@ -118,9 +125,53 @@ def test_the_worst_transfer_of_each_eps_is_named_if_it_is_above() -> None:
     assert limited(audit, None) == []
 
 
-def test_a_control_is_a_surrogate_that_counts_and_a_victim_that_does_not() -> None:
+def test_a_control_is_an_outsider_and_nobodys_victim() -> None:
     assert limited(transfer({("a", "c"): 90}), 0.5) == []
-    assert len(limited(transfer({("c", "a"): 90}), 0.5)) == 2
+    audit = transfer({("c", "a"): 90})
+    assert limited(audit, 0.5) == []
+    assert len(limited(audit, 0.5, "outsider")) == 2
+    (ruling,) = judge(audit, Demand({"device": 0.5}))
+    assert ruling.notes == (
+        "not counted: evade 0.900 from c to a at eps 0.2; --max-outsider judges it",
+    )
+
+
+@pytest.mark.parametrize(
+    ("confidence", "passing", "failing"),
+    [("lower", 0.22, 0.21), ("point", 0.3, 0.29), ("upper", 0.4, 0.39)],
+)
+def test_the_user_chooses_the_bound_that_is_held_against_the_limit(
+    confidence: Confidence, passing: float, failing: float
+) -> None:
+    audit = transfer({("a", "b"): 30})  # of 100: 0.219 to 0.396
+    assert not judge(audit, Demand({"device": passing}, confidence))[0].reasons
+    (reason,) = judge(audit, Demand({"device": failing}, confidence))[0].reasons
+    assert reason.startswith("evade 0.300")
+    assert (f"({confidence} bound" in reason) == (confidence != "point")
+
+
+def test_a_rate_of_few_images_is_a_rate_with_a_warning() -> None:
+    audit = transfer({})
+    small = tuple(
+        replace(m, cells=tuple(replace(c, outcome=Outcome(20, 1, 0)) for c in m.cells))
+        for m in audit.matrices
+    )
+    (ruling,) = judge(replace(audit, matrices=small), Demand({"device": 0.2}))
+    assert ruling == Ruling(
+        "--max-transfer 0.2",
+        (),
+        (
+            "b was measured on 20 images, fewer than 50: evade 0.050 may be anything from 0.009 to "
+            "0.236",
+        ),
+    )
+
+
+def test_questions_without_a_device_are_an_outsiders() -> None:
+    asked = query({"a": 40, "b": 60, "c": 100})
+    owning = replace(asked, curves=tuple(replace(c, owned=("a",)) for c in asked.curves))
+    assert len(limited(asked, 0.5, "outsider")) == len(limited(owning, 0.5, "device")) == 2
+    assert limited(owning, 0.5, "outsider")[0].startswith("nothing was measured at eps 0.1, 0.2")
 
 
 def test_the_weakest_device_of_each_eps_is_named_if_it_is_above() -> None:
@@ -134,7 +185,7 @@ def test_the_weakest_device_of_each_eps_is_named_if_it_is_above() -> None:
 
 
 def test_the_worst_way_of_asking_is_named_if_it_is_above() -> None:
-    assert limited(query({"a": 40, "b": 60, "c": 100}), 0.5) == [
+    assert limited(query({"a": 40, "b": 60, "c": 100}), 0.5, "outsider") == [
         "evade 0.600 by square of b at eps 0.1 is above 0.5",
         "evade 0.600 by square of b at eps 0.2 is above 0.5",
     ]
@@ -181,9 +232,10 @@ PASSED = Check("M1", "t", "pass", "f", "r", "adaptive")
     ids=lambda audit: type(audit).__name__,
 )
 def test_a_device_on_which_nothing_was_measured_passes_no_gate(audit: AuditResult) -> None:
+    who: Attacker | None = "outsider" if isinstance(audit, QueryAudit) else None
     for limit in (0.0, 0.5, 1.0):
-        assert limited(audit, limit) == [DEAD]
-    assert refusals(audit, None, masked=True) == [DEAD]
+        assert limited(audit, limit, who) == [DEAD]
+    assert unmasked(audit) == [DEAD]
     assert limited(audit, None) == [], "no gate, no reason"
 
 
@@ -195,14 +247,14 @@ def test_an_audit_without_a_victim_passes_no_gate() -> None:
         matrices=tuple(replace(m, cells=m.cells[:1]) for m in transfer({}).matrices),
     )
     assert limited(alone, 1.0) == [nothing]
-    assert limited(query({"c": 0}), 1.0) == [nothing], "a control is nobody's victim"
+    assert limited(query({"c": 0}), 1.0, "outsider") == [nothing], "a control is nobody's victim"
 
 
 def test_an_audit_without_checks_is_not_known_to_be_unmasked() -> None:
-    (reason,) = refusals(transfer({}), None, masked=True)
+    (reason,) = unmasked(transfer({}))
     assert reason == "no reliability check ran: nothing vouches for the adaptive figures"
     about_paper = Check("M1", "t", "pass", "f", "r", "paper")
-    assert refusals(transfer({}, about_paper), None, masked=True) == [reason]
+    assert unmasked(transfer({}, about_paper)) == [reason]
 
 
 @pytest.mark.parametrize("subject", ["adaptive", "", "adaptive steps"])
@@ -211,12 +263,12 @@ def test_the_gate_fails_where_the_report_flags_and_with_its_words(
     subject: str, id: str, word: str
 ) -> None:
     audit = whitebox(dict.fromkeys(ROLES, 0), Check(id, "t", "fail", "f", "r", subject))
-    assert refusals(audit, None, masked=False) == []
+    assert limited(audit, None) == []
     shown = flag(audit, "adaptive")
     assert shown is not None
     assert shown.short == f"{word}: {id}"
     words = f"the adaptive figures fail a reliability check: {shown.sentence}"
-    assert refusals(audit, None, masked=True) == [words]
+    assert unmasked(audit) == [words]
 
 
 @pytest.mark.parametrize(
@@ -229,14 +281,14 @@ def test_the_gate_fails_where_the_report_flags_and_with_its_words(
 )
 def test_what_the_report_does_not_flag_passes_the_gate(check: Check) -> None:
     audit = transfer({}, check, PASSED)
-    assert refusals(audit, None, masked=True) == []
+    assert unmasked(audit) == []
     assert flag(audit, "adaptive") is None
 
 
 def test_every_reason_is_named_and_ends_with_exit_code_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    reasons = refusals(transfer({("a", "b"): 90}), 0.5, masked=True)
+    reasons = refusals(judge(transfer({("a", "b"): 90}), Demand({"device": 0.5}, masked=True)))
     assert len(reasons) == 3
     with pytest.raises(typer.Exit) as stop:
         close(reasons, Output())

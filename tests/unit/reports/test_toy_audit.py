@@ -5,15 +5,17 @@ their own, as the real ones have them, and the record, an audit touches six file
 """
 
 import dataclasses
+import inspect
 import json
 from types import SimpleNamespace
 from unittest.mock import patch
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
 
 from fleet.audit.core.checks import flag
-from fleet.audit.core.kind import KINDS, Kind, kind_of, load, register
+from fleet.audit.core.kind import GATES, KINDS, kind_of, load, register
 from fleet.audit.core.result import AuditResult, Check, Outcome
 from fleet.cli.audit import commands
 from fleet.errors import AuditError
@@ -21,19 +23,7 @@ from fleet.execution import Serial
 from fleet.reports.report import Report
 from unit.bundle import bundle_samples as samples
 from unit.toy_audit.audit import ToyAudit
-
-TOY = Kind(
-    name="toy",
-    title="Toy",
-    result="unit.toy_audit.audit:ToyAudit",
-    settings="unit.toy_audit.audit:ToySettings",
-    run="unit.toy_audit.audit:audit_run_toy",
-    report="unit.toy_audit.report:REPORT",
-    command="unit.toy_audit.command:toy",
-    masking=frozenset({"Z1"}),
-    harmless=frozenset({"Z2"}),
-    images=5,
-)
+from unit.toy_audit.command import KIND as TOY
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +53,7 @@ def test_every_target_of_every_kind_is_there():
         assert load(kind.settings)(eps=(0.1,), seed=3).eps == (0.1,)
         assert callable(load(kind.run))
         assert load(kind.command).__name__ == name
-        assert (result.reached is not AuditResult.reached) == kind.gated
+        assert (result.reached is not AuditResult.reached) == bool(kind.gates)
         report = load(kind.report)
         assert isinstance(report, Report)
         for figure in report.figures:
@@ -102,7 +92,7 @@ def test_its_command_makes_keeps_shows_and_judges_it(run, call_fleet):
     gates = ("--max-asr", 0.1, "--fail-on", "masked", "--format", "json")
     refused = audit("toy", run.root, "--eps", "0.1", "--jobs", 1, *gates)
     assert refused.exit_code == 1
-    assert "gate: evade 0.300 by a toy of a at eps 0.1 is above 0.1" in refused.stderr
+    assert "gate: evade 0.600 by a toy of a at eps 0.1 is above 0.1" in refused.stderr
     assert "gate: no reliability check ran" in refused.stderr
     assert json.loads(refused.stdout)["schema"] == "fleet.audit.toy/1"
 
@@ -112,7 +102,7 @@ def test_a_dry_run_of_it_writes_nothing(run):
     done = audit("toy", run.root, "--dry-run", "--format", "json")
     assert json.loads(done.stdout) == {
         "run": str(run.root),
-        "images": 10,
+        "images": 5,
         "settings": {"eps": [0.1, 0.2], "seed": 0, "depth": 3},
     }
     assert sorted(run.root.rglob("*")) == before
@@ -134,13 +124,58 @@ def test_all_audits_make_it_too_and_render_once(run):
     assert render.call_count == 1
 
 
-def test_an_audit_that_fails_takes_none_from_those_that_were_made(run):
+def test_an_audit_that_cannot_be_made_is_known_before_the_first_starts(run):
     broken = dataclasses.replace(TOY, name="broken", settings=KINDS["transfer"].settings)
     with patch.dict(KINDS, {"toy": TOY, "broken": broken}, clear=True):
         done = audit("all", run.root, "--jobs", 1, "--eps", "0.001")
-    assert isinstance(done.exception, AuditError)
-    assert "Toy found" in done.stdout
+        assert isinstance(done.exception, AuditError)
+        assert str(done.exception).startswith("the broken audit: ")
+        assert "--skip broken" in str(done.exception.hint)
+        assert not run.audits.exists()
+        assert audit("all", run.root, "--jobs", 1, "--skip", "broken").exit_code == 0
+        assert audit("all", run.root, "--only", "toy", "--only", "brokn").exit_code == 2
+
+
+def test_an_audit_that_fails_costs_none_of_the_others_and_gives_exit_code_2(run):
+    broken = dataclasses.replace(TOY, name="broken", run="unit.toy_audit.audit:audit_run_fail")
+    with patch.dict(KINDS, {"broken": broken, "toy": TOY}, clear=True):
+        done = audit("all", run.root, "--jobs", 1, "--max-transfer", 0, "--format", "junit")
+    assert done.exit_code == 2
+    assert "error: the broken audit was not made: no toy" in done.stderr
+    assert "gate: toy: evade 0.600 by a toy of a at eps 0.1 is above 0" in done.stderr
     assert (run.audits / "report.html").exists()
+    suites = ElementTree.fromstring(done.stdout)
+    found = {case.get("classname"): list(case) for case in suites.iter("testcase")}
+    assert found["fleet.audit.broken"][0].tag == "error"
+    assert found["fleet.audit.toy"][0].tag == "failure"
+
+
+def test_a_gate_that_no_audit_judges_is_not_passed(run):
+    with patch.dict(KINDS, {"toy": TOY}, clear=True):
+        done = audit("all", run.root, "--jobs", 1, "--max-outsider", 1)
+    assert done.exit_code == 1
+    assert "gate: --max-outsider: no audit that it judges was made" in done.stderr
+
+
+def test_a_preset_speaks_where_the_user_says_nothing(run):
+    def planned(*words):
+        return json.loads(audit("toy", run.root, "-n", "--format", "json", *words).stdout)
+
+    quick = planned("--preset", "quick")
+    assert (quick["images"], quick["settings"]["depth"]) == (4, 1)
+    own = planned("--preset", "quick", "--depth", 7)
+    assert (own["images"], own["settings"]["depth"]) == (4, 7)
+    whole = audit("all", run.root, "-n", "--format", "json", "--preset", "quick", "--only", "toy")
+    assert json.loads(whole.stdout)["toy"]["settings"]["depth"] == 1
+
+
+def test_presets_name_options_and_settings_that_there_are():
+    for kind in KINDS.values():
+        for preset in kind.presets.values():
+            load(kind.settings)(eps=(0.1,), **{k: v for k, v in preset.items() if k != "images"})
+            asked = inspect.signature(load(kind.command)).parameters
+            assert preset.keys() <= asked.keys()
+        assert set(kind.gates) <= GATES.keys()
 
 
 def test_its_checks_mask_and_spare_as_it_says(run):

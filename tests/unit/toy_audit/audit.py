@@ -12,6 +12,7 @@ from fleet.audit.core.result import (
     Outcome,
     Reached,
 )
+from fleet.errors import AuditError
 from fleet.execution import Executor, Job, ProgressReporter
 from fleet.profiles.spec import read_family
 from fleet.rundir import RunDirectory
@@ -33,7 +34,7 @@ class ToyAudit(AuditResult, schema="fleet.audit.toy/1"):
 
     def reached(self) -> Iterator[Reached]:
         for eps in self.eps:
-            yield Reached(eps, self.outcome.rate("evade"), "by a toy of a", "a")
+            yield Reached.of("device", eps, self.outcome, "by a toy of a", "a")
 
 
 def audit_run_toy(
@@ -52,6 +53,10 @@ def audit_run_toy(
         settings={**settings.to_dict(), "split": split},
         provenance={},
     )
+
+
+def audit_run_fail(run: RunDirectory, settings: ToySettings, **_: Any) -> ToyAudit:
+    raise AuditError("no toy", hint="buy one")
 
 
 def play(depth: int, *, progress: ProgressReporter) -> int:

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fleet.audit.core.kind import KINDS
-from fleet.cli import options
-from fleet.cli.audit.conduct import Request, conduct, find, prepare
-from fleet.cli.output import Format
+from fleet.audit.core.kind import Kind
+from fleet.cli.audit.conduct import conduct, find, prepare
+from fleet.cli.audit.request import Request, audit_command
+
+KIND = Kind(
+    name="toy",
+    title="Toy",
+    result="unit.toy_audit.audit:ToyAudit",
+    settings="unit.toy_audit.audit:ToySettings",
+    run="unit.toy_audit.audit:audit_run_toy",
+    report="unit.toy_audit.report:REPORT",
+    command="unit.toy_audit.command:toy",
+    masking=frozenset({"Z1"}),
+    harmless=frozenset({"Z2"}),
+    gates=("device",),
+    images=5,
+    presets={"quick": {"images": 4, "depth": 1}},
+)
 
 
-def toy(
-    run: options.Run = None,
-    runs: options.Runs = Path("runs"),
-    eps: options.Eps = None,
-    images: options.Images = 10,
-    split: options.Split = options.SplitChoice.test,
-    depth: Annotated[int, typer.Option(help="How deep to play.")] = 3,
-    seed: options.Seed = 0,
-    data_root: options.DataRoot = None,
-    jobs: options.Jobs = None,
-    max_asr: options.MaxAsr = None,
-    fail_on: options.Fail = None,
-    dry_run: options.DryRun = False,
-    form: options.Form = Format.auto,
-) -> None:
+@audit_command(KIND)
+def toy(asked: Request, depth: Annotated[int, typer.Option(help="How deep to play.")] = 3) -> None:
     """Play with a device."""
-    shared = (run, runs, eps, images, split, seed, data_root, jobs, form, dry_run, fail_on)
-    subject = find(Request(*shared, max_asr))
-    conduct(prepare(KINDS["toy"], subject, depth=depth), subject, then="audit toy {run}")
+    subject = find(asked)
+    conduct(prepare(KIND, subject, depth=depth), subject, then="audit toy {run}")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fleet.audit.core.kind import GATES, Attacker
 from fleet.cli import options
+from fleet.cli.gates import gate_bundles
 from fleet.cli.output import Format, Output, table
 
 if TYPE_CHECKING:
@@ -51,9 +53,17 @@ def package(
     floor: Annotated[
         int, typer.Option(min=0, help="With --depot: lowest counter a device may go back to.")
     ] = 0,
+    require_audit: Annotated[
+        bool, typer.Option("--require-audit", help="Exit code 1 if a device is not audited.")
+    ] = False,
     max_transfer: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Largest audited transfer rate.")
+        float | None, typer.Option(min=0, max=1, help=GATES["device"].help)
     ] = None,
+    max_outsider: Annotated[
+        float | None, typer.Option(min=0, max=1, help=GATES["outsider"].help)
+    ] = None,
+    confidence: options.Confidence = options.ConfidenceChoice.point,
+    fail_on: options.Fail = None,
     allow_unaudited: Annotated[
         bool, typer.Option("--allow-unaudited", help="With --depot; the manifest records it.")
     ] = False,
@@ -62,10 +72,12 @@ def package(
 ) -> None:
     """Write one bundle for each trained device.
 
-    The same weights, audit and release give the same bytes, from any run and at any time.
+    The same weights, audit and release give the same bytes, from any run and at any time. Gates
+    judge the run's transfer audit before anything is written.
 
-    Example: fleet package --release 2026.11.1
+    Example: fleet package --require-audit --max-transfer 0.2
     """
+    from fleet.audit.core.gates import Demand
     from fleet.bundle import plan_run, write_plans
     from fleet.rundir import find_run
 
@@ -75,6 +87,11 @@ def package(
     chosen = release if release is not None else _release(found)
     directory = found.bundles if out is None else out
     output.note(f"packaging {found.root} as release {chosen}")
+    plans = plan_run(found, chosen, directory, device)
+    limits: dict[Attacker, float | None] = {"device": max_transfer, "outsider": max_outsider}
+    given = {who: limit for who, limit in limits.items() if limit is not None}
+    demand = Demand(given, confidence.value, fail_on is options.FailOn.masked)
+    gate_bundles(found, plans, demand, output, audited=require_audit)
     if depot is not None:
         from fleet.rollout.depot import Depot
         from fleet.rollout.packaging import package_for_depot
@@ -91,14 +108,12 @@ def package(
             edge=edge,
             counter=counter,
             floor=floor,
-            max_transfer=max_transfer,
             allow_unaudited=allow_unaudited,
         )
         shown = table(f"bundles in {directory}", _SEALED, map(_sealed_row, rows))
         output.data(shown, {"bundles": [row.to_dict() for row in rows]})
         output.next_command("fleet", "publish", directory, "--depot", depot)
         return
-    plans = plan_run(found, chosen, directory, device)
     if not dry_run:
         write_plans(plans, force=force)
     title = f"bundles in {directory}{' (nothing is written)' if dry_run else ''}"

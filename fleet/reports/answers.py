@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from fleet.audit.certify.result import CertifyAudit
+from fleet.audit.core.gates import ENOUGH
 from fleet.audit.core.kind import KINDS
 from fleet.audit.core.result import mean_rate
 from fleet.audit.transfer.result import TransferAudit
@@ -19,9 +20,6 @@ from fleet.reports.flags import blind_line, flag, verdict, worst_level
 from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import Rung, ladder
 from fleet.reports.wording import format_eps, short_eps, visible
-
-SMALL = 50
-"""Images below which a rate says little."""
 
 QUESTIONS = {
     "T1": ("With one captured device", "fools another device"),
@@ -157,7 +155,7 @@ def _answer(question: str, does: str, eps: float, rung: Rung) -> Answer:
         words += f" (95 %: {low} to {high})"
     if rung.worst and rung.level == "T1":
         words += f"; at worst {in_100(rung.worst.rate)} ({visible(rung.worst.where)})"
-    words += f". Only {rung.n} images: a rough figure." if rung.n < SMALL else "."
+    words += f". Only {rung.n} images: a rough figure." if rung.n < ENOUGH else "."
     worst = rung.worst.rate if rung.worst else None
     return Answer(question, words, eps, rate, rung.interval, worst, known=True)
 

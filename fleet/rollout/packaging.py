@@ -59,7 +59,6 @@ def package_for_depot(
     edge: bool = True,
     counter: int | None = None,
     floor: int = 0,
-    max_transfer: float | None = None,
     allow_unaudited: bool = False,
 ) -> list[Packaged]:
     """Write one bundle for each device, and ``release.json`` and ``SHA256SUMS`` beside them.
@@ -76,11 +75,10 @@ def package_for_depot(
         edge: Export the graph that a device without torch runs.
         counter: Number of the release; one above the highest in the depot by default.
         floor: Lowest counter that a device may go back to after this release.
-        max_transfer: Largest audited transfer rate that is packaged.
-        allow_unaudited: Package without a passing audit; the manifest says so.
+        allow_unaudited: Package without an audit; the manifest says so.
 
     Raises:
-        RolloutError: A device is not enrolled, its audit is missing or above the gate, or two
+        RolloutError: A device is not enrolled, its audit is missing, or two
             devices have the same weights.
         BundleError, CheckpointError: As :func:`fleet.bundle.plan_run`.
         BackendError: The graph cannot be exported on this machine.
@@ -90,7 +88,7 @@ def package_for_depot(
     _check_twins(manifests)
     if not allow_unaudited:
         for manifest in manifests:
-            _check_audit(manifest, max_transfer)
+            _check_audit(manifest)
     recipients = {m.device: _recipient(depot, m.device) if sealed else None for m in manifests}
     number = counter if counter is not None else _next_counter(depot)
     bundles = [Bundle(plan.manifest, plan.weights.read_bytes()) for plan in plans]
@@ -171,17 +169,11 @@ def _check_twins(manifests: Sequence[Manifest]) -> None:
             )
 
 
-def _check_audit(manifest: Manifest, max_transfer: float | None) -> None:
-    rate = transfer_of(manifest)
-    if rate is None:
+def _check_audit(manifest: Manifest) -> None:
+    if manifest.audit is None:
         raise RolloutError(
             f"{manifest.device} has no transfer audit of these weights",
             hint="`fleet audit transfer` first, or --allow-unaudited, which the manifest records",
-        )
-    if max_transfer is not None and rate > max_transfer:
-        raise RolloutError(
-            f"{manifest.device}: transfer {rate:.3f} is above {max_transfer:g}",
-            hint="train it with `method: certified` or `adversarial`, or raise --max-transfer",
         )
 
 

@@ -5,7 +5,7 @@ Reports print the flag and gates obey it. What was not measured has not passed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +33,11 @@ class Demand:
     limits: Mapping[Attacker, float] = field(default_factory=dict)
     confidence: Confidence = "point"
     masked: bool = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is any gate."""
+        return bool(self.limits) or self.masked
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,17 @@ def masked(audit: Checked, protocol: Protocol = "adaptive") -> bool:
     return flag(audit, protocol) is not None
 
 
-def judge(audit: AuditResult, demand: Demand) -> list[Ruling]:
-    """Hold an audit to every gate that is asked for and counts what its kind measures."""
-    found = list(audit.reached())
+def judge(
+    audit: AuditResult, demand: Demand, victims: Collection[str] | None = None
+) -> list[Ruling]:
+    """Hold an audit to every gate that is asked for and counts what its kind measures.
+
+    Args:
+        audit: The result.
+        demand: The gates.
+        victims: Of whom figures are judged; None for all.
+    """
+    found = [one for one in audit.reached() if victims is None or one.victim in victims]
     gates = kind_of(audit).gates
     rulings = [
         _hold(audit, who, demand.limits[who], demand.confidence, found)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from fleet.audit.core.kind import AUDIT_FILE, Kind, load
 from fleet.cli import options
 from fleet.cli.audit.request import Request
+from fleet.cli.gates import close, told
 from fleet.cli.output import Output
 from fleet.cli.progress import FamilyProgress
 from fleet.execution import Processes
@@ -207,21 +206,3 @@ def judged(audit: Any, subject: Subject) -> list[Ruling]:
     from fleet.audit.core.gates import judge
 
     return judge(audit, demanded(subject.asked))
-
-
-def told(rulings: Sequence[Ruling], output: Output, about: str = "") -> list[str]:
-    """Say what readers of gates should know; returns why gates are not passed."""
-    from fleet.audit.core.gates import refusals
-
-    for note in dict.fromkeys(note for ruling in rulings for note in ruling.notes):
-        output.note(f"note: {about}{note}")
-    return [about + reason for reason in refusals(rulings)]
-
-
-def close(reasons: Iterable[str], output: Output, *, unmade: bool = False) -> None:
-    """Name the gates that are not passed, and leave if there is one (1) or work failed (2)."""
-    named = list(reasons)
-    for reason in named:
-        output.note(f"gate: {reason}")
-    if named or unmade:
-        raise typer.Exit(2 if unmade else 1)

@@ -11,6 +11,7 @@ from fleet.audit.core.kind import Kind
 from fleet.cli import options
 from fleet.cli.audit import conduct as audits
 from fleet.cli.audit.request import Request, audit_command
+from fleet.cli.gates import close
 
 if TYPE_CHECKING:
     from fleet.audit.crosscheck.result import Crosscheck
@@ -101,4 +102,4 @@ def _judge(check: Crosscheck, asked: list[str], subject: audits.Subject) -> None
             hint="`make crosscheck` installs the versions that this was tested with",
         )
     more = ["a library finds more than the native audit"] if check.exceeding else []
-    audits.close([*more, *check.gaps(asked)], subject.output)
+    close([*more, *check.gaps(asked)], subject.output)

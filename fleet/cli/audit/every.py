@@ -10,6 +10,7 @@ import typer
 from fleet.audit.core.kind import GATES, KINDS, Kind
 from fleet.cli.audit import conduct as audits
 from fleet.cli.audit.request import Request, audit_command
+from fleet.cli.gates import close, told
 from fleet.errors import AuditError, FleetError
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _close(found: _Found, subject: audits.Subject) -> None:
         if who not in judging
     ]
     for name, rulings in found.rulings.items():
-        reasons += audits.told(rulings, subject.output, f"{name}: ")
+        reasons += told(rulings, subject.output, f"{name}: ")
     if found.errors:
         subject.output.note(f"not made: {', '.join(found.errors)}; the others are kept")
-    audits.close(reasons, subject.output, unmade=bool(found.errors))
+    close(reasons, subject.output, unmade=bool(found.errors))

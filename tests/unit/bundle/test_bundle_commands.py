@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -8,6 +9,8 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from typer.testing import CliRunner, Result
 
+from fleet.audit.core.result import AuditedDevice, Cell, Matrix, NoiseFloor, Outcome, Role
+from fleet.audit.transfer.result import TransferAudit
 from fleet.bundle import pack_second, read_bundle
 from fleet.cli.bundle import inspect, package, verify
 from fleet.cli.predict import predict
@@ -236,3 +239,60 @@ def test_inspect_of_the_second_format_says_what_it_did_not_open(
     assert lines["state"] == ("sealed, not opened" if sealed else "opened")
     assert ("encoding.alpha" in lines) != sealed
     assert ("sealed, not opened" in done.stderr) == sealed
+
+
+@pytest.fixture
+def audited(run: RunDirectory) -> RunDirectory:
+    """cam-02 takes 30 of 100 images made on cam-01 and 60 made on a control; cam-01 takes none."""
+    evaded = {("cam-01", "cam-02"): 30, ("control", "cam-02"): 60}
+    roles: dict[str, Role] = {"cam-01": "device", "cam-02": "device", "control": "control"}
+    devices = tuple(
+        AuditedDevice(name, "int", "nn", "linear", None, digest(run, name), 100, 100, 0, role)
+        for name, role in roles.items()
+    )
+    empty = Outcome(0, 0, 0)
+    cells = tuple(
+        Cell(s, v, Outcome(100, evaded.get((s, v), 0), 0), empty, empty)
+        for s in roles
+        for v in roles
+    )
+    noise = tuple(NoiseFloor(name, 0.1, empty, 1) for name in roles)
+    matrices = (Matrix("adaptive", "worst", 0.1, cells),)
+    head = ("demo", "2026", devices, (0.1,), (), {}, {})
+    TransferAudit(*head, noise, matrices).save(run.audit("transfer") / "audit.json")
+    return run
+
+
+def digest(run: RunDirectory, name: str) -> str:
+    path = run.model(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--max-transfer", 0.29], "evade 0.300 from cam-01 to cam-02 at eps 0.1 is above 0.29"),
+        (["--max-transfer", 0.3], ""),
+        (["--max-transfer", 0.3, "--confidence", "upper"], "(upper bound 0.396 of 100 images)"),
+        (["--max-outsider", 0.3], "evade 0.600 from control to cam-02"),
+        (["--max-outsider", 0.3, "--device", "cam-01"], ""),
+        (["--fail-on", "masked"], "no reliability check ran"),
+        (["--require-audit"], ""),
+    ],
+)
+def test_gates_stand_before_the_first_bundle(
+    app: typer.Typer, audited: RunDirectory, words: list[object], reason: str
+) -> None:
+    done = call(app, "package", *words)
+    assert done.exit_code == bool(reason), done.output
+    assert audited.bundles.exists() != bool(reason)
+    assert reason in done.stderr
+
+
+def test_what_was_never_audited_passes_no_gate(app: typer.Typer, run: RunDirectory) -> None:
+    for words in (["--require-audit"], ["--max-transfer", 1]):
+        done = call(app, "package", *words)
+        assert done.exit_code == 1
+        assert "gate: cam-01 has no transfer audit (linf) of these weights" in done.stderr
+        assert not run.bundles.exists()
+    assert call(app, "package").exit_code == 0

@@ -23,7 +23,7 @@ from fleet.audit.core.result import (
 from fleet.audit.query.result import QueryAudit, QueryCurve, QueryPoint, WhiteBox
 from fleet.audit.transfer.result import TransferAudit
 from fleet.audit.whitebox.result import Margins, WhiteboxAudit, WhiteboxFigure
-from fleet.cli.audit.conduct import close
+from fleet.cli.gates import close
 from fleet.cli.options import NormChoice, curve_eps, radii_of
 from fleet.cli.output import Output
 from fleet.profiles.spec import DataSpec, FamilySpec

@@ -6,7 +6,7 @@ FLEET := $(BIN) -m fleet
 PEERS := .venv-crosscheck
 PEERS_BIN := $(PEERS)/bin/python
 
-.PHONY: install install-dev demo test mutants lint types check bench crosscheck docs reproduce-check
+.PHONY: install install-dev demo test mutants lint types check bench crosscheck docs reproduce-check reproduce-quick recompute
 .DEFAULT_GOAL := check
 
 $(VENV)/.installed: pyproject.toml
@@ -46,8 +46,13 @@ mutants: install
 	$(BIN) -m pip install --quiet --editable ".[mutants]"
 	$(BIN) -m tests.mutants
 
-reproduce-check: install
+# Each uses one core: `make -j2 reproduce-check` runs both at once.
+reproduce-check: reproduce-quick recompute
+
+reproduce-quick: install
 	$(FLEET) reproduce all --quick
+
+recompute: install
 	$(BIN) -m pytest -m "reproduction and not slow"
 
 lint: install-dev

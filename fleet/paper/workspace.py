@@ -25,8 +25,10 @@ PROFILES = Path(__file__).with_name("profiles")
 """Directory of the package's profiles."""
 
 QUICK_TRAINING = 2048
+QUICK_KINDS = 512
 QUICK_TEST = 128
-"""``quick`` trains on so many images for one epoch, and validates and tests on so many."""
+"""``quick`` trains on so many images for one epoch, on fewer where kinds of network are compared,
+for there are deep ones among them and none must learn; it validates and tests on so many."""
 
 QUICK_PHOTO = 32
 """Side of what stands for photos in ``quick``; DenseNet-121's early shrinking needs it."""
@@ -134,14 +136,8 @@ def small(spec: FamilySpec, digits: DataSpec) -> FamilySpec:
         spec: The committed profile.
         digits: MNIST; takes the place of photos.
     """
-    data = dataclasses.replace(
-        digits,
-        image_size=28 if spec.data.dataset == digits.dataset else QUICK_PHOTO,
-        validation=QUICK_TEST,
-        train_limit=QUICK_TRAINING,
-        test_limit=QUICK_TEST,
-    )
-    if len({device.task for device in spec.devices}) > 1:
+    compared = len({device.task for device in spec.devices}) > 1
+    if compared:
         kinds: dict[tuple[str, Architecture], DeviceSpec] = {}
         for device in spec.devices:
             if device.training.seed < 1:
@@ -152,6 +148,13 @@ def small(spec: FamilySpec, digits: DataSpec) -> FamilySpec:
         kept = encodings[:QUICK_ENCODINGS]
         chosen = [d for d in spec.devices if d.encoding in kept and d.training.seed < 2]
         devices = [_short(device, "nn") for device in chosen]
+    data = dataclasses.replace(
+        digits,
+        image_size=28 if spec.data.dataset == digits.dataset else QUICK_PHOTO,
+        validation=QUICK_TEST,
+        train_limit=QUICK_KINDS if compared else QUICK_TRAINING,
+        test_limit=QUICK_TEST,
+    )
     return dataclasses.replace(spec, data=data, devices=tuple(devices))
 
 

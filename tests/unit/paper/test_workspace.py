@@ -7,7 +7,7 @@ import pytest
 
 from fleet.errors import CheckpointError, DataError, FleetError
 from fleet.execution import Serial
-from fleet.paper.workspace import PROFILES, QUICK_TRAINING, Workspace, quietly
+from fleet.paper.workspace import PROFILES, QUICK_KINDS, Workspace, quietly
 from fleet.profiles.problems import ProfileFileError
 
 
@@ -33,7 +33,7 @@ def test_quick_keeps_one_of_each_task_and_two_where_seeds_are_compared(
     table = quick.family("table1-resnet18")
     assert [device.name for device in table.devices] == ["tra-0", "hin-0", "int-0"]
     assert {device.training.epochs for device in table.devices} == {1}
-    assert table.data.train_limit == QUICK_TRAINING
+    assert table.data.train_limit == QUICK_KINDS
     photos = quick.family("table2-standin-alexnet")
     assert [device.name for device in photos.devices] == ["tra-0", "hin-0", "int-0"]
     figure = quick.family("figure3-mnist").devices

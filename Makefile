@@ -73,4 +73,5 @@ bench: install $(PEERS)/.installed
 
 docs: install
 	$(FLEET) profiles schema --out profiles/devices.schema.json
+	$(BIN) -m docs.figures
 	$(BIN) -m docs.render

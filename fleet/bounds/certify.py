@@ -119,10 +119,21 @@ def decisions(
     straight = lower_margins(head, box, labels)
     margins = straight if margins is None else torch.maximum(straight, margins)
     if isinstance(head, SoftmaxHead):
-        gates = head.gates.to(margins)
-        return (margins >= gates[labels].unsqueeze(1)).all(1), (margins > -gates).all(1)
+        return gated(head.gates, margins, labels)
     stays = (margins > 0).all(1)
     return stays, stays
+
+
+def gated(gates: Tensor, margins: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """What a ``softmax`` head decides for sure: stays, and never wrong, bool (B,) each.
+
+    Args:
+        gates: Lead that each class needs, (K,).
+        margins: Least lead of the label over each class, infinite over itself, (B, K).
+        labels: Classes, int64 (B,).
+    """
+    gates = gates.to(margins)
+    return (margins >= gates[labels].unsqueeze(1)).all(1), (margins > -gates).all(1)
 
 
 def _of_scalar(

@@ -1,0 +1,71 @@
+"""Measure what alpha and beta buy: one trained device under other intervals, on validation images.
+
+    python -m docs.measure_gates runs/RUN cam-01 --out results/robust/demo-gates.json
+
+Exit codes: 0 done; 2 the run cannot be read, or the device has another head than `softmax`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from fleet.assembly import run_images
+from fleet.audit.certify.gates import gate_curve
+from fleet.audit.core.members import Sample, load_member
+from fleet.errors import FleetError
+from fleet.files import write_json
+from fleet.profiles.spec import read_family
+from fleet.provenance import environment
+from fleet.rundir import RunDirectory
+
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)
+"""beta / (alpha + beta)."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write; returns the exit code."""
+    parser = argparse.ArgumentParser(description="What alpha and beta buy of one trained device.")
+    parser.add_argument("run", type=Path, help="a finished run")
+    parser.add_argument("device", help="a device of it with the head softmax")
+    parser.add_argument("--eps", type=float, default=0.1, help="largest change of a pixel")
+    parser.add_argument("--images", type=int, default=5000, help="validation images, at most")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    options = parser.parse_args(arguments)
+    try:
+        run = RunDirectory(options.run)
+        family = read_family(run)
+        if options.device not in {device.name for device in family.trained}:
+            raise FleetError(f"no device {options.device!r} in {run.root}")
+        member = load_member(run, family, family.device(options.device))
+        split = run_images(run, family.data).validation
+        rows = torch.arange(min(options.images, len(split)))
+        sample = Sample(split.images(rows), split.labels[rows], rows)
+        encoding = family.device(options.device).encoding
+        pitch = 0.0 if encoding is None else encoding.pitch
+        lengths = [round(share * pitch, 6) for share in SHARES]
+        found = gate_curve(member, sample, options.eps, lengths)
+        result = {
+            "device": member.name,
+            "weights_sha256": member.weights_sha256,
+            "profile_sha256": family.digest(),
+            "split": "validation",
+            "eps": options.eps,
+            "encoding": None if encoding is None else encoding.to_dict(),
+            "rows": [asdict(row) for row in found],
+            "environment": environment(),
+        }
+        write_json(options.out, result)
+    except FleetError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stderr.write(f"wrote {options.out}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fleet.audit.coalition.trials import CoalitionSettings
     from fleet.audit.core.members import Member, TransferSettings
     from fleet.audit.query.audit import audit_query
-    from fleet.audit.query.settings import QuerySettings
+    from fleet.audit.query.methods import QuerySettings
     from fleet.audit.trace.audit import audit_trace
     from fleet.audit.trace.evidence import TraceSettings
     from fleet.audit.transfer.audit import audit_run_transfer, audit_transfer
@@ -46,7 +46,7 @@ _HOMES = {
     "Member": "fleet.audit.core.members",
     "Prediction": "fleet.runtime",
     "Processes": "fleet.execution",
-    "QuerySettings": "fleet.audit.query.settings",
+    "QuerySettings": "fleet.audit.query.methods",
     "Serial": "fleet.execution",
     "TraceSettings": "fleet.audit.trace.evidence",
     "TransferSettings": "fleet.audit.core.members",

@@ -3,19 +3,19 @@
 docs/bundle-format.md specifies the format and lists what has been tried against it.
 """
 
-from fleet.bundle.manifest import Manifest
-from fleet.bundle.package import BundleInfo, Plan, package_run, plan_run, write_bundle, write_plans
-from fleet.bundle.reader import Bundle, CheckLine, Verification, read_bundle, verify_bundle
-from fleet.bundle.second import Envelope, pack_second
-from fleet.bundle.sections import (
+from fleet.bundle.manifest import (
     AuditRow,
     AuditSummary,
+    Manifest,
     Metrics,
     ModelSection,
     Payload,
     Preprocessing,
     Provenance,
 )
+from fleet.bundle.package import BundleInfo, Plan, package_run, plan_run, write_bundle, write_plans
+from fleet.bundle.reader import Bundle, CheckLine, Verification, read_bundle, verify_bundle
+from fleet.bundle.second import Envelope, pack_second
 
 __all__ = [
     "AuditRow",

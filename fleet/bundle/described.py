@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fleet.bundle.manifest import TIME_FORMAT, Manifest
-from fleet.bundle.sections import (
+from fleet.bundle.manifest import (
+    TIME_FORMAT,
     AuditRow,
     AuditSummary,
+    Manifest,
     Metrics,
     ModelSection,
     Payload,

@@ -17,9 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fleet.bundle import archive
 from fleet.bundle.fields import SHA256, parse_canonical
-from fleet.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest
+from fleet.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest, Payload
 from fleet.bundle.second import SECOND, Envelope, check_digest, open_payload, read_second
-from fleet.bundle.sections import Payload
 from fleet.bundle.tensors import tensor_layout
 from fleet.errors import BundleError, IntegrityError
 

@@ -36,10 +36,9 @@ from fleet.audit.core.scoring import score_baseline, score_sets
 from fleet.data import to_unit
 from fleet.execution import ProgressReporter
 from fleet.models import Classifier
-from fleet.paper.experiments import CHOICES
 from fleet.paper.published import TABLES
 from fleet.paper.rows import Row, Rows
-from fleet.paper.workspace import Workspace
+from fleet.paper.workspace import CHOICES, Workspace
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.vocabulary import Precision
 

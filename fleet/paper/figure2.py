@@ -28,7 +28,6 @@ from fleet.errors import AuditError
 from fleet.execution import ProgressReporter
 from fleet.models import Classifier
 from fleet.paper import features
-from fleet.paper.experiments import TABLE1
 from fleet.paper.features import Features, Labels
 from fleet.paper.figure2_result import (
     TASKS,
@@ -38,7 +37,7 @@ from fleet.paper.figure2_result import (
     Measures,
     summarise,
 )
-from fleet.paper.workspace import HERE, Stage, Workspace
+from fleet.paper.workspace import HERE, TABLE1, Stage, Workspace
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.provenance import package_version
 from fleet.rundir import RunDirectory

@@ -18,7 +18,6 @@ from fleet.audit.transfer.result import TransferAudit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.paper import figure3_tests as tests
-from fleet.paper.experiments import MatrixExperiment
 from fleet.paper.figure3_result import (
     Figure3,
     Lengths,
@@ -32,7 +31,7 @@ from fleet.paper.figure3_result import (
 )  # fmt: skip
 from fleet.paper.figure3_tests import Transfer
 from fleet.paper.permutation import DRAWS, MOST_ARRANGEMENTS
-from fleet.paper.workspace import Workspace
+from fleet.paper.workspace import MatrixExperiment, Workspace
 
 PROTOCOLS: tuple[Protocol, ...] = ("adaptive", "paper")
 

@@ -12,8 +12,7 @@ from fleet.paper.figure3_result import Figure3, Kind, Lengths, Range, Sweep
 from fleet.reports import drawing
 from fleet.reports.drawing import drawable
 from fleet.reports.flags import PROTOCOLS, flag
-from fleet.reports.palette import ALARM, EDGE, INK, MUTED, PAPER
-from fleet.reports.ramp import ink_color, ramp_color
+from fleet.reports.palette import ALARM, EDGE, INK, MUTED, PAPER, ink_color, ramp_color
 from fleet.reports.wording import format_eps, format_rate
 
 _KINDS = {"flip": "flip (wrong class)", "evade": "evade (flip or reject)"}

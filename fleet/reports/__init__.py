@@ -6,7 +6,7 @@ audits. Figures whose reliability checks failed are marked in all of them.
 
 from fleet.reports.figures import heatmap_png, heatmap_svg
 from fleet.reports.html import render_html
-from fleet.reports.kinds import AuditReport, read_audit, read_audits
+from fleet.reports.report import AuditReport, read_audit, read_audits
 from fleet.reports.write import render_csv, render_run_reports, write_reports
 
 __all__ = [

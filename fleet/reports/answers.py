@@ -17,8 +17,8 @@ from fleet.audit.core.result import mean_rate
 from fleet.audit.transfer.result import TransferAudit
 from fleet.reports.findings import bought
 from fleet.reports.flags import blind_line, flag, verdict, worst_level
-from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import Rung, ladder
+from fleet.reports.report import AuditReport
 from fleet.reports.wording import format_eps, short_eps, visible
 
 QUESTIONS = {

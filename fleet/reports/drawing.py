@@ -22,8 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fleet.reports.flags import Flag
-from fleet.reports.palette import ALARM, EDGE, INK, LINE, MUTED, PAPER
-from fleet.reports.ramp import ink_color, ramp_color
+from fleet.reports.palette import ALARM, EDGE, INK, LINE, MUTED, PAPER, ink_color, ramp_color
 from fleet.reports.wording import MOST_PANELS, short_eps, visible
 
 _FONT = "DejaVu Sans"  # comes with matplotlib, so every machine sets the same letters

@@ -9,9 +9,8 @@ from typing import Any
 from fleet.audit.core.kind import load
 from fleet.audit.transfer.result import TransferAudit
 from fleet.errors import BackendError
-from fleet.reports.kinds import AuditReport
 from fleet.reports.ladder import ladder
-from fleet.reports.report import Figure, report_of
+from fleet.reports.report import AuditReport, Figure, report_of
 from fleet.reports.wording import Success
 
 

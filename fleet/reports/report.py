@@ -1,15 +1,18 @@
-"""What shows the results of one kind of audit, on a terminal and in the page."""
+"""What shows the results of one kind of audit, and the audits of a run as far as they were made."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rich.console import RenderableType
 
-from fleet.audit.core.kind import kind_of, load
-from fleet.audit.core.result import AuditResult
+from fleet.audit.core.kind import AUDIT_FILE, KINDS, kind_of, load
+from fleet.audit.core.result import AuditedDevice, AuditResult
+from fleet.errors import AuditError
 from fleet.reports.ladder import Rung
 from fleet.reports.tables import Table
 
@@ -67,3 +70,115 @@ def report_of(audit: AuditResult) -> Report[Any]:
     """The report of an audit's kind."""
     found: Report[Any] = load(kind_of(audit).report)
     return found
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What is known about one fleet.
+
+    Attributes:
+        audits: By the name of their kind, in the order of the reports.
+        unreadable: One line for each ``audit.json`` that is there and cannot be read.
+    """
+
+    audits: dict[str, AuditResult]
+    unreadable: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, *audits: AuditResult, unreadable: tuple[str, ...] = ()) -> AuditReport:
+        """Put audits together, one of each kind at most."""
+        found = {kind_of(audit).name: audit for audit in audits}
+        return cls({name: found[name] for name in KINDS if name in found}, unreadable)
+
+    @property
+    def run(self) -> str:
+        """Name of the run, or of each run if the audits are of several."""
+        return ", ".join(dict.fromkeys(audit.run for audit in self.audits.values()))
+
+    @property
+    def devices(self) -> tuple[AuditedDevice, ...]:
+        """Every device of any audit once, as its first audit saw it; controls last."""
+        seen: dict[str, AuditedDevice] = {}
+        for audit in self.audits.values():
+            for device in audit.devices:
+                seen.setdefault(device.name, device)
+        return tuple(sorted(seen.values(), key=lambda device: device.role != "device"))
+
+    @property
+    def contradictions(self) -> tuple[str, ...]:
+        """One sentence for each device whose weights differ between the audits."""
+        weights: dict[str, dict[str, list[str]]] = {}
+        for kind, audit in self.audits.items():
+            for device in audit.devices:
+                by_digest = weights.setdefault(device.name, {})
+                by_digest.setdefault(device.weights_sha256, []).append(kind)
+        return tuple(
+            f"{name} had other weights in each of these audits: "
+            + "; ".join(", ".join(kinds) for kinds in by_digest.values())
+            for name, by_digest in weights.items()
+            if len(by_digest) > 1
+        )
+
+
+def read_audit(path: Path) -> AuditResult:
+    """Read an ``audit.json`` of any kind.
+
+    Raises:
+        AuditError: It is absent, damaged, or of no kind that this version knows.
+    """
+    found: AuditResult = load(KINDS[_kind_written_in(path)].result).load(path)
+    return found
+
+
+def _kind_written_in(path: Path) -> str:
+    """Kind that the file's schema names; a file without one is left to the loader's error.
+
+    Raises:
+        AuditError: The schema is that of something else.
+    """
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "transfer"
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(schema, str):
+        return "transfer"
+    named = schema.removeprefix("fleet.audit.").partition("/")[0]
+    if named not in KINDS:
+        raise AuditError(
+            f"{path} is no audit that is drawn: its schema is {schema!r}",
+            hint=f"reports draw {', '.join(KINDS)}; `fleet audit crosscheck` and `fleet reproduce` "
+            "print their own results",
+        )
+    return named
+
+
+def read_audits(directory: Path) -> AuditReport:
+    """Read every audit of a run.
+
+    An audit that cannot be read, for example one of an older version, is named and left out: it
+    must not hide the others.
+
+    Args:
+        directory: ``audits/`` of a run, which holds ``KIND/audit.json``.
+
+    Raises:
+        AuditError: There is no audit that can be read.
+    """
+    found: list[AuditResult] = []
+    unreadable = []
+    for kind in KINDS.values():
+        path = directory / kind.name / AUDIT_FILE
+        if not path.exists():
+            continue
+        try:
+            found.append(load(kind.result).load(path))
+        except AuditError as error:
+            unreadable.append(f"{kind.name}/{AUDIT_FILE}: {error.message}")
+    if not found:
+        reason = "; ".join(unreadable) or "none was made"
+        raise AuditError(
+            f"no audit to report under {directory}: {reason}",
+            hint="make one with `fleet audit transfer` or `fleet audit all`",
+        )
+    return AuditReport.of(*found, unreadable=tuple(unreadable))

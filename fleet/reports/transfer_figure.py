@@ -21,8 +21,7 @@ from fleet.reports.drawing import drawable
 from fleet.reports.findings import protocols, rows
 from fleet.reports.flags import flag
 from fleet.reports.orders import OrderLabel, control_mark, order_label
-from fleet.reports.palette import ALARM, INK, MUTED, PAPER
-from fleet.reports.ramp import ink_color
+from fleet.reports.palette import ALARM, INK, MUTED, PAPER, ink_color
 from fleet.reports.wording import MOST_PANELS, Success, format_eps, format_rate
 
 _SUCCESS = {"flip": "flip (wrong class)", "reject": "reject", "evade": "evade (flip or reject)"}

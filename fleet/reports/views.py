@@ -13,8 +13,7 @@ from fleet.audit.core.kind import KINDS
 from fleet.audit.core.result import AuditResult, Check, Verdict
 from fleet.reports.answers import EXPLAINED, Answers, answers
 from fleet.reports.flags import blind_checks, blind_line, checks_with, verdict
-from fleet.reports.kinds import AuditReport
-from fleet.reports.report import report_of
+from fleet.reports.report import AuditReport, report_of
 from fleet.reports.tables import NAME, PROSE, STYLES, VERDICT, WORD, Column, Table
 
 

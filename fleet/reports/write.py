@@ -8,8 +8,7 @@ from fleet.audit.core.result import AuditResult
 from fleet.files import write_bytes
 from fleet.reports.figures import draw_figures
 from fleet.reports.html import render_html
-from fleet.reports.kinds import AuditReport, read_audits
-from fleet.reports.report import report_of
+from fleet.reports.report import AuditReport, read_audits, report_of
 
 
 def render_run_reports(audits_directory: Path) -> list[Path]:

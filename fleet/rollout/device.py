@@ -27,12 +27,11 @@ from fleet.errors import (
     WrongDeviceError,
 )
 from fleet.files import locked, make_directory, write_bytes
-from fleet.rollout.disk import Disk
 from fleet.rollout.keys import Identity, load_identity, make_identity
 from fleet.rollout.poll import Offer, download, poll
 from fleet.rollout.reports import make_report
 from fleet.rollout.requirements import Requirement
-from fleet.rollout.slots import Installed, Slots, State
+from fleet.rollout.slots import Disk, Installed, Slots, State
 from fleet.runtime import DeviceClassifier, load_engine
 from fleet.runtime.engine import EngineName
 

@@ -24,9 +24,8 @@ from fleet.profiles.spec import DataSpec, DeviceSpec
 from fleet.provenance import fleet_version
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
-from fleet.training.batches import epoch_order, training_batch
+from fleet.training.batches import Tally, epoch_order, evaluate, training_batch
 from fleet.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from fleet.training.evaluation import Tally, evaluate
 from fleet.training.method import Batch, Method, build_optimizer
 from fleet.training.methods import METHODS
 from fleet.vocabulary import plain_settings

@@ -21,7 +21,7 @@ from fleet.assembly import load_images, new_classifier
 from fleet.encoding.tensor import encoding_tensors
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.seeding import derive_seed
-from fleet.training.evaluation import Tally, evaluate
+from fleet.training.batches import Tally, evaluate
 
 
 @dataclass(frozen=True)

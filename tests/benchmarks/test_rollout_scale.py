@@ -20,8 +20,8 @@ from fleet.files import write_bytes
 from fleet.provenance import environment
 from fleet.rollout.depot import Depot
 from fleet.rollout.device import init_device, install, open_device
-from fleet.rollout.fetch import Fetcher
 from fleet.rollout.operations import init_depot, plan_rollout, publish, start_rollout
+from fleet.rollout.poll import Fetcher
 from fleet.rollout.waves import Policy
 from unit.bundle.bundle_samples import manifest, tiny_model
 

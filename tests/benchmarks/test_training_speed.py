@@ -23,7 +23,7 @@ from fleet import load_profile, train_family
 from fleet.files import write_json
 from fleet.profiles import FamilySpec
 from fleet.provenance import environment
-from fleet.training.evaluation import Tally
+from fleet.training.batches import Tally
 
 
 @pytest.mark.benchmark

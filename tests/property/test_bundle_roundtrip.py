@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.bundle.archive import MAX_MODEL_BYTES
-from fleet.bundle.manifest import TIME_FORMAT, Manifest
+from fleet.bundle.manifest import TIME_FORMAT, Manifest, Payload
 from fleet.bundle.package import bundle_bytes
 from fleet.bundle.reader import examine
-from fleet.bundle.sections import Payload
 from fleet.encoding import IntervalEncoding
 from unit.bundle import bundle_samples as samples
 

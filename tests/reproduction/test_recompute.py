@@ -14,10 +14,9 @@ from fleet.audit.core.jobs import AuditJob, examine_device
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.whitebox.audit import device_figures
 from fleet.files import read_json
-from fleet.paper.experiments import TABLE1
 from fleet.paper.rows import Rows
 from fleet.paper.table_result import Table, TableNetwork
-from fleet.paper.workspace import PROFILES
+from fleet.paper.workspace import PROFILES, TABLE1
 from fleet.rundir import RunDirectory
 
 EPS = 0.1

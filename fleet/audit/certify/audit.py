@@ -14,11 +14,10 @@ from torch import Tensor
 
 from fleet.attacks import CORRECT, SampleKeys, SignNoise, exact_eps, quantise
 from fleet.audit.certify.result import CertifyAudit, PairProof, Proven, Radii, Reach
-from fleet.audit.certify.settings import CertifySettings
 from fleet.audit.core import jobs
 from fleet.audit.core.checks.verdicts import unless
 from fleet.audit.core.kept import PackedOutcomes, remember
-from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
+from fleet.audit.core.members import Member, Sample, Settings, TransferSettings, check_members
 from fleet.audit.core.result import AuditedDevice, Check, Origin
 from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.bounds.certify import Certificates, certificates, largest_radii
@@ -27,6 +26,33 @@ from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.models.convolutional import ConvNet
 from fleet.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class CertifySettings(Settings):
+    """Settings of a certificate audit.
+
+    Attributes:
+        eps: Largest changes of a pixel, on the [0, 1] scale; sorted, doubles dropped.
+        radii: Images, the first of the sample, whose largest certified eps is searched for.
+        seed: Seed of the sample.
+        tight: Try CROWN-IBP where intervals prove nothing (networks of the architecture ``cnn``).
+    """
+
+    eps: tuple[float, ...]
+    radii: int = 500
+    seed: int = 0
+    tight: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.eps or not all(0 < eps <= 1 for eps in self.eps):
+            raise AuditError(
+                f"eps to certify are {self.eps}", hint="give one or more in (0, 1], for example 0.1"
+            )
+        if self.radii < 0:
+            raise AuditError(f"radii is {self.radii}", hint="radii must be 0 or more")
+        object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
+
 
 VERSION = 1
 """Of the bounds; raised when the same device and images come out differently."""

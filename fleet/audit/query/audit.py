@@ -25,6 +25,7 @@ from fleet.audit.core.sets import (
 )
 from fleet.audit.query import methods
 from fleet.audit.query.checks import query_checks
+from fleet.audit.query.methods import QuerySettings
 from fleet.audit.query.result import (
     Answer,
     Fidelity,
@@ -34,7 +35,6 @@ from fleet.audit.query.result import (
     QueryPoint,
     WhiteBox,
 )
-from fleet.audit.query.settings import QuerySettings
 from fleet.errors import AuditError
 
 ANSWERS: dict[QueryMethod, Answer] = {

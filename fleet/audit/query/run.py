@@ -9,8 +9,8 @@ from fleet.audit.core.members import Sample, load_member
 from fleet.audit.core.outsider import OWN_IMAGES, attacker_key, attacker_of
 from fleet.audit.core.sets import AdversarialSets, require_sets, stored_sets
 from fleet.audit.query.audit import QueriedVictim, assemble_query, attack_settings, query_victim
+from fleet.audit.query.methods import QuerySettings
 from fleet.audit.query.result import QueryAudit
-from fleet.audit.query.settings import QuerySettings
 from fleet.errors import AuditError, warn
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.profiles.spec import FamilySpec, read_family

@@ -19,7 +19,7 @@ from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.audit.core import jobs
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.evidence import WORST, Outcomes, attack_rows, count
-from fleet.audit.core.examination import Examination, examine, gather_evidence, record_settings
+from fleet.audit.core.jobs import Examination, examine, gather_evidence, record_settings
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.result import Origin, Protocol

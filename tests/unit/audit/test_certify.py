@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from fleet.audit.certify.audit import audit_certify
+from fleet.audit.certify.audit import CertifySettings, audit_certify
 from fleet.audit.certify.result import CertifyAudit
-from fleet.audit.certify.settings import CertifySettings
 from fleet.audit.core.gates import Demand, judge, refusals
 from fleet.audit.core.members import Member
 from fleet.encoding import IntervalEncoding

@@ -15,12 +15,12 @@ import pytest
 
 from fleet.audit.coalition.run import audit_run_coalition
 from fleet.audit.coalition.trials import CoalitionSettings
-from fleet.audit.core import examination, jobs
+from fleet.audit.core import jobs
 from fleet.audit.core.evidence import Probes
 from fleet.audit.core.jobs import AuditJob, examine_device
 from fleet.audit.core.members import TransferSettings
+from fleet.audit.query.methods import QuerySettings
 from fleet.audit.query.run import audit_run_query
-from fleet.audit.query.settings import QuerySettings
 from fleet.audit.trace import run as trace_run
 from fleet.audit.trace.evidence import TraceSettings
 from fleet.audit.trace.run import audit_run_trace
@@ -90,7 +90,7 @@ def _small_probes() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
     patch.setattr(trace_run, "OWN_COUNT", 64)
     patch.setattr(whitebox, "_ATTACKS", whitebox._ATTACKS[3:])
-    patch.setattr(examination, "probe_device", lambda *_, **__: Probes())
+    patch.setattr(jobs, "probe_device", lambda *_, **__: Probes())
     yield
     patch.undo()
 

@@ -16,6 +16,7 @@ from fleet.audit.core.outsider import Attacker
 from fleet.audit.core.result import Check, Outcome
 from fleet.audit.query.audit import audit_query
 from fleet.audit.query.checks import query_checks
+from fleet.audit.query.methods import QuerySettings
 from fleet.audit.query.result import (
     Fidelity,
     QueryAudit,
@@ -24,7 +25,6 @@ from fleet.audit.query.result import (
     QueryPoint,
     WhiteBox,
 )
-from fleet.audit.query.settings import QuerySettings
 from fleet.errors import AuditError
 from fleet.reports.views import audit_view, summary_lines
 

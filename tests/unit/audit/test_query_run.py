@@ -27,9 +27,9 @@ from fleet.audit.core.sets import (
     stored_sets,
 )
 from fleet.audit.query.audit import attack_settings
+from fleet.audit.query.methods import QuerySettings
 from fleet.audit.query.result import QueryAudit
 from fleet.audit.query.run import ask_device, attack_device, audit_run_query
-from fleet.audit.query.settings import QuerySettings
 from fleet.audit.trace import run as trace_run
 from fleet.audit.trace.evidence import TraceSettings
 from fleet.audit.trace.result import TraceAudit

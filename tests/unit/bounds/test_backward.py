@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fleet.audit.core.members import Member
-from fleet.bounds.backward import _line_above, _line_below, lower_margins_backward
 from fleet.bounds.box import Box, image_box, propagate
-from fleet.bounds.certify import certificates
+from fleet.bounds.certify import _line_above, _line_below, certificates, lower_margins_backward
 from fleet.bounds.heads import lower_margins
 from fleet.data import ImageData, to_unit
 from fleet.encoding import IntervalEncoding

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from fleet.bundle import archive
-from fleet.bundle.manifest import Manifest
-from fleet.bundle.package import bundle_bytes
-from fleet.bundle.reader import version_value
-from fleet.bundle.sections import (
+from fleet.bundle.manifest import (
     AuditRow,
     AuditSummary,
+    Manifest,
     Metrics,
     ModelSection,
     Payload,
     Preprocessing,
     Provenance,
 )
+from fleet.bundle.package import bundle_bytes
+from fleet.bundle.reader import version_value
 from fleet.encoding import IntervalEncoding
 from fleet.files import canonical_json, write_bytes, write_json
 from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec

@@ -11,7 +11,7 @@ import pytest
 
 from fleet.audit.transfer.result import SCHEMA
 from fleet.bundle import AuditRow, described, package_run, plan_run, read_bundle, write_plans
-from fleet.bundle.sections import AuditSummary
+from fleet.bundle.manifest import AuditSummary
 from fleet.errors import BundleError, CheckpointError
 from fleet.files import canonical_json, write_bytes, write_json
 from fleet.rundir import RunDirectory

@@ -10,11 +10,10 @@ from fleet.encoding import IntervalEncoding
 from fleet.encoding.tensor import encoding_tensors
 from fleet.execution import Serial
 from fleet.models import build_classifier
-from fleet.paper.experiments import TABLE1, TABLE2
 from fleet.paper.published import TABLES
 from fleet.paper.table import nearest_class, reproduce_table
 from fleet.paper.table_result import Table
-from fleet.paper.workspace import QUICK_TEST, Workspace, quietly
+from fleet.paper.workspace import QUICK_TEST, TABLE1, TABLE2, Workspace, quietly
 
 PROFILE = """\
 version: 1

@@ -8,9 +8,9 @@ from rich.table import Table as Grid
 
 from fleet.audit.core.result import Check
 from fleet.errors import AuditError
+from fleet.paper.parts import table_view
 from fleet.paper.published import TABLE1
 from fleet.paper.table_result import Spread, Table
-from fleet.paper.terminal import table_view
 from fleet.reports.wording import ABSENT
 from unit.paper.table_samples import dead, network, table
 

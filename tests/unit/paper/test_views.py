@@ -7,9 +7,8 @@ from rich.console import Console, RenderableType
 
 from fleet.paper.claims import Claim, Claims
 from fleet.paper.figure3 import summarise
-from fleet.paper.parts import Part
-from fleet.paper.rows import Row, Rows
-from fleet.paper.terminal import (
+from fleet.paper.parts import (
+    Part,
     choices_view,
     claims_view,
     convergence_view,
@@ -17,6 +16,7 @@ from fleet.paper.terminal import (
     stems_view,
     table_view,
 )
+from fleet.paper.rows import Row, Rows
 from fleet.paper.workspace import Workspace
 from unit.paper.figure3_samples import audit
 from unit.paper.table_samples import network, table

@@ -43,7 +43,7 @@ from fleet.audit.whitebox.result import (
     WhiteboxFigure,
 )
 from fleet.reports.figures import DrawnFigure, draw_figures
-from fleet.reports.kinds import AuditReport
+from fleet.reports.report import AuditReport
 
 IMAGES = 1000
 NAMES = ("gate-north", "gate-south", "sorter-1", "handheld")

@@ -9,7 +9,7 @@ from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import AuditReport
 from fleet.reports.html import render_html as render_report
 from fleet.reports.html import style_sheet
-from fleet.reports.ramp import contrast
+from fleet.reports.palette import contrast
 from fleet.reports.wording import format_interval, format_rate
 
 

@@ -3,9 +3,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from fleet.reports.inline_svg import inline_svg
-from fleet.reports.palette import DARK, INK, LINE, PAPER, variable, variables
-from fleet.reports.ramp import contrast
+from fleet.reports.html import inline_svg
+from fleet.reports.palette import DARK, INK, LINE, PAPER, contrast, variable, variables
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from fleet.reports.ramp import ANCHORS, contrast, ink_color, ramp_color
+from fleet.reports.palette import ANCHORS, contrast, ink_color, ramp_color
 
 WHOLE = [step / 1000 for step in range(1001)]
 

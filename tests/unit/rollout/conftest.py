@@ -18,7 +18,6 @@ from fleet.files import write_bytes
 from fleet.rollout import device as device_side
 from fleet.rollout.depot import Depot
 from fleet.rollout.device import Device, init_device, open_device
-from fleet.rollout.disk import Disk
 from fleet.rollout.operations import (
     init_depot,
     plan_rollout,
@@ -26,6 +25,7 @@ from fleet.rollout.operations import (
     set_phase,
     start_rollout,
 )
+from fleet.rollout.slots import Disk
 from fleet.rollout.waves import Policy, Rollout
 from unit.bundle.bundle_samples import manifest, tiny_model
 

@@ -19,7 +19,7 @@ from fleet.bundle import read_bundle
 from fleet.errors import DiskError, FleetError
 from fleet.rollout import device as device_side
 from fleet.rollout.device import Device, open_device
-from fleet.rollout.disk import Disk
+from fleet.rollout.slots import Disk
 from unit.rollout.conftest import NOW, Workshop, make_workshop
 
 

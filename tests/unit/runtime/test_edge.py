@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 
 from fleet.bundle import Bundle, Manifest, pack_second
-from fleet.bundle.sections import ModelSection, Payload, Preprocessing
+from fleet.bundle.manifest import ModelSection, Payload, Preprocessing
 from fleet.data.read import read_idx
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BackendError, BundleError

@@ -12,17 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fleet.bundle.manifest import (
-    TIME_FORMAT,
-    AuditRow,
-    AuditSummary,
-    Manifest,
-    Metrics,
-    ModelSection,
-    Payload,
-    Preprocessing,
-    Provenance,
-)
+from fleet.bundle import manifest
 from fleet.errors import BundleError, CheckpointError
 from fleet.files import canonical_json, read_json
 from fleet.profiles.spec import DeviceSpec, FamilySpec
@@ -34,7 +24,7 @@ CIRCUMSTANCES = ("created", "provenance", "run")
 """Keys of ``audit.json`` that say when, where and by which command, and not what was found."""
 
 
-def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummary | None:
+def summarise_audit(path: Path, device: str, weights_sha256: str) -> manifest.AuditSummary | None:
     """Summarise an audit for the manifest of one device.
 
     Args:
@@ -78,7 +68,7 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> AuditSummar
             hint="`fleet audit transfer` audits the present ones",
         )
     present = tuple(row for row in rows if row is not None)
-    return AuditSummary(digest, failed, present, split) if present else None
+    return manifest.AuditSummary(digest, failed, present, split) if present else None
 
 
 def summarise_certificate(path: Path, device: str, weights_sha256: str) -> dict[str, Any] | None:
@@ -151,7 +141,7 @@ def _counts(check: dict[str, Any]) -> bool:
     return subject.partition(" ")[0].rstrip(",:") != "paper"
 
 
-def _row(matrix: dict[str, Any], victim: str) -> AuditRow | None:
+def _row(matrix: dict[str, Any], victim: str) -> manifest.AuditRow | None:
     """Make one row, or None where nothing was originally correct or no other device is there."""
     outcomes = {
         cell["surrogate"]: cell["outcome"] for cell in matrix["cells"] if cell["victim"] == victim
@@ -160,7 +150,7 @@ def _row(matrix: dict[str, Any], victim: str) -> AuditRow | None:
     if not own["n"] or not outcomes:
         return None
     others = max(_evade(outcome) for outcome in outcomes.values())
-    return AuditRow(float(matrix["eps"]), own["n"], _evade(own), others)
+    return manifest.AuditRow(float(matrix["eps"]), own["n"], _evade(own), others)
 
 
 def _evade(outcome: dict[str, int]) -> float:
@@ -169,7 +159,7 @@ def _evade(outcome: dict[str, int]) -> float:
 
 def describe_device(
     run: RunDirectory, spec: FamilySpec, device: DeviceSpec, release: str, model: bytes
-) -> Manifest:
+) -> manifest.Manifest:
     """Make the manifest of one finished device.
 
     Args:
@@ -184,23 +174,23 @@ def describe_device(
         BundleError: ``SOURCE_DATE_EPOCH`` is set to something else than seconds.
     """
     result, dataset = read_json(run.result(device.name)), read_json(run.dataset)
-    payload = Payload(hashlib.sha256(model).hexdigest(), len(model))
+    payload = manifest.Payload(hashlib.sha256(model).hexdigest(), len(model))
     images = spec.data
     try:
         _check_result(run, device.name, result, payload)
         test = result["test"]
-        return Manifest(
+        return manifest.Manifest(
             device=device.name,
             release=release,
             created=_created(),
             task=device.task,
             encoding=device.encoding,
-            model=ModelSection(
+            model=manifest.ModelSection(
                 **vars(device.model),
                 num_classes=images.num_classes,
                 input_shape=(images.channels, images.image_size, images.image_size),
             ),
-            preprocessing=Preprocessing(
+            preprocessing=manifest.Preprocessing(
                 channels=images.channels,
                 image_size=images.image_size,
                 fit=dataset["fit"],
@@ -209,13 +199,13 @@ def describe_device(
             ),
             class_names=tuple(dataset["class_names"]),
             payload=payload,
-            metrics=Metrics(
+            metrics=manifest.Metrics(
                 "test", test["n"], test["correct"] / test["n"], test["rejected"] / test["n"]
             ),
             audit=summarise_audit(
                 run.audit("transfer") / "audit.json", device.name, payload.sha256
             ),
-            provenance=Provenance(
+            provenance=manifest.Provenance(
                 dataset=dataset["dataset"],
                 dataset_sha256=dataset["sha256"],
                 profile_digest=result["profile_digest"],
@@ -232,7 +222,9 @@ def describe_device(
         ) from error
 
 
-def _check_result(run: RunDirectory, device: str, result: dict[str, Any], payload: Payload) -> None:
+def _check_result(
+    run: RunDirectory, device: str, result: dict[str, Any], payload: manifest.Payload
+) -> None:
     """The result must be about this device and these weights."""
     expected = {
         "device": device,
@@ -254,7 +246,7 @@ def _created() -> str | None:
     if epoch is None:
         return None
     if epoch.isascii() and epoch.isdigit() and len(epoch) <= 11:
-        return datetime.fromtimestamp(int(epoch), UTC).strftime(TIME_FORMAT)
+        return datetime.fromtimestamp(int(epoch), UTC).strftime(manifest.TIME_FORMAT)
     raise BundleError(
         f"SOURCE_DATE_EPOCH is {epoch!r}", hint="set it to whole seconds since 1970, or unset it"
     )

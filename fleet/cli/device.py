@@ -12,16 +12,8 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import options
+from fleet.cli import options, predict
 from fleet.cli.output import Format, Output
-from fleet.cli.predict import (
-    FormOption,
-    ImagesArgument,
-    PredictionFormat,
-    Recursive,
-    list_pictures,
-    write_predictions,
-)
 
 app = typer.Typer(help="This device: its keys, its models, its reports.", no_args_is_help=True)
 NOTHING_NEW = 10
@@ -153,17 +145,17 @@ def device_report(
 
 @app.command("predict")
 def device_predict(
-    images: ImagesArgument,
+    images: predict.ImagesArgument,
     home: HomeOption = HOME,
-    recursive: Recursive = False,
-    form: FormOption = PredictionFormat.auto,
+    recursive: predict.Recursive = False,
+    form: predict.FormOption = predict.PredictionFormat.auto,
 ) -> None:
     """Decide with the installed model; a start of a model on trial counts as one of its tries.
 
     Example: fleet device predict photo.png
     """
-    paths = list_pictures(images, recursive)  # before a start is counted
+    paths = predict.list_pictures(images, recursive)  # before a start is counted
 
     from fleet.rollout.device import open_device, start
 
-    write_predictions(start(open_device(home)), paths, form)
+    predict.write_predictions(start(open_device(home)), paths, form)

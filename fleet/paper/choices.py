@@ -15,17 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fleet.attacks import (
-    FGSM,
-    PGD,
-    Attack,
-    SampleKeys,
-    SignStep,
-    TaskLoss,
-    ball,
-    exact_eps,
-    quantise,
-)
+from fleet import attacks
 from fleet.attacks.gradient import input_gradient
 from fleet.attacks.portfolio import PATH
 from fleet.audit.core.evidence import count
@@ -57,7 +47,7 @@ class Choice:
 
     name: str
     words: str
-    attack: Callable[[float], Attack]
+    attack: Callable[[float], attacks.Attack]
 
 
 def choices(steps: int, precision: Precision = "bf16") -> tuple[Choice, ...]:
@@ -67,15 +57,17 @@ def choices(steps: int, precision: Precision = "bf16") -> tuple[Choice, ...]:
         steps: Of PGD in Table 1.
         precision: Of forward and backward passes.
     """
-    loss = TaskLoss()
+    loss = attacks.TaskLoss()
 
-    def pgd(eps: float, *, times: float = 1, path: float = PATH, start: bool = True) -> Attack:
+    def pgd(
+        eps: float, *, times: float = 1, path: float = PATH, start: bool = True
+    ) -> attacks.Attack:
         run = max(1, round(times * steps))
-        return PGD(loss, eps, run, SignStep(path / run), 1, start, precision)
+        return attacks.PGD(loss, eps, run, attacks.SignStep(path / run), 1, start, precision)
 
     table = f"PGD as in the table: {steps} steps along {PATH:g} eps from a random start"
     return (
-        Choice("fgsm", "FGSM as in the table", lambda eps: FGSM(loss, eps, precision)),
+        Choice("fgsm", "FGSM as in the table", lambda eps: attacks.FGSM(loss, eps, precision)),
         Choice(
             "fgsm-train",
             "FGSM, its gradient in training mode (BatchNorm sees the batch)",
@@ -107,14 +99,14 @@ class TrainingModeFGSM:
         return 1
 
     def __call__(
-        self, classifier: Classifier, images: Tensor, labels: Tensor, keys: SampleKeys
+        self, classifier: Classifier, images: Tensor, labels: Tensor, keys: attacks.SampleKeys
     ) -> Tensor:
         """See :class:`fleet.attacks.Attack`; takes nothing from ``keys``."""
         del keys
         awake = copy.deepcopy(classifier).train()  # a copy: the statistics of the batch move it
-        value = TaskLoss().bind(awake, labels)
+        value = attacks.TaskLoss().bind(awake, labels)
         gradient, values = input_gradient(awake, images, value, self.precision)
-        move = SignStep(1.0).begin(ball(images, self.eps), 1)
+        move = attacks.SignStep(1.0).begin(attacks.ball(images, self.eps), 1)
         return move(images.clone(), gradient, values, 0).unsqueeze(0)
 
 
@@ -213,11 +205,11 @@ def _images(
     choice: Choice, member: Member, sample: Sample, eps: float, settings: TransferSettings
 ) -> Tensor:
     """uint8 (1, N, C, H, W), as a file can hold them."""
-    attack = choice.attack(exact_eps(eps))
+    attack = choice.attack(attacks.exact_eps(eps))
     made = []
     for rows in sample.batches(settings.batch_size):
         part = sample.part(rows)
-        keys = SampleKeys(settings.seed, member.name, part.indices)
+        keys = attacks.SampleKeys(settings.seed, member.name, part.indices)
         found = attack(member.classifier, to_unit(part.images), part.labels, keys)
-        made.append(quantise(found, part.images, eps))
+        made.append(attacks.quantise(found, part.images, eps))
     return torch.cat(made, dim=1)

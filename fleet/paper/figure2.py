@@ -27,16 +27,8 @@ from fleet.audit.core.members import Sample, TransferSettings
 from fleet.errors import AuditError
 from fleet.execution import ProgressReporter
 from fleet.models import Classifier
-from fleet.paper import features
+from fleet.paper import features, figure2_result
 from fleet.paper.features import Features, Labels
-from fleet.paper.figure2_result import (
-    TASKS,
-    Embedding,
-    FeatureScores,
-    Figure2,
-    Measures,
-    summarise,
-)
 from fleet.paper.workspace import HERE, TABLE1, Stage, Workspace
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.provenance import package_version
@@ -54,7 +46,7 @@ _DIGITS = 6
 """Measures are rounded to so many decimals; a share of 2,000 images has four."""
 
 
-def reproduce(workspace: Workspace) -> Figure2:
+def reproduce(workspace: Workspace) -> figure2_result.Figure2:
     """Train Table 1's networks if they are not there, then measure and embed their features.
 
     Raises:
@@ -77,7 +69,7 @@ def reproduce_figure2(
     seed: int = 0,
     embed_seeds: Sequence[int] = (0,),
     stage: Stage = HERE,
-) -> Figure2:
+) -> figure2_result.Figure2:
     """Measure the features of all TRA and INT networks, and draw up the picture of one backbone.
 
     Args:
@@ -114,14 +106,14 @@ def reproduce_figure2(
     scores = tuple(score for score, _ in measured)
     first = plan[picture][0]
     sample, probe = load_audited(first)[1], _probe(first, probe_images)
-    return Figure2(
+    return figure2_result.Figure2(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         dataset=families[picture].data.dataset,
         networks=tuple(runs),
         scores=scores,
         pixels=_measure_pixels(first.run, sample, probe),
         embeddings=tuple(embedding for _, embedding in measured if embedding is not None),
-        summary=summarise(scores),
+        summary=figure2_result.summarise(scores),
         settings={**_settings(sample, probe), "picture": picture, "seed": seed},
         provenance={name: describe_run(run, families[name]) for name, run in runs.items()},
     )
@@ -154,7 +146,7 @@ def measure_network(
     probe_images: int,
     embed_seeds: tuple[int, ...],
     progress: ProgressReporter,
-) -> tuple[FeatureScores, Embedding | None]:
+) -> tuple[figure2_result.FeatureScores, figure2_result.Embedding | None]:
     """Measure one network's features, and embed them if its seed is chosen; the body of a job."""
     device = read_family(job.run).device(job.device)
     member, sample = load_audited(job)
@@ -170,7 +162,7 @@ def measure_network(
     scores = remember(
         place / "scores" / file,
         {**key, "probe_sha256": probe.digest()},
-        FeatureScores,
+        figure2_result.FeatureScores,
         lambda: _score(member.classifier, sample, probe, name),
     )
     embedding = None
@@ -179,7 +171,7 @@ def measure_network(
         embedding = remember(
             place / "embeddings" / file,
             {**key, "random_state": job.settings.seed},
-            Embedding,
+            figure2_result.Embedding,
             lambda: _embed(member.classifier, sample, name, job.settings.seed),
         )
     progress(1, 1, f"silhouette {scores.silhouette:.3f}")
@@ -188,22 +180,22 @@ def measure_network(
 
 def _score(
     classifier: Classifier, sample: Sample, probe: Sample, name: dict[str, Any]
-) -> FeatureScores:
+) -> figure2_result.FeatureScores:
     found = features.penultimate(classifier, sample.images)
     labels = sample.labels.numpy()
     fitted = features.penultimate(classifier, probe.images)
     hits = features.decided(classifier, found) == labels
     measures = _measures(found, labels, fitted, probe.labels.numpy())
-    return FeatureScores(**name, accuracy=float(hits.mean()), **measures)
+    return figure2_result.FeatureScores(**name, accuracy=float(hits.mean()), **measures)
 
 
 def _embed(
     classifier: Classifier, sample: Sample, name: dict[str, Any], random_state: int
-) -> Embedding:
+) -> figure2_result.Embedding:
     found = features.penultimate(classifier, sample.images)
     labels = sample.labels.numpy()
     points = features.embed(found, seed=random_state).astype(np.float64).round(2)
-    return Embedding(
+    return figure2_result.Embedding(
         **name,
         points=tuple((x, y) for x, y in points.tolist()),
         labels=tuple(labels.tolist()),
@@ -213,16 +205,16 @@ def _embed(
     )
 
 
-def _measure_pixels(run: RunDirectory, sample: Sample, probe: Sample) -> Measures:
+def _measure_pixels(run: RunDirectory, sample: Sample, probe: Sample) -> figure2_result.Measures:
     """What the images themselves give, without any network."""
     key = {"images_sha256": sample.digest(), "probe_sha256": probe.digest(), **_versions()}
 
-    def make() -> Measures:
+    def make() -> figure2_result.Measures:
         shown, fitted = (part.images.flatten(1).numpy() / 255 for part in (sample, probe))
         labels = sample.labels.numpy()
-        return Measures(**_measures(shown, labels, fitted, probe.labels.numpy()))
+        return figure2_result.Measures(**_measures(shown, labels, fitted, probe.labels.numpy()))
 
-    return remember(run.audit(KIND) / "pixels.json", key, Measures, make)
+    return remember(run.audit(KIND) / "pixels.json", key, figure2_result.Measures, make)
 
 
 def _measures(
@@ -250,8 +242,8 @@ def _probe(job: AuditJob, images: int) -> Sample:
 
 def _compared(family: FamilySpec) -> list[DeviceSpec]:
     """TRA and INT networks by seed, in the order of the tasks."""
-    found = [device for device in family.devices if device.task in TASKS]
-    return sorted(found, key=lambda d: (TASKS.index(d.task), d.training.seed))
+    found = [device for device in family.devices if device.task in figure2_result.TASKS]
+    return sorted(found, key=lambda d: (figure2_result.TASKS.index(d.task), d.training.seed))
 
 
 def _check(families: Mapping[str, FamilySpec], picture: str, embed_seeds: Sequence[int]) -> None:
@@ -273,7 +265,7 @@ def _check(families: Mapping[str, FamilySpec], picture: str, embed_seeds: Sequen
 def _check_seeds(name: str, family: FamilySpec, wanted: set[int]) -> None:
     tra, interval = (
         [device.training.seed for device in _compared(family) if device.task == task]
-        for task in TASKS
+        for task in figure2_result.TASKS
     )
     if not tra or tra != interval or len(set(tra)) < len(tra) or not wanted <= set(tra):
         raise AuditError(

@@ -11,14 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.core.result import (
-    AuditedDevice,
-    Check,
-    Outcome,
-    Protocol,
-    Stored,
-    pick,
-)
+from fleet.audit.core import result
 from fleet.audit.whitebox.result import MinimumDistance
 from fleet.paper.published import ATTACKS, TASKS, Attack, PublishedTable
 from fleet.vocabulary import Task
@@ -84,11 +77,11 @@ class Attacked:
         floor: The same under Eq. 2's floor decoding.
     """
 
-    protocol: Protocol
+    protocol: result.Protocol
     attack: str
     eps: float
-    outcome: Outcome
-    floor: Outcome
+    outcome: result.Outcome
+    floor: result.Outcome
 
 
 @dataclass(frozen=True)
@@ -115,19 +108,19 @@ class TableNetwork:
     epochs: int
     seconds: float
     clean: CleanFigures
-    audited: AuditedDevice
+    audited: result.AuditedDevice
     attacked: tuple[Attacked, ...]
-    noise: tuple[Outcome, ...]
+    noise: tuple[result.Outcome, ...]
     distances: tuple[MinimumDistance, ...]
-    failed: tuple[Check, ...]
+    failed: tuple[result.Check, ...]
 
-    def attack(self, protocol: Protocol, attack: str, eps: float) -> Attacked:
+    def attack(self, protocol: result.Protocol, attack: str, eps: float) -> Attacked:
         """Look up one figure.
 
         Raises:
             KeyError: There is none.
         """
-        return pick(self.attacked, protocol=protocol, attack=attack, eps=eps)
+        return result.pick(self.attacked, protocol=protocol, attack=attack, eps=eps)
 
 
 @dataclass(frozen=True)
@@ -211,7 +204,7 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class Table(Stored, schema="fleet.reproduction.table/2"):
+class Table(result.Stored, schema="fleet.reproduction.table/2"):
     """A whole table.
 
     Attributes:
@@ -323,18 +316,18 @@ def _row(group: list[TableNetwork], published: PublishedTable) -> TableRow:
 
 
 def _spread(
-    group: Sequence[TableNetwork], protocol: Protocol, attack: str, eps: float, kind: Counted
+    group: Sequence[TableNetwork], protocol: result.Protocol, attack: str, eps: float, kind: Counted
 ) -> Spread | None:
     return _mean([network.attack(protocol, attack, eps).outcome for network in group], kind)
 
 
-def _mean(outcomes: Sequence[Outcome], kind: Counted) -> Spread | None:
+def _mean(outcomes: Sequence[result.Outcome], kind: Counted) -> Spread | None:
     """Over the networks that decode some image correctly; None if there are none."""
     rates = [rate for outcome in outcomes if (rate := outcome.rate(kind)) is not None]
     return Spread.of(rates) if rates else None
 
 
-def _failed(group: Sequence[TableNetwork], protocol: Protocol) -> tuple[str, ...]:
+def _failed(group: Sequence[TableNetwork], protocol: result.Protocol) -> tuple[str, ...]:
     """Ids of the checks that failed on any seed, in order."""
     found = [c.id for network in group for c in network.failed if c.about(protocol)]
     return tuple(sorted(set(found), key=_order))

@@ -9,15 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fleet.audit.core.result import (
-    AuditedDevice,
-    Cell,
-    Matrix,
-    Protocol,
-    difference_interval,
-    mean_rate,
-    wilson_interval,
-)
+from fleet.audit.core import result
 from fleet.audit.transfer.result import TransferAudit
 from fleet.encoding import CanonicalEncoding, IntervalEncoding
 from fleet.reports.flags import PROTOCOLS
@@ -41,10 +33,10 @@ class Finding:
         baseline: Lowest and highest white-box rate of the controls, the undefended networks.
     """
 
-    protocol: Protocol
+    protocol: result.Protocol
     attack: str
     eps: float
-    worst: Cell | None
+    worst: result.Cell | None
     mean: float | None
     white_box: tuple[float, float] | None
     noise: float | None
@@ -52,7 +44,7 @@ class Finding:
     baseline: tuple[float, float] | None
 
 
-def controls(audit: TransferAudit) -> tuple[AuditedDevice, ...]:
+def controls(audit: TransferAudit) -> tuple[result.AuditedDevice, ...]:
     """The undefended networks; they and the twin stand last in every matrix."""
     return tuple(device for device in audit.devices if device.role == "control")
 
@@ -62,20 +54,20 @@ def beside(audit: TransferAudit) -> set[str]:
     return {device.name for device in audit.devices if device.role != "device"}
 
 
-def protocols(audit: TransferAudit, eps: float) -> tuple[Protocol, ...]:
+def protocols(audit: TransferAudit, eps: float) -> tuple[result.Protocol, ...]:
     """Protocols that were audited at ``eps``, in the order of :data:`PROTOCOLS`."""
     present = {m.protocol for m in audit.matrices if (m.attack, m.eps) == ("worst", eps)}
     return tuple(protocol for protocol in PROTOCOLS if protocol in present)
 
 
-def rows(audit: TransferAudit, matrix: Matrix) -> list[list[Cell]]:
+def rows(audit: TransferAudit, matrix: result.Matrix) -> list[list[result.Cell]]:
     """Cells of a matrix as rows of surrogates, in device order."""
     found = {(cell.surrogate, cell.victim): cell for cell in matrix.cells}
     names = [device.name for device in audit.devices]
     return [[found[surrogate, victim] for victim in names] for surrogate in names]
 
 
-def fleet_cells(audit: TransferAudit, matrix: Matrix) -> list[Cell]:
+def fleet_cells(audit: TransferAudit, matrix: result.Matrix) -> list[result.Cell]:
     """Cells between devices of the fleet, the diagonal left out."""
     outside = beside(audit)
     return [
@@ -85,7 +77,7 @@ def fleet_cells(audit: TransferAudit, matrix: Matrix) -> list[Cell]:
     ]
 
 
-def nobody_cells(audit: TransferAudit, matrix: Matrix) -> list[Cell]:
+def nobody_cells(audit: TransferAudit, matrix: result.Matrix) -> list[result.Cell]:
     """Cells from a control to a device of the fleet."""
     undefended = {device.name for device in controls(audit)}
     outside = beside(audit)
@@ -125,23 +117,25 @@ def bought(audit: TransferAudit, eps: float) -> Bought | None:
     known = [c for c in cells if c.victim in audit.fleet[1:] and c.outcome.n]
     known = [c for c in known if shapes[first] is None or shapes[c.victim] != shapes[first]]
     on_twin = next(c.outcome for c in cells if c.victim == twins[0].name)
-    rate, others = on_twin.rate("evade"), mean_rate(c.outcome.rate("evade") for c in known)
+    rate, others = on_twin.rate("evade"), result.mean_rate(c.outcome.rate("evade") for c in known)
     if rate is None or others is None:
         return None
     n = min(c.outcome.n for c in known)
-    interval = difference_interval(
-        (rate, on_twin.interval("evade")), (others, wilson_interval(round(others * n), n))
+    interval = result.difference_interval(
+        (rate, on_twin.interval("evade")), (others, result.wilson_interval(round(others * n), n))
     )
     return Bought(first, others, rate, interval, on_twin.n)
 
 
-def _shape(device: AuditedDevice) -> CanonicalEncoding | None:
+def _shape(device: result.AuditedDevice) -> CanonicalEncoding | None:
     """What two equivalent encodings share; None where it is private."""
     encoding = device.encoding
     return None if encoding is None else IntervalEncoding.from_dict(encoding).canonical()
 
 
-def lift(audit: TransferAudit, cell: Cell, eps: float, success: Success = "evade") -> float | None:
+def lift(
+    audit: TransferAudit, cell: result.Cell, eps: float, success: Success = "evade"
+) -> float | None:
     """Rate of a cell less the noise floor of its victim; None where either is undefined."""
     rate = cell.outcome.rate(success)
     noise = _noise(audit, cell, eps, success)
@@ -149,20 +143,20 @@ def lift(audit: TransferAudit, cell: Cell, eps: float, success: Success = "evade
 
 
 def worst_pairs(
-    audit: TransferAudit, matrix: Matrix, success: Success = "evade", top: int = 10
-) -> list[Cell]:
+    audit: TransferAudit, matrix: result.Matrix, success: Success = "evade", top: int = 10
+) -> list[result.Cell]:
     """The ``top`` cells between devices of the highest rate; equals stay in matrix order."""
     return worst_first(fleet_cells(audit, matrix), success)[:top]
 
 
-def worst_first(cells: Iterable[Cell], success: Success = "evade") -> list[Cell]:
+def worst_first(cells: Iterable[result.Cell], success: Success = "evade") -> list[result.Cell]:
     """Cells by rate, highest first; those without a rate are left out."""
     rated = [(cell.outcome.rate(success), cell) for cell in cells]
     known = [(rate, cell) for rate, cell in rated if rate is not None]
     return [cell for _, cell in sorted(known, key=lambda pair: -pair[0])]
 
 
-def find(audit: TransferAudit, matrix: Matrix, success: Success = "evade") -> Finding:
+def find(audit: TransferAudit, matrix: result.Matrix, success: Success = "evade") -> Finding:
     """Boil a matrix down to a :class:`Finding`."""
     outside, undefended = beside(audit), {device.name for device in controls(audit)}
     diagonal = [cell for cell in matrix.cells if cell.surrogate == cell.victim]
@@ -172,10 +166,10 @@ def find(audit: TransferAudit, matrix: Matrix, success: Success = "evade") -> Fi
         attack=matrix.attack,
         eps=matrix.eps,
         worst=worst,
-        mean=mean_rate(cell.outcome.rate(success) for cell in fleet_cells(audit, matrix)),
+        mean=result.mean_rate(cell.outcome.rate(success) for cell in fleet_cells(audit, matrix)),
         white_box=_extent((c for c in diagonal if c.victim not in outside), success),
         noise=None if worst is None else _noise(audit, worst, matrix.eps, success),
-        nobody=mean_rate(cell.outcome.rate(success) for cell in nobody_cells(audit, matrix)),
+        nobody=result.mean_rate(cell.outcome.rate(success) for cell in nobody_cells(audit, matrix)),
         baseline=_extent((c for c in diagonal if c.victim in undefended), success),
     )
 
@@ -189,10 +183,10 @@ def findings(audit: TransferAudit) -> list[Finding]:
     ]
 
 
-def _noise(audit: TransferAudit, cell: Cell, eps: float, success: Success) -> float | None:
+def _noise(audit: TransferAudit, cell: result.Cell, eps: float, success: Success) -> float | None:
     return audit.noise_floor(cell.victim, eps).outcome.rate(success)
 
 
-def _extent(cells: Iterable[Cell], success: Success) -> tuple[float, float] | None:
+def _extent(cells: Iterable[result.Cell], success: Success) -> tuple[float, float] | None:
     rates = [rate for cell in cells if (rate := cell.outcome.rate(success)) is not None]
     return (min(rates), max(rates)) if rates else None

@@ -15,27 +15,17 @@ from markupsafe import Markup
 
 from fleet.audit.core.kind import KINDS, kind_of
 from fleet.audit.core.result import AuditedDevice, AuditResult
-from fleet.reports import wording
+from fleet.reports import palette, wording
 from fleet.reports.answers import EXPLAINED, answers
 from fleet.reports.figures import DrawnFigure
 from fleet.reports.flags import blind_checks, verdict
 from fleet.reports.ladder import ladder
 from fleet.reports.orders import control_mark, order_label
-from fleet.reports.palette import (
-    ANCHORS,
-    DARK,
-    RAMP_STEPS,
-    ink_color,
-    ramp_class,
-    ramp_color,
-    variable,
-    variables,
-)
 from fleet.reports.report import AuditReport, Block, report_of
 from fleet.reports.views import all_checks, checks_table
 from fleet.reports.wording import ABSENT, format_count
 
-_COLOR = re.compile("|".join(DARK))
+_COLOR = re.compile("|".join(palette.DARK))
 _REFERENCE = re.compile(r"#([\w-]+)")
 _DROPPED = {"metadata", "style"}  # the style is one rule for every element of the page
 _FONT = "'DejaVu Sans'"
@@ -94,7 +84,7 @@ def _rename(node: ET.Element, used: set[str], name: str) -> None:
             node.attrib[key] = f"#{name}-{value[1:]}"
         elif key in {"style", "fill", "stroke", "clip-path"}:
             text = value.replace("url(#", f"url(#{name}-").replace(_FONT, _FONTS)
-            node.attrib[key] = _COLOR.sub(lambda found: f"var({variable(found[0])})", text)
+            node.attrib[key] = _COLOR.sub(lambda found: f"var({palette.variable(found[0])})", text)
 
 
 def _inches(root: ET.Element) -> float:
@@ -146,13 +136,15 @@ def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str
 
 def style_sheet() -> str:
     """The page's CSS: ``report.css``, the figures' colours, a class for each step of the scale."""
-    colors = [ramp_color(step / RAMP_STEPS) for step in range(RAMP_STEPS + 1)]
+    colors = [
+        palette.ramp_color(step / palette.RAMP_STEPS) for step in range(palette.RAMP_STEPS + 1)
+    ]
     ramp = (
-        f".r{step}{{background:{color};color:{ink_color(color)}}}"
+        f".r{step}{{background:{color};color:{palette.ink_color(color)}}}"
         for step, color in enumerate(colors)
     )
-    light = f":root {{ {variables(dark=False)} }}"
-    dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {variables(dark=True)} }} }}"
+    light = f":root {{ {palette.variables(dark=False)} }}"
+    dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {palette.variables(dark=True)} }} }}"
     return "\n".join([_resource("report.css"), light, dark, *ramp])
 
 
@@ -206,8 +198,8 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _scale() -> list[tuple[str, str]]:
-    shares = [step / (len(ANCHORS) - 1) for step in range(len(ANCHORS))]
-    return [(f"{share:.1f}", ramp_class(share)) for share in shares]
+    shares = [step / (len(palette.ANCHORS) - 1) for step in range(len(palette.ANCHORS))]
+    return [(f"{share:.1f}", palette.ramp_class(share)) for share in shares]
 
 
 @cache
@@ -227,7 +219,7 @@ def _environment() -> Environment:
         "interval": wording.format_interval,
         "eps": wording.format_eps,
         "mark": control_mark,
-        "ramp": ramp_class,
+        "ramp": palette.ramp_class,
     }
     environment.globals |= {
         "style": Markup(style_sheet()),  # noqa: S704  our own file

@@ -10,15 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fleet.audit.core import result
 from fleet.audit.core.kind import kind_of, load
-from fleet.audit.core.result import (
-    AuditedDevice,
-    AuditResult,
-    NoiseFloor,
-    Outcome,
-    mean_rate,
-    wilson_interval,
-)
 from fleet.reports.flags import Flag
 
 Interval = tuple[float, float]
@@ -85,7 +78,7 @@ class Rung:
         return self.owns or LEVELS[self.level][0]
 
 
-def ladder(audits: Iterable[AuditResult]) -> dict[float, list[Rung]]:
+def ladder(audits: Iterable[result.AuditResult]) -> dict[float, list[Rung]]:
     """All rungs, weakest attacker first, at every eps at which two attackers can be compared.
 
     Where no eps has figures of two attackers, at every eps that has one. Of several audits that
@@ -101,7 +94,7 @@ def ladder(audits: Iterable[AuditResult]) -> dict[float, list[Rung]]:
     return {eps: rungs for eps, rungs in found.items() if attackers[eps] >= max(1, least)}
 
 
-def _rungs(audits: list[AuditResult], eps: float) -> list[Rung]:
+def _rungs(audits: list[result.AuditResult], eps: float) -> list[Rung]:
     offered: list[Rung] = []
     for audit in audits:
         report: Any = load(kind_of(audit).report)
@@ -119,7 +112,7 @@ def mean_interval(mean: float, n: int) -> Interval:
     The variance of an image's share of fallen devices is at most p (1 - p), as if all fell
     together, so the interval of a single device holds for the mean however they depend.
     """
-    return wilson_interval(round(mean * n), n)
+    return result.wilson_interval(round(mean * n), n)
 
 
 def absent(level: str) -> Rung:
@@ -128,7 +121,10 @@ def absent(level: str) -> Rung:
 
 
 def noise_rung(
-    source: str, devices: Sequence[AuditedDevice], noise: Sequence[NoiseFloor], eps: float
+    source: str,
+    devices: Sequence[result.AuditedDevice],
+    noise: Sequence[result.NoiseFloor],
+    eps: float,
 ) -> Rung:
     """The noise floor of an audit's devices."""
     fleet = {device.name for device in devices if device.role == "device"}
@@ -139,7 +135,7 @@ def noise_rung(
 def rated(
     level: str,
     source: str,
-    outcomes: Sequence[tuple[str, Outcome]],
+    outcomes: Sequence[tuple[str, result.Outcome]],
     flagged: Flag | None = None,
 ) -> Rung:
     """A rung over the outcomes of its victims (or pairs), each with its name.
@@ -147,10 +143,10 @@ def rated(
     Victims that decode no image correctly are left out.
     """
     known = [(where, o, rate) for where, o in outcomes if (rate := o.rate("evade")) is not None]
-    mean = mean_rate(rate for _, _, rate in known)
+    mean = result.mean_rate(rate for _, _, rate in known)
     if mean is None:
         return Rung(level, gap="no image is decoded correctly")
-    flip = mean_rate(outcome.rate("flip") for _, outcome in outcomes)
+    flip = result.mean_rate(outcome.rate("flip") for _, outcome in outcomes)
     n = min(outcome.n for _, outcome, _ in known)
     where, outcome, rate = max(known, key=lambda found: found[2])
     worst = Extreme(rate, outcome.interval("evade"), where)

@@ -13,16 +13,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fleet.audit.core.result import Outcome
+from fleet.reports import wording
 from fleet.reports.flags import Flag
-from fleet.reports.wording import (
-    ABSENT,
-    Success,
-    format_eps,
-    format_interval,
-    format_lift,
-    format_rate,
-    visible,
-)
 
 Row = TypeVar("Row")
 
@@ -52,7 +44,9 @@ class Form:
 def plain(name: str) -> str:
     """Keep a spreadsheet from running a name as a formula (OWASP, "CSV injection")."""
     return (
-        f"'{visible(name)}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else visible(name)
+        f"'{wording.visible(name)}"
+        if name.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else wording.visible(name)
     )
 
 
@@ -74,15 +68,15 @@ def _outcome(outcome: Outcome) -> Mapping[str, Any]:
 
 
 COUNT = Form()
-NAME = Form(visible, lambda value: {"": plain(value)}, css="names", fold=True)
+NAME = Form(wording.visible, lambda value: {"": plain(value)}, css="names", fold=True)
 WORD = replace(NAME, fold=False)
 PROSE = replace(NAME, css="prose")
 VERDICT = Form(tag=True)
-EPS = Form(format_eps)
-RATE = Form(format_rate, lambda value: {"": decimals(value)})
-LIFT = replace(RATE, show=format_lift)
+EPS = Form(wording.format_eps)
+RATE = Form(wording.format_rate, lambda value: {"": decimals(value)})
+LIFT = replace(RATE, show=wording.format_lift)
 INTERVAL = Form(
-    format_interval,
+    wording.format_interval,
     lambda bounds: {"_low": decimals(bounds[0]), "_high": decimals(bounds[1])},
 )
 OUTCOME = Form(write=_outcome)
@@ -113,10 +107,10 @@ class Column(Generic[Row]):
     def show(self, row: Row) -> str:
         """A row's value for people."""
         value = self.get(row)
-        return ABSENT if value is None else self.form.show(value)
+        return wording.ABSENT if value is None else self.form.show(value)
 
 
-def rates(get: Callable[[Row], Outcome], *kinds: Success) -> list[Column[Row]]:
+def rates(get: Callable[[Row], Outcome], *kinds: wording.Success) -> list[Column[Row]]:
     """For the page, a rate and its 95 % interval of each kind of success."""
     found: list[Column[Row]] = []
     for kind in kinds:

@@ -7,14 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fleet.audit.trace.result import (
-    Confusion,
-    EvasionPrice,
-    Suspect,
-    TraceAudit,
-    TraceRate,
-    Tracing,
-)
+from fleet.audit.trace import result
 from fleet.reports.flags import failed_checks, flag
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, WORD, Column, Form, Table
@@ -32,11 +25,11 @@ CAVEAT = (
 )
 _SCORE = Form(lambda value: f"{value:+.2f}")
 
-Named = tuple[TraceRate, Confusion, int]
+Named = tuple[result.TraceRate, result.Confusion, int]
 """A rate, the device that images were made on, and the place of a device that is named."""
 
 
-def rates(audit: TraceAudit) -> Table[TraceRate]:
+def rates(audit: result.TraceAudit) -> Table[result.TraceRate]:
     """Top-1, and what the threshold leaves of it."""
     return Table(
         f"Share of evidence that names its source; chance is {format_rate(1 / len(audit.devices))}."
@@ -60,7 +53,7 @@ def rates(audit: TraceAudit) -> Table[TraceRate]:
     )
 
 
-def confusions(audit: TraceAudit) -> Table[Named]:
+def confusions(audit: result.TraceAudit) -> Table[Named]:
     """For each eps, attacker, score and amount of evidence: source by device named."""
     names = [device.name for device in audit.devices]
     return Table(
@@ -83,7 +76,7 @@ def confusions(audit: TraceAudit) -> Table[Named]:
     )
 
 
-def prices(audit: TraceAudit) -> Table[EvasionPrice]:
+def prices(audit: result.TraceAudit) -> Table[result.EvasionPrice]:
     """What hiding costs."""
     return Table(
         "What hiding costs the attacker",
@@ -103,7 +96,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def terminal(audit: TraceAudit) -> Iterator[RenderableType]:
+def terminal(audit: result.TraceAudit) -> Iterator[RenderableType]:
     """The rates at each eps. ``outsiders``: share of their evidence that accuses anybody."""
     for eps in audit.eps:
         found = rates(audit).of([rate for rate in audit.rates if rate.eps == eps])
@@ -112,7 +105,7 @@ def terminal(audit: TraceAudit) -> Iterator[RenderableType]:
         yield found.terminal(Text(title, style="bold"))
 
 
-def page(audit: TraceAudit) -> Iterable[Block]:
+def page(audit: result.TraceAudit) -> Iterable[Block]:
     """Rates, and the price of hiding."""
     yield (
         "prose",
@@ -126,7 +119,7 @@ def page(audit: TraceAudit) -> Iterable[Block]:
     yield "described", prices(audit)
 
 
-def lines(audit: TraceAudit) -> list[str]:
+def lines(audit: result.TraceAudit) -> list[str]:
     """Single images, and what hiding costs."""
     found = []
     for eps in audit.eps:
@@ -150,9 +143,9 @@ def lines(audit: TraceAudit) -> list[str]:
     return [*found, CAVEAT]
 
 
-def tracing_view(tracing: Tracing) -> Group:
+def tracing_view(tracing: result.Tracing) -> Group:
     """Images of unknown origin for a terminal: all suspects, then the answer."""
-    suspects: Table[Suspect] = Table(
+    suspects: Table[result.Suspect] = Table(
         f"{format_count(tracing.images, 'image')}, up to {tracing.distance:.4g} changed",
         tracing.ranking,
         (

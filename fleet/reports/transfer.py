@@ -7,16 +7,9 @@ from collections.abc import Iterable, Iterator
 from rich.console import RenderableType
 from rich.table import Table as RichTable
 
-from fleet.audit.core.result import (
-    AuditedDevice,
-    Cell,
-    Matrix,
-    NoiseFloor,
-    Outcome,
-    Protocol,
-    wilson_interval,
-)
+from fleet.audit.core import result
 from fleet.audit.transfer.result import TransferAudit
+from fleet.reports import wording
 from fleet.reports.findings import (
     Finding,
     controls,
@@ -46,20 +39,11 @@ from fleet.reports.tables import (
     Table,
     rates,
 )
-from fleet.reports.wording import (
-    MOST_PANELS,
-    Success,
-    format_eps,
-    format_interval,
-    format_range,
-    format_rate,
-    visible,
-)
 
 _MOST_PAIRS = 20
-_RANGE = Form(format_range)
+_RANGE = Form(wording.format_range)
 
-Pair = tuple[Matrix, Cell]
+Pair = tuple[result.Matrix, result.Cell]
 
 
 def pairs(audit: TransferAudit) -> Table[Pair]:
@@ -77,10 +61,12 @@ def pairs(audit: TransferAudit) -> Table[Pair]:
     )
 
 
-def _pair_columns(audit: TransferAudit, success: Success = "evade") -> tuple[Column[Pair], ...]:
+def _pair_columns(
+    audit: TransferAudit, success: wording.Success = "evade"
+) -> tuple[Column[Pair], ...]:
     roles = {device.name: device.role for device in audit.devices}
 
-    def noise(pair: Pair) -> NoiseFloor:
+    def noise(pair: Pair) -> result.NoiseFloor:
         return audit.noise_floor(pair[1].victim, pair[0].eps)
 
     return (
@@ -110,9 +96,9 @@ def _pair_columns(audit: TransferAudit, success: Success = "evade") -> tuple[Col
 
 def worst_table(
     audit: TransferAudit,
-    protocol: Protocol,
+    protocol: result.Protocol,
     eps: float,
-    success: Success = "evade",
+    success: wording.Success = "evade",
     top: int = 10,
 ) -> Table[Pair]:
     """The ``top`` surrogate-victim pairs of the highest rate, white-box attacks left out.
@@ -122,7 +108,9 @@ def worst_table(
     """
     matrix = audit.matrix(protocol, eps)
     found = [(matrix, cell) for cell in worst_pairs(audit, matrix, success, top)]
-    title = f"{protocol} protocol, eps {format_eps(eps)}: {success}, {len(found)} worst pairs"
+    title = (
+        f"{protocol} protocol, eps {wording.format_eps(eps)}: {success}, {len(found)} worst pairs"
+    )
     return Table(title, found, _pair_columns(audit, success))
 
 
@@ -157,7 +145,7 @@ def findings_table(audit: TransferAudit, found: list[Finding], caption: str) -> 
     )
 
 
-def clean(audit: TransferAudit) -> Table[AuditedDevice]:
+def clean(audit: TransferAudit) -> Table[result.AuditedDevice]:
     """Each device without an attack."""
     return Table(
         "Each device on the audited images; a reject counts as wrong.",
@@ -167,19 +155,19 @@ def clean(audit: TransferAudit) -> Table[AuditedDevice]:
             Column(lambda d: d.images, COUNT, "images"),
             Column(lambda d: d.correct, COUNT, "correct"),
             Column(lambda d: d.clean_accuracy, RATE, "accuracy"),
-            Column(lambda d: wilson_interval(d.correct, d.images), INTERVAL, "95 %"),
+            Column(lambda d: result.wilson_interval(d.correct, d.images), INTERVAL, "95 %"),
             Column(lambda d: d.rejected, COUNT, "rejected"),
             Column(lambda d: d.clean_reject_rate, RATE, "reject rate"),
-            Column(lambda d: wilson_interval(d.rejected, d.images), INTERVAL, "95 %"),
+            Column(lambda d: result.wilson_interval(d.rejected, d.images), INTERVAL, "95 %"),
         ),
     )
 
 
-def _outcome(found: NoiseFloor) -> Outcome:
+def _outcome(found: result.NoiseFloor) -> result.Outcome:
     return found.outcome
 
 
-def noise_table(audit: TransferAudit) -> Table[NoiseFloor]:
+def noise_table(audit: TransferAudit) -> Table[result.NoiseFloor]:
     """Each device under noise."""
     return Table(
         "Random sign noise, worst case for each image over the draws.",
@@ -206,7 +194,7 @@ def short(audit: TransferAudit) -> Iterator[RenderableType]:
         yield MatrixView(audit, eps, worst_view, most=1)
 
 
-def worst_view(audit: TransferAudit, protocol: Protocol, eps: float) -> RichTable:
+def worst_view(audit: TransferAudit, protocol: result.Protocol, eps: float) -> RichTable:
     """:func:`worst_table` for a terminal, with the protocol's flag in its title."""
     table = worst_table(audit, protocol, eps)
     return table.terminal(flagged_title(audit, protocol, table.title))
@@ -248,7 +236,7 @@ def page(audit: TransferAudit) -> Iterable[Block]:
     )
     yield "described", findings_table(audit, findings(audit), caption)
     yield ("figures",)
-    yield from matrices(audit) if len(audit.devices) <= MOST_PANELS else _worst(audit)
+    yield from matrices(audit) if len(audit.devices) <= wording.MOST_PANELS else _worst(audit)
     single = [matrix for matrix in audit.matrices if matrix.attack != "worst"]
     single = sorted(single, key=lambda matrix: PROTOCOLS.index(matrix.protocol))
     caption = (
@@ -271,7 +259,7 @@ def _worst(audit: TransferAudit) -> Iterator[Block]:
         for protocol in protocols(audit, eps):
             yield "banner", flag(audit, protocol)
             table = worst_table(audit, protocol, eps, top=_MOST_PAIRS)
-            words = f"{protocol.capitalize()} protocol, eps {format_eps(eps)}"
+            words = f"{protocol.capitalize()} protocol, eps {wording.format_eps(eps)}"
             yield "described", table.of(table.rows, f"{words}: the worst pairs of devices")
 
 
@@ -287,7 +275,7 @@ def brief(audit: TransferAudit) -> list[str]:
 
 
 def _line(audit: TransferAudit, finding: Finding) -> str:
-    head = f"{finding.protocol}, eps {format_eps(finding.eps)}: "
+    head = f"{finding.protocol}, eps {wording.format_eps(finding.eps)}: "
     flagged = flag(audit, finding.protocol)
     if flagged:
         head += f"[{flagged.short}] "
@@ -295,16 +283,16 @@ def _line(audit: TransferAudit, finding: Finding) -> str:
     if finding.worst is not None:
         outcome = finding.worst.outcome
         parts.append(
-            f"worst transfer {format_rate(outcome.rate('evade'))} "
-            f"(95 % {format_interval(outcome.interval('evade'))}, n {outcome.n}) "
-            f"{_names(finding.worst)}, noise floor {format_rate(finding.noise)}"
+            f"worst transfer {wording.format_rate(outcome.rate('evade'))} "
+            f"(95 % {wording.format_interval(outcome.interval('evade'))}, n {outcome.n}) "
+            f"{_names(finding.worst)}, noise floor {wording.format_rate(finding.noise)}"
         )
-        parts.append(f"mean transfer {format_rate(finding.mean)}")
-    parts.append(f"white-box {format_range(finding.white_box)}")
+        parts.append(f"mean transfer {wording.format_rate(finding.mean)}")
+    parts.append(f"white-box {wording.format_range(finding.white_box)}")
     if finding.baseline is not None:
         parts.append(
-            f"control: {format_rate(finding.nobody)} onto the fleet, "
-            f"white-box {format_range(finding.baseline)}"
+            f"control: {wording.format_rate(finding.nobody)} onto the fleet, "
+            f"white-box {wording.format_range(finding.baseline)}"
         )
     return head + "; ".join(parts)
 
@@ -313,8 +301,8 @@ def _where(finding: Finding) -> str:
     return _names(finding.worst) if finding.worst else "no transfer to measure"
 
 
-def _names(cell: Cell) -> str:
-    return f"{visible(cell.surrogate)} → {visible(cell.victim)}"
+def _names(cell: result.Cell) -> str:
+    return f"{wording.visible(cell.surrogate)} → {wording.visible(cell.victim)}"
 
 
 def rungs(audit: TransferAudit, eps: float) -> list[Rung]:

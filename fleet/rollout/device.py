@@ -17,15 +17,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load
 
+from fleet import errors
 from fleet.bundle import Bundle, Envelope, read_bundle
-from fleet.errors import (
-    BundleError,
-    FleetError,
-    RolloutError,
-    SelfTestError,
-    SignatureError,
-    WrongDeviceError,
-)
 from fleet.files import locked, make_directory, write_bytes
 from fleet.rollout.keys import Identity, load_identity, make_identity
 from fleet.rollout.poll import Offer, download, poll
@@ -73,7 +66,7 @@ def init_device(home: Path, name: str, trust: Path | None = None) -> Identity:
         try:
             root = trust.read_bytes()
         except OSError as error:
-            raise RolloutError(
+            raise errors.RolloutError(
                 f"cannot read {trust}: {error.strerror}",
                 hint="`fleet keys init` writes it as DEPOT/root.json",
             ) from error
@@ -119,7 +112,7 @@ def install(
     with _alone(device):
         try:
             return _install(device, url, now, require)
-        except FleetError as error:
+        except errors.FleetError as error:
             _remember(device, error)
             raise
 
@@ -134,13 +127,13 @@ def commit(device: Device) -> State:
     with _alone(device):
         state = device.slots.state()
         if state.current is None:
-            raise RolloutError("nothing is installed here", hint="`fleet install` first")
+            raise errors.RolloutError("nothing is installed here", hint="`fleet install` first")
         if state.pending is not None:
             try:
                 check_answers(open_installed(device, state.pending), device.engine)
-            except (SelfTestError, BundleError) as error:
+            except (errors.SelfTestError, errors.BundleError) as error:
                 device.slots.rollback(error.message)
-                raise SelfTestError(
+                raise errors.SelfTestError(
                     f"{error.message}; the device went back", hint=error.hint
                 ) from error
         return device.slots.commit()
@@ -154,7 +147,7 @@ def rollback(device: Device, reason: str = "asked for") -> State:
     """
     with _alone(device):
         if device.slots.state().pending is None:
-            raise RolloutError(
+            raise errors.RolloutError(
                 "nothing is on trial here",
                 hint="a committed release is taken back by the operator: `fleet rollout rollback`",
             )
@@ -172,7 +165,7 @@ def start(device: Device) -> DeviceClassifier:
     with _alone(device):
         state, _ = device.slots.start()
     if state.current is None:
-        raise RolloutError("nothing is installed here", hint="`fleet install` first")
+        raise errors.RolloutError("nothing is installed here", hint="`fleet install` first")
     bundle = open_installed(device, state.current)
     return DeviceClassifier(bundle.manifest, load_engine(device.engine, bundle))
 
@@ -211,14 +204,14 @@ def check_answers(bundle: Bundle, engine: EngineName) -> int:
         test = load(bundle.self_test)
         images, outputs, labels = (test[name] for name in ("images", "outputs", "labels"))
     except Exception as error:
-        raise SelfTestError(f"the bundle's self-test is damaged: {error}") from error
+        raise errors.SelfTestError(f"the bundle's self-test is damaged: {error}") from error
     found = load_engine(engine, bundle).outputs(images.astype(np.float32) / np.float32(255))
     encoding = bundle.manifest.encoding
     decoded = found.argmax(axis=1) if encoding is None else encoding.decode_array(found)
     off = float(np.abs(found - outputs).max(initial=0.0))
     wrong = int((decoded != labels).sum())
     if not off <= TOLERANCE or wrong:  # a NaN is not <= anything
-        raise SelfTestError(
+        raise errors.SelfTestError(
             f"the model answers {wrong} of {len(labels)} test images otherwise than when it was "
             f"packaged, and its outputs differ by up to {off:.2g}",
             hint="this engine, or this machine, computes it wrongly; report it",
@@ -253,22 +246,22 @@ def _open_download(device: Device, partial: Path, offer: Offer) -> Bundle:
         envelope = _envelope(bundle)
         name = device.identity.enrolment.name
         if envelope.device != name:
-            raise WrongDeviceError(
+            raise errors.WrongDeviceError(
                 f"the bundle is for {envelope.device!r}; this is {name!r}",
                 hint="the operator published one device's bundle for another",
             )
         if (envelope.release, envelope.counter) != (offer.release, offer.counter):
-            raise SignatureError(
+            raise errors.SignatureError(
                 f"the bundle is release {envelope.release}, counter {envelope.counter}; the "
                 f"repository signed {offer.release}, {offer.counter}",
                 hint="the operator publishes it again",
             )
-    except BundleError as error:
+    except errors.BundleError as error:
         partial.unlink(missing_ok=True)
-        raise WrongDeviceError(
+        raise errors.WrongDeviceError(
             f"the bundle cannot be opened here: {error.message}", hint=error.hint
         ) from error
-    except RolloutError:
+    except errors.RolloutError:
         partial.unlink(missing_ok=True)
         raise
     return bundle
@@ -276,18 +269,18 @@ def _open_download(device: Device, partial: Path, offer: Offer) -> Bundle:
 
 def _envelope(bundle: Bundle) -> Envelope:
     if bundle.envelope is None:
-        raise SignatureError(
+        raise errors.SignatureError(
             "the bundle is of format version 1, which no device installs",
             hint="`fleet package --depot DEPOT` writes version 2",
         )
     return bundle.envelope
 
 
-def _remember(device: Device, error: FleetError) -> None:
+def _remember(device: Device, error: errors.FleetError) -> None:
     """Keep the reason for the next report; a device that cannot write keeps quiet."""
     try:
         device.slots.failed(f"{type(error).__name__}: {error.message}")
-    except (FleetError, OSError):
+    except (errors.FleetError, OSError):
         return
 
 

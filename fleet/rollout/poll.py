@@ -19,14 +19,7 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater
 from urllib3.exceptions import HTTPError
 
-from fleet.errors import (
-    DownloadError,
-    ExpiredError,
-    RollbackError,
-    RolloutError,
-    SignatureError,
-    WrongDeviceError,
-)
+from fleet import errors
 from fleet.rollout.repository import target_path
 from fleet.rollout.slots import Slots, disk_error
 
@@ -170,7 +163,7 @@ def poll(home: Path, device_id: str, url: str, slots: Slots, clock: datetime) ->
     if clock > slots.now(datetime.fromtimestamp(0, UTC)):
         slots.raise_floor(clock=int(clock.timestamp()))
     if target is None:
-        raise WrongDeviceError(
+        raise errors.WrongDeviceError(
             f"the repository has no bundle for this device (id {device_id})",
             hint="it was revoked, was never published, or this is another fleet's repository",
         )
@@ -212,7 +205,7 @@ def download(offer: Offer, partial: Path, fetcher: Fetcher | None = None) -> byt
     except OSError as error:
         raise disk_error(partial, error) from error
     except (tuf.DownloadError, HTTPError) as error:
-        raise DownloadError(
+        raise errors.DownloadError(
             f"cannot fetch {offer.url}: {error}",
             hint="run the command again: it goes on where the link broke",
         ) from error
@@ -224,11 +217,11 @@ def download(offer: Offer, partial: Path, fetcher: Fetcher | None = None) -> byt
     except tuf.LengthOrHashMismatchError as error:
         if len(data) >= offer.target.length:
             partial.unlink()
-            raise SignatureError(
+            raise errors.SignatureError(
                 f"{offer.url} is not the bundle that was signed: {error}",
                 hint="somebody or something changed it on the way; fetch it from another mirror",
             ) from error
-        raise DownloadError(
+        raise errors.DownloadError(
             f"{offer.url} ended after {len(data)} of {offer.target.length} bytes",
             hint="run the command again: it goes on where the link broke",
         ) from error
@@ -239,7 +232,7 @@ def _updater(home: Path, metadata_url: str, now: datetime) -> Updater:
     try:
         root = (home / "trust" / "root.json").read_bytes()
     except OSError as error:
-        raise RolloutError(
+        raise errors.RolloutError(
             f"this device trusts no repository yet: {home / 'trust' / 'root.json'} is absent",
             hint="`fleet device init NAME --trust root.json` with the operator's root.json",
         ) from error
@@ -256,31 +249,31 @@ def _check_version(updater: Updater, slots: Slots) -> None:
     version = updater._trusted_set.timestamp.version
     seen = slots.floor().version
     if version < seen:
-        raise RollbackError(
+        raise errors.RollbackError(
             f"the repository is at version {version}; this device has seen {seen}",
             hint="a mirror serves old metadata; use another, or ask the operator",
         )
     slots.raise_floor(version=version)
 
 
-def _explain(error: Exception, url: str) -> RolloutError:
+def _explain(error: Exception, url: str) -> errors.RolloutError:
     """Name the attack, or the accident, behind an error of the TUF client."""
     text = str(error) or type(error).__name__
     if isinstance(error, tuf.ExpiredMetadataError):
-        return ExpiredError(
+        return errors.ExpiredError(
             f"the metadata of {url} are expired: {text}",
             hint="the operator runs `fleet repo refresh`; or this device's clock runs ahead",
         )
     if isinstance(error, tuf.BadVersionNumberError):
-        return RollbackError(
+        return errors.RollbackError(
             f"{url} serves older metadata than this device has seen: {text}",
             hint="a mirror serves old metadata; use another, or ask the operator",
         )
     if isinstance(error, tuf.RepositoryError):
-        return SignatureError(
+        return errors.SignatureError(
             f"the metadata of {url} are not to be trusted: {text}",
             hint="somebody or something changed them; use another mirror, or ask the operator",
         )
-    return DownloadError(
+    return errors.DownloadError(
         f"cannot reach {url}: {text}", hint="check the address and the network, and try again"
     )

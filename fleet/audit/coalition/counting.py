@@ -8,20 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.audit.coalition import risk
-from fleet.audit.coalition.result import (
-    PICKED,
-    CoalitionChoice,
-    CoalitionTrial,
-    CurvePoint,
-    DeviceRisk,
-    EffectiveSize,
-    GreedyStep,
-    Group,
-    HalfPoint,
-    InputShare,
-    VictimOutcome,
-)
+from fleet.audit.coalition import result, risk
 from fleet.audit.coalition.risk import Bools, Floats
 from fleet.audit.coalition.trials import CoalitionSettings, Tried, exhaustive
 from fleet.audit.core.evidence import Outcomes, count
@@ -50,7 +37,7 @@ class CoalitionEvidence:
     noise_nonfinite: int
     repeatable: dict[str, bool]
     tried: tuple[Tried, ...]
-    greedy: tuple[GreedyStep, ...]
+    greedy: tuple[result.GreedyStep, ...]
     settings: CoalitionSettings
 
     @property
@@ -77,9 +64,9 @@ class CoalitionEvidence:
     def attacks(self) -> tuple[str, ...]:
         """Names of the attacks, and ``picked`` if there are several."""
         names = self.settings.attacks
-        return (*names, PICKED) if len(names) > 1 else names
+        return (*names, result.PICKED) if len(names) > 1 else names
 
-    def chosen(self, choice: CoalitionChoice, size: int | None = None) -> list[Tried]:
+    def chosen(self, choice: result.CoalitionChoice, size: int | None = None) -> list[Tried]:
         """Trials of one choice, of one size or of all."""
         return [
             tried
@@ -88,14 +75,14 @@ class CoalitionEvidence:
             and (size is None or len(tried.coalition.owned) == size)
         ]
 
-    def curves(self) -> list[tuple[CoalitionChoice, int]]:
+    def curves(self) -> list[tuple[result.CoalitionChoice, int]]:
         """Every choice and size that was tried, in order."""
         pairs = {
             (choice, len(tried.coalition.owned)): None
             for tried in self.tried
             for choice in tried.coalition.choices
         }
-        order: dict[CoalitionChoice, int] = {"control": 0, "random": 1, "greedy": 2}
+        order: dict[result.CoalitionChoice, int] = {"control": 0, "random": 1, "greedy": 2}
         return sorted(pairs, key=lambda pair: (order[pair[0]], pair[1]))
 
     def others(self, tried: Tried) -> list[int]:
@@ -170,20 +157,20 @@ class _Pairs:
         return cls(trials, victim, outcomes, counted, resampled)
 
 
-def count_trials(evidence: CoalitionEvidence) -> tuple[CoalitionTrial, ...]:
+def count_trials(evidence: CoalitionEvidence) -> tuple[result.CoalitionTrial, ...]:
     """Count every coalition, attack and eps."""
     return tuple(_trial(view, tried) for tried in evidence.tried for view in evidence.views())
 
 
 def count_curves(
     evidence: CoalitionEvidence,
-) -> tuple[tuple[CurvePoint, ...], tuple[DeviceRisk, ...]]:
+) -> tuple[tuple[result.CurvePoint, ...], tuple[result.DeviceRisk, ...]]:
     """Make the collusion curves, and what each device means for the fleet."""
     settings = evidence.settings
     seed = derive_seed(settings.effort.seed, "bootstrap")
     samples = risk.resamples(evidence.clean.shape[1], settings.bootstrap, seed)
-    points: list[CurvePoint] = []
-    risks: list[DeviceRisk] = []
+    points: list[result.CurvePoint] = []
+    risks: list[result.DeviceRisk] = []
     for view in evidence.views():
         pairs = {
             (choice, size): _Pairs.of(view, evidence.chosen(choice, size), samples)
@@ -196,18 +183,20 @@ def count_curves(
 
 
 def count_half_points(
-    evidence: CoalitionEvidence, curve: Sequence[CurvePoint]
-) -> tuple[HalfPoint, ...]:
+    evidence: CoalitionEvidence, curve: Sequence[result.CurvePoint]
+) -> tuple[result.HalfPoint, ...]:
     """Find m50 of every attack, eps and choice."""
-    choices: tuple[CoalitionChoice, ...] = ("random", "greedy") if evidence.greedy else ("random",)
+    choices: tuple[result.CoalitionChoice, ...] = (
+        ("random", "greedy") if evidence.greedy else ("random",)
+    )
     return tuple(
         _half_point(view, choice, curve) for view in evidence.views() for choice in choices
     )
 
 
-def count_inputs(evidence: CoalitionEvidence) -> tuple[InputShare, ...]:
+def count_inputs(evidence: CoalitionEvidence) -> tuple[result.InputShare, ...]:
     """Share of devices that one image fools, over images that all devices decode correctly."""
-    groups: tuple[Group, ...] = ("others", "fleet")
+    groups: tuple[result.Group, ...] = ("others", "fleet")
     if not evidence.joint.any():
         return ()
     return tuple(
@@ -218,29 +207,33 @@ def count_inputs(evidence: CoalitionEvidence) -> tuple[InputShare, ...]:
     )
 
 
-def count_effective(evidence: CoalitionEvidence) -> tuple[EffectiveSize, ...]:
+def count_effective(evidence: CoalitionEvidence) -> tuple[result.EffectiveSize, ...]:
     """Effective fleet size: correlation of victims under each single device's images."""
     return tuple(map(_effective, evidence.views()))
 
 
-def _trial(view: View, tried: Tried) -> CoalitionTrial:
+def _trial(view: View, tried: Tried) -> result.CoalitionTrial:
     evidence, owned = view.evidence, tried.coalition.owned
     rows = zip(evidence.fleet, view.outcomes(tried), evidence.correct, strict=True)
     joint = evidence.joint
-    return CoalitionTrial(
+    return result.CoalitionTrial(
         owned=owned,
         surrogates=owned or evidence.controls,
         choices=tried.coalition.choices,
         attack=view.attack,
         eps=view.eps,
         victims=tuple(
-            VictimOutcome(name, name in owned, count(outcomes, correct), count(outcomes, joint))
+            result.VictimOutcome(
+                name, name in owned, count(outcomes, correct), count(outcomes, joint)
+            )
             for name, outcomes, correct in rows
         ),
     )
 
 
-def _point(view: View, choice: CoalitionChoice, size: int, pairs: _Pairs) -> CurvePoint:
+def _point(
+    view: View, choice: result.CoalitionChoice, size: int, pairs: _Pairs
+) -> result.CurvePoint:
     evidence = view.evidence
     every = [view.rates(tried) for tried in pairs.trials]
     owned = [
@@ -251,7 +244,7 @@ def _point(view: View, choice: CoalitionChoice, size: int, pairs: _Pairs) -> Cur
     interval = risk.bounds(pairs.resampled.mean(axis=1))
     lowest, highest = risk.without_one(pairs.resampled, pairs.victim, interval)
     drawn_all = exhaustive(len(evidence.fleet), size, evidence.settings.coalitions)
-    return CurvePoint(
+    return result.CurvePoint(
         attack=view.attack,
         eps=view.eps,
         choice=choice,
@@ -269,7 +262,7 @@ def _point(view: View, choice: CoalitionChoice, size: int, pairs: _Pairs) -> Cur
     )
 
 
-def _risks(view: View, random: dict[int, _Pairs]) -> Iterator[DeviceRisk]:
+def _risks(view: View, random: dict[int, _Pairs]) -> Iterator[result.DeviceRisk]:
     """Blast radius and exposure of each device; ``random`` holds the pairs of each size."""
     fleet = view.evidence.fleet
     singles = [tried.coalition.owned[0] for tried in random[1].trials]
@@ -279,7 +272,7 @@ def _risks(view: View, random: dict[int, _Pairs]) -> Iterator[DeviceRisk]:
         exposed, exposed_bounds = _mean_rate(
             [(pairs, pairs.victim == number) for pairs in random.values()]
         )
-        yield DeviceRisk(
+        yield result.DeviceRisk(
             name, view.attack, view.eps, blast, *blast_bounds, exposed, *exposed_bounds
         )
 
@@ -292,17 +285,21 @@ def _mean_rate(parts: Sequence[tuple[_Pairs, Bools]]) -> tuple[float, tuple[floa
     return float(np.mean(own)), risk.bounds(again)
 
 
-def _half_point(view: View, choice: CoalitionChoice, curve: Sequence[CurvePoint]) -> HalfPoint:
+def _half_point(
+    view: View, choice: result.CoalitionChoice, curve: Sequence[result.CurvePoint]
+) -> result.HalfPoint:
     points = [
         (point.size, point.share)
         for point in curve
         if (point.attack, point.eps) == (view.attack, view.eps)
         and point.choice in {choice, "control"}
     ]
-    return HalfPoint(view.attack, view.eps, choice, risk.half_point(points))
+    return result.HalfPoint(view.attack, view.eps, choice, risk.half_point(points))
 
 
-def _input_share(view: View, choice: CoalitionChoice, size: int, group: Group) -> InputShare:
+def _input_share(
+    view: View, choice: result.CoalitionChoice, size: int, group: result.Group
+) -> result.InputShare:
     evidence = view.evidence
     shares = []
     for tried in evidence.chosen(choice, size):
@@ -310,7 +307,7 @@ def _input_share(view: View, choice: CoalitionChoice, size: int, group: Group) -
         counted = fallen[evidence.others(tried)] if group == "others" else fallen
         shares.append(counted.mean(axis=0))
     pooled = np.concatenate(shares)
-    return InputShare(
+    return result.InputShare(
         attack=view.attack,
         eps=view.eps,
         choice=choice,
@@ -324,7 +321,7 @@ def _input_share(view: View, choice: CoalitionChoice, size: int, group: Group) -
     )
 
 
-def _effective(view: View) -> EffectiveSize:
+def _effective(view: View) -> result.EffectiveSize:
     evidence = view.evidence
     found: list[float] = []
     for tried in evidence.chosen("random", 1):
@@ -333,4 +330,4 @@ def _effective(view: View) -> EffectiveSize:
     devices = len(evidence.fleet)
     mean = float(np.mean(found)) if found else None
     size = None if mean is None else risk.effective_size(devices, mean)
-    return EffectiveSize(view.attack, view.eps, devices, len(found), mean, size)
+    return result.EffectiveSize(view.attack, view.eps, devices, len(found), mean, size)

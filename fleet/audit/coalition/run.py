@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fleet.assembly import run_images
+from fleet.audit.coalition import trials
 from fleet.audit.coalition.audit import (
     GreedyReach,
     Scouted,
@@ -24,14 +25,6 @@ from fleet.audit.coalition.audit import (
     scout,
 )
 from fleet.audit.coalition.result import CoalitionAudit
-from fleet.audit.coalition.trials import (
-    Coalition,
-    CoalitionSettings,
-    Fallen,
-    JointName,
-    Tried,
-    try_coalition,
-)
 from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, load_member, role_of
@@ -47,7 +40,7 @@ KIND = "coalition"
 
 def audit_run_coalition(
     run: RunDirectory,
-    settings: CoalitionSettings,
+    settings: trials.CoalitionSettings,
     *,
     images: int,
     executor: Executor = LOCAL,
@@ -88,7 +81,7 @@ def audit_run_coalition(
 
 
 def scout_device(
-    job: jobs.AuditJob, *, settings: CoalitionSettings, progress: ProgressReporter
+    job: jobs.AuditJob, *, settings: trials.CoalitionSettings, progress: ProgressReporter
 ) -> Scouted:
     """Look at one device or control before any coalition is tried; the body of a job."""
     member, sample = jobs.load_audited(job)
@@ -101,7 +94,7 @@ def reach_of_device(
     job: jobs.AuditJob,
     *,
     digests: dict[str, str],
-    settings: CoalitionSettings,
+    settings: trials.CoalitionSettings,
     progress: ProgressReporter,
 ) -> GreedyReach | None:
     """Try one device's held-out images on the fleet, or read what an earlier audit found.
@@ -139,12 +132,12 @@ def reach_of_device(
 
 def try_devices(
     job: jobs.AuditJob,
-    coalition: Coalition,
+    coalition: trials.Coalition,
     digests: dict[str, str],
     *,
-    settings: CoalitionSettings,
+    settings: trials.CoalitionSettings,
     progress: ProgressReporter,
-) -> Fallen:
+) -> trials.Fallen:
     """Try one coalition on the fleet, or read what an earlier audit found; the body of a job.
 
     Args:
@@ -169,23 +162,23 @@ def try_devices(
         "images_sha256": sample.digest(),
     }
 
-    def make() -> Fallen:
+    def make() -> trials.Fallen:
         victims = _load(job, family, family.devices)
-        return try_coalition([*_load(job, family, wanted)], victims, sample, settings)
+        return trials.try_coalition([*_load(job, family, wanted)], victims, sample, settings)
 
-    found = remember(trial_path(job.run.audit(KIND), coalition), key, Fallen, make)
+    found = remember(trial_path(job.run.audit(KIND), coalition), key, trials.Fallen, make)
     progress(1, 1, "tried on every device")
     return found
 
 
-def trial_path(directory: Path, coalition: Coalition) -> Path:
+def trial_path(directory: Path, coalition: trials.Coalition) -> Path:
     """File of a coalition's outcomes; a digest, because many names make no file name."""
     digest = hashlib.sha256(json.dumps(coalition.owned).encode("utf-8")).hexdigest()
     return directory / "trials" / f"{len(coalition.owned):03d}-{digest[:16]}.json"
 
 
 def take_held_out(
-    data: ImageData, job: jobs.AuditJob, sample: Sample, settings: CoalitionSettings
+    data: ImageData, job: jobs.AuditJob, sample: Sample, settings: trials.CoalitionSettings
 ) -> Sample | None:
     """Draw validation images that are not audited; None if there are none."""
     split = data.validation
@@ -201,24 +194,26 @@ def take_held_out(
 
 def _try_all(
     job: jobs.AuditJob,
-    coalitions: Sequence[Coalition],
+    coalitions: Sequence[trials.Coalition],
     digests: dict[str, str],
-    settings: CoalitionSettings,
+    settings: trials.CoalitionSettings,
     executor: Executor,
-) -> list[Tried]:
+) -> list[trials.Tried]:
     function = partial(try_devices, settings=settings)
     work = [
         Job(f"{number:03d} {coalition.name}", function, (job, coalition, digests))
         for number, coalition in enumerate(coalitions, start=1)
     ]
-    fallen: list[Fallen] = executor.values(work)
+    fallen: list[trials.Fallen] = executor.values(work)
     return [
-        Tried(coalition, found.outcomes, found.nonfinite)
+        trials.Tried(coalition, found.outcomes, found.nonfinite)
         for coalition, found in zip(coalitions, fallen, strict=True)
     ]
 
 
-def _attack_key(settings: CoalitionSettings, attacks: Sequence[JointName]) -> dict[str, Any]:
+def _attack_key(
+    settings: trials.CoalitionSettings, attacks: Sequence[trials.JointName]
+) -> dict[str, Any]:
     """All that determines joint attacks, beside the devices and the images."""
     values = settings.effort.to_dict()
     for name in ("targets", "noise_draws", "batch_size"):

@@ -13,15 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.audit.core.result import (
-    AuditedDevice,
-    Cell,
-    Matrix,
-    NoiseFloor,
-    Outcome,
-    Protocol,
-    wilson_interval,
-)
+from fleet.audit.core import result
 from fleet.vocabulary import Norm
 
 Outcomes = NDArray[np.int8]
@@ -37,7 +29,7 @@ class AttackName:
         attack: For example ``pgd`` or ``up``.
     """
 
-    protocol: Protocol
+    protocol: result.Protocol
     attack: str
 
 
@@ -128,7 +120,7 @@ class Retry:
     """
 
     device: str
-    protocol: Protocol
+    protocol: result.Protocol
     eps: float
     probe: Probe
     n: int
@@ -148,7 +140,7 @@ class Retry:
         """95 % bounds of :attr:`share`; exact where every survivor was examined."""
         if self.examined == self.survivors:
             return self.share, self.share
-        low, high = wilson_interval(self.found, self.examined)
+        low, high = result.wilson_interval(self.found, self.examined)
         scale = self.survivors / self.n
         return max(low * scale, self.found / self.n), high * scale
 
@@ -171,7 +163,7 @@ class Ordering:
     """
 
     device: str
-    protocol: Protocol
+    protocol: result.Protocol
     eps: float
     pairs: int
     ordered: float
@@ -196,8 +188,8 @@ class Decoding:
     images: int
     strict_correct: int
     floor_correct: int
-    strict: Outcome
-    floor: Outcome
+    strict: result.Outcome
+    floor: result.Outcome
 
 
 @dataclass(frozen=True)
@@ -251,12 +243,12 @@ class Evidence:
         norm: How eps is measured.
     """
 
-    devices: tuple[AuditedDevice, ...]
+    devices: tuple[result.AuditedDevice, ...]
     eps: tuple[float, ...]
     attacks: dict[str, tuple[AttackName, ...]]
     scores: tuple[VictimScores, ...]
-    matrices: tuple[Matrix, ...]
-    noise: tuple[NoiseFloor, ...]
+    matrices: tuple[result.Matrix, ...]
+    noise: tuple[result.NoiseFloor, ...]
     health: tuple[GradientHealth, ...]
     reaches: tuple[Reach, ...]
     probes: tuple[Probes, ...] = ()
@@ -269,13 +261,13 @@ WORST = "worst"
 _REJECT, _FLIP = 1, 2
 
 
-def count(outcomes: Outcomes, counted: NDArray[np.bool_]) -> Outcome:
+def count(outcomes: Outcomes, counted: NDArray[np.bool_]) -> result.Outcome:
     """Count flips and rejects among the examples that are ``counted``; both (N,)."""
     chosen = outcomes[counted]
-    return Outcome(len(chosen), int((chosen == _FLIP).sum()), int((chosen == _REJECT).sum()))
+    return result.Outcome(len(chosen), int((chosen == _FLIP).sum()), int((chosen == _REJECT).sum()))
 
 
-def attack_rows(names: Sequence[AttackName], protocol: Protocol, attack: str) -> list[int]:
+def attack_rows(names: Sequence[AttackName], protocol: result.Protocol, attack: str) -> list[int]:
     """Numbers of the sets that make up one attack, or the worst case; empty if there is none.
 
     Args:
@@ -294,42 +286,46 @@ def count_matrices(
     scores: Sequence[VictimScores],
     attacks: dict[str, tuple[AttackName, ...]],
     eps: Sequence[float],
-) -> tuple[Matrix, ...]:
+) -> tuple[result.Matrix, ...]:
     """Count every cell of every attack and of each protocol's worst case.
 
     An attack that only some surrogates have gives rows for these alone; ``worst`` has all rows.
     """
     matrices = []
     for level, radius in enumerate(eps):
-        for protocol in get_args(Protocol):
+        for protocol in get_args(result.Protocol):
             for attack in (WORST, *_names(attacks, protocol)):
-                cells: list[Cell] = []
+                cells: list[result.Cell] = []
                 for surrogate, names in attacks.items():
                     if rows := attack_rows(names, protocol, attack):
                         cells += _row(scores, surrogate, level, rows)
-                matrices.append(Matrix(protocol, attack, radius, tuple(cells)))
+                matrices.append(result.Matrix(protocol, attack, radius, tuple(cells)))
     return tuple(matrices)
 
 
 def count_noise(
     scores: Sequence[VictimScores], eps: Sequence[float], draws: int
-) -> tuple[NoiseFloor, ...]:
+) -> tuple[result.NoiseFloor, ...]:
     """Count the noise floor of each victim at each eps."""
     return tuple(
-        NoiseFloor(victim.victim, radius, count(victim.noise[level], victim.clean == 0), draws)
+        result.NoiseFloor(
+            victim.victim, radius, count(victim.noise[level], victim.clean == 0), draws
+        )
         for victim in scores
         for level, radius in enumerate(eps)
     )
 
 
-def _names(attacks: dict[str, tuple[AttackName, ...]], protocol: Protocol) -> tuple[str, ...]:
+def _names(
+    attacks: dict[str, tuple[AttackName, ...]], protocol: result.Protocol
+) -> tuple[str, ...]:
     names = [name for sets in attacks.values() for name in sets if name.protocol == protocol]
     return tuple(dict.fromkeys(name.attack for name in names))
 
 
 def _row(
     scores: Sequence[VictimScores], surrogate: str, level: int, rows: list[int]
-) -> Iterator[Cell]:
+) -> Iterator[result.Cell]:
     """One surrogate against every victim it was tried on, worst case over the sets ``rows``."""
     source = next(score for score in scores if score.victim == surrogate)
     at_home = source.attacked[surrogate][level, rows].max(axis=0)
@@ -339,7 +335,7 @@ def _row(
         there = victim.attacked[surrogate][level, rows].max(axis=0)
         correct = victim.clean == 0
         joint = correct & (source.clean == 0)
-        yield Cell(
+        yield result.Cell(
             surrogate=surrogate,
             victim=victim.victim,
             outcome=count(there, correct),

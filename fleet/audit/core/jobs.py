@@ -24,16 +24,8 @@ import torch
 from fleet.assembly import run_images
 from fleet.attacks import radius
 from fleet.attacks.pixels import squared_radius
-from fleet.audit.core import evidence
+from fleet.audit.core import evidence, members
 from fleet.audit.core.kept import remember
-from fleet.audit.core.members import (
-    Member,
-    Sample,
-    TransferSettings,
-    check_members,
-    load_member,
-    role_of,
-)
 from fleet.audit.core.probes import probe_device
 from fleet.audit.core.result import AuditedDevice, Origin
 from fleet.audit.core.scoring import Baseline, Trial, describe, score_baseline, score_sets
@@ -85,7 +77,10 @@ class Examination:
 
 
 def examine(
-    member: Member, sets: AdversarialSets, sample: Sample, settings: TransferSettings
+    member: members.Member,
+    sets: AdversarialSets,
+    sample: members.Sample,
+    settings: members.TransferSettings,
 ) -> Examination:
     """Try a device's own images on it, and look closer where they leave it standing.
 
@@ -135,7 +130,7 @@ def measure_reaches(sets: AdversarialSets) -> tuple[evidence.Reach, ...]:
 
 def gather_evidence(
     examinations: Sequence[Examination],
-    settings: TransferSettings,
+    settings: members.TransferSettings,
     trials: dict[str, dict[str, Trial]],
 ) -> evidence.Evidence:
     """Count, and put everything together that the checks look at.
@@ -176,7 +171,7 @@ def _column(victim: Examination, trials: dict[str, dict[str, Trial]]) -> evidenc
 
 
 def record_settings(
-    examinations: Sequence[Examination], settings: TransferSettings
+    examinations: Sequence[Examination], settings: members.TransferSettings
 ) -> dict[str, Any]:
     """Attacks, images and rules of an audit, for its result; plain JSON values."""
     values = (item for e in examinations for item in e.attack_values.items())
@@ -208,14 +203,14 @@ class AuditJob:
 
     run: RunDirectory
     device: str
-    settings: TransferSettings
+    settings: members.TransferSettings
     images: int
     split: SplitName
     kind: str = "transfer"
 
 
 def plan_jobs(
-    run: RunDirectory, settings: TransferSettings, images: int, split: SplitName, kind: str
+    run: RunDirectory, settings: members.TransferSettings, images: int, split: SplitName, kind: str
 ) -> tuple[FamilySpec, list[AuditJob]]:
     """Make one job for each device and control of a run.
 
@@ -226,7 +221,7 @@ def plan_jobs(
         raise AuditError(f"{images} images to audit", hint="audit at least one image")
     family = read_family(run)
     run_images(run, family.data)  # before anything is attacked or written
-    role = partial(role_of, family=family)  # the twin is for comparing transfers alone
+    role = partial(members.role_of, family=family)  # the twin is for comparing transfers alone
     names = [d.name for d in family.trained if kind == "transfer" or role(d) != "twin"]
     return family, [AuditJob(run, name, settings, images, split, kind) for name in names]
 
@@ -269,7 +264,7 @@ class RunAudit:
             {"split": job.split, "images_sha256": self.sample().digest(), **details},
         )
 
-    def sample(self) -> Sample:
+    def sample(self) -> members.Sample:
         """The audited images."""
         job = self.jobs[0]
         return take_sample(run_images(job.run, self.family.data), job)
@@ -278,7 +273,7 @@ class RunAudit:
 @contextmanager
 def auditing(
     run: RunDirectory,
-    settings: TransferSettings,
+    settings: members.TransferSettings,
     *,
     images: int,
     split: SplitName,
@@ -338,20 +333,20 @@ def examine_device(job: AuditJob, *, progress: ProgressReporter) -> Examination:
     return found
 
 
-def load_audited(job: AuditJob) -> tuple[Member, Sample]:
+def load_audited(job: AuditJob) -> tuple[members.Member, members.Sample]:
     """Load the device and the images of a job.
 
     Raises:
         AuditError: They do not fit together.
     """
     family = read_family(job.run)
-    member = load_member(job.run, family, family.device(job.device))
+    member = members.load_member(job.run, family, family.device(job.device))
     sample = take_sample(run_images(job.run, family.data), job)
-    check_members([member], sample)
+    members.check_members([member], sample)
     return member, sample
 
 
-def take_sample(data: ImageData, job: AuditJob) -> Sample:
+def take_sample(data: ImageData, job: AuditJob) -> members.Sample:
     """Draw the audited images: a sample without replacement that the seed and the split fix."""
     split = data.test if job.split == "test" else data.validation
     if len(split) == 0:
@@ -361,7 +356,7 @@ def take_sample(data: ImageData, job: AuditJob) -> Sample:
     generator = torch.Generator().manual_seed(derive_seed(job.settings.seed, "images", job.split))
     chosen = torch.randperm(len(split), generator=generator)[: job.images]
     indices = chosen.sort().values
-    return Sample(split.images(indices), split.labels[indices], indices)
+    return members.Sample(split.images(indices), split.labels[indices], indices)
 
 
 def describe_run(run: RunDirectory, family: FamilySpec) -> dict[str, Any]:

@@ -15,20 +15,9 @@ import torch
 from torch import Tensor
 
 from fleet.attacks import CORRECT, FGSM, PGD, Directions, Outside, Square, UniformNoise
+from fleet.audit.core import evidence
 from fleet.audit.core.bench import Bench
 from fleet.audit.core.binarization import binarization_test
-from fleet.audit.core.evidence import (
-    WORST,
-    AttackName,
-    Decoding,
-    Ordering,
-    Outcomes,
-    Probe,
-    Probes,
-    Retry,
-    attack_rows,
-    count,
-)
 from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.audit.core.result import Protocol
 from fleet.audit.core.sets import AdversarialSets
@@ -44,9 +33,9 @@ def probe_device(
     settings: TransferSettings,
     sets: AdversarialSets,
     *,
-    clean: Outcomes,
-    attacked: Outcomes,
-) -> Probes:
+    clean: evidence.Outcomes,
+    attacked: evidence.Outcomes,
+) -> evidence.Probes:
     """Look again at what the attacks on one device left standing.
 
     Args:
@@ -76,7 +65,7 @@ def probe_device(
     ]
     part = sample.part(torch.from_numpy(clean == CORRECT).nonzero().squeeze(1)[:BINARIZED])
     middle = sets.eps[(len(sets.eps) - 1) // 2]
-    return Probes(
+    return evidence.Probes(
         retries=tuple(retries),
         orderings=tuple(read_orderings(member, sample, settings, sets, attacked)),
         decodings=tuple(
@@ -95,7 +84,7 @@ DRAWS = 16
 QUERIES = 200
 """Images that the gradient-free attack tries for each standing image."""
 
-PROBES: dict[Protocol, tuple[Probe, ...]] = {
+PROBES: dict[Protocol, tuple[evidence.Probe, ...]] = {
     "paper": ("flat", "uniform", "square", "iterates"),
     "adaptive": ("flat", "uniform", "square", "iterates", "steps", "restarts"),
 }
@@ -121,9 +110,9 @@ class StandingImages:
     survivors: int
     part: Sample
 
-    def retry(self, probe: Probe, found: Tensor) -> Retry:
+    def retry(self, probe: evidence.Probe, found: Tensor) -> evidence.Retry:
         """Count; ``found`` is bool (B,), one for each image of ``part``."""
-        return Retry(
+        return evidence.Retry(
             self.member.name,
             self.protocol,
             self.eps,
@@ -141,9 +130,9 @@ def find_standing(
     protocol: Protocol,
     eps: float,
     *,
-    clean: Outcomes,
-    attacked: Outcomes,
-    attacks: tuple[AttackName, ...],
+    clean: evidence.Outcomes,
+    attacked: evidence.Outcomes,
+    attacks: tuple[evidence.AttackName, ...],
 ) -> StandingImages:
     """Choose the images to try again.
 
@@ -156,13 +145,13 @@ def find_standing(
         attacked: Outcomes of the device's own images at this eps, (A, N).
         attacks: Their names.
     """
-    fallen = (attacked[attack_rows(attacks, protocol, WORST)] > 0).any(axis=0)
+    fallen = (attacked[evidence.attack_rows(attacks, protocol, evidence.WORST)] > 0).any(axis=0)
     rows = torch.from_numpy(~fallen & (clean == 0)).nonzero().squeeze(1)
     part = sample.part(rows[:EXAMINED])
     return StandingImages(member, protocol, eps, int((clean == 0).sum()), len(rows), part)
 
 
-def try_again(standing: StandingImages, settings: TransferSettings) -> Iterator[Retry]:
+def try_again(standing: StandingImages, settings: TransferSettings) -> Iterator[evidence.Retry]:
     """Run every probe on the images that stand.
 
     The adaptive attack is repeated with twice the restarts while every iterate is watched, and
@@ -186,11 +175,11 @@ def try_again(standing: StandingImages, settings: TransferSettings) -> Iterator[
 
 def _try_batch(
     standing: StandingImages, part: Sample, settings: TransferSettings
-) -> dict[Probe, Tensor]:
+) -> dict[evidence.Probe, Tensor]:
     """Run every probe on one batch; bool (B,) each."""
     member = standing.member
     plain = Bench.of(member.classifier, member.name, part, standing.eps, settings)
-    found: dict[Probe, Tensor] = {"uniform": _uniform(plain), "square": _square(plain)}
+    found: dict[evidence.Probe, Tensor] = {"uniform": _uniform(plain), "square": _square(plain)}
     if standing.protocol == "paper":
         return found | _watched(plain, "paper")[0]
     more = plain.harder(restarts=2 * settings.restarts)
@@ -200,7 +189,7 @@ def _try_batch(
     return found | seen | {"restarts": evaded, "steps": torch.stack(evades).any(0)}
 
 
-def _watched(bench: Bench, protocol: Protocol) -> tuple[dict[Probe, Tensor], Tensor]:
+def _watched(bench: Bench, protocol: Protocol) -> tuple[dict[evidence.Probe, Tensor], Tensor]:
     """Run the iterative attacks of a protocol, and look at every iterate."""
     runs = [
         bench.watch(entry.attack)
@@ -237,8 +226,8 @@ def read_orderings(
     sample: Sample,
     settings: TransferSettings,
     sets: AdversarialSets,
-    attacked: Outcomes,
-) -> Iterator[Ordering]:
+    attacked: evidence.Outcomes,
+) -> Iterator[evidence.Ordering]:
     """Compare each objective at the images that evade with its value at their originals.
 
     Args:
@@ -255,7 +244,9 @@ def read_orderings(
             best = torch.full((len(part.labels),), -1.0, dtype=torch.float64)
             for entry in bench.entries(protocol):
                 rows = [
-                    row for name in entry.names for row in attack_rows(sets.attacks, protocol, name)
+                    row
+                    for name in entry.names
+                    for row in evidence.attack_rows(sets.attacks, protocol, name)
                 ]
                 if not isinstance(entry.attack, FGSM | PGD):
                     continue
@@ -266,7 +257,7 @@ def read_orderings(
                 # An image that DOWN drove out upwards is UP's success: the best attack speaks.
                 best = torch.maximum(best, torch.where(evades, larger.cpu(), -1.0).amax(0))
             pairs, ordered = int((best >= 0).sum()), float(best.clamp(min=0).sum())
-            yield Ordering(member.name, protocol, eps, pairs, ordered)
+            yield evidence.Ordering(member.name, protocol, eps, pairs, ordered)
 
 
 def read_decodings(
@@ -275,9 +266,9 @@ def read_decodings(
     settings: TransferSettings,
     sets: AdversarialSets,
     *,
-    clean: Outcomes,
-    attacked: Outcomes,
-) -> Iterator[Decoding]:
+    clean: evidence.Outcomes,
+    attacked: evidence.Outcomes,
+) -> Iterator[evidence.Decoding]:
     """Decode the same images by both rules of Eq. 2; nothing for a device with logits.
 
     Args:
@@ -299,17 +290,19 @@ def read_decodings(
         ]
     ).numpy()
     first = min(READ, len(clean))
-    adaptive = attack_rows(sets.attacks, "adaptive", WORST)
+    adaptive = evidence.attack_rows(sets.attacks, "adaptive", evidence.WORST)
     part = sample.part(torch.arange(first))
     for level, eps in enumerate(sets.eps):
         bench = Bench.of(member.classifier, member.name, part, eps, settings)
         again = bench.outcomes(sets.images[level, adaptive, :first], "floor").cpu().numpy()
-        yield Decoding(
+        yield evidence.Decoding(
             device=member.name,
             eps=eps,
             images=len(clean),
             strict_correct=int((clean == CORRECT).sum()),
             floor_correct=int((floor == CORRECT).sum()),
-            strict=count(attacked[level, adaptive, :first].max(axis=0), clean[:first] == CORRECT),
-            floor=count(again.max(axis=0), floor[:first] == CORRECT),
+            strict=evidence.count(
+                attacked[level, adaptive, :first].max(axis=0), clean[:first] == CORRECT
+            ),
+            floor=evidence.count(again.max(axis=0), floor[:first] == CORRECT),
         )

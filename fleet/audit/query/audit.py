@@ -23,21 +23,12 @@ from fleet.audit.core.sets import (
     announced,
     attack_surrogate,
 )
-from fleet.audit.query import methods
+from fleet.audit.query import methods, result
 from fleet.audit.query.checks import query_checks
 from fleet.audit.query.methods import QuerySettings
-from fleet.audit.query.result import (
-    Answer,
-    Fidelity,
-    QueryAudit,
-    QueryCurve,
-    QueryMethod,
-    QueryPoint,
-    WhiteBox,
-)
 from fleet.errors import AuditError
 
-ANSWERS: dict[QueryMethod, Answer] = {
+ANSWERS: dict[result.QueryMethod, result.Answer] = {
     "noise": "label",
     "square": "scores",
     "decision": "label",
@@ -58,9 +49,9 @@ class QueriedVictim:
     """
 
     device: AuditedDevice
-    curves: tuple[QueryCurve, ...]
-    fidelity: tuple[Fidelity, ...]
-    white_box: tuple[WhiteBox, ...]
+    curves: tuple[result.QueryCurve, ...]
+    fidelity: tuple[result.Fidelity, ...]
+    white_box: tuple[result.WhiteBox, ...]
 
 
 def audit_query(
@@ -73,7 +64,7 @@ def audit_query(
     label: str = "in-memory",
     provenance: dict[str, Any] | None = None,
     progress: ProgressHook | None = None,
-) -> QueryAudit:
+) -> result.QueryAudit:
     """Audit devices in memory: ask each one, with what the attacker has.
 
     Args:
@@ -139,13 +130,15 @@ def query_victim(
         if method != "extraction" and (owned or method != "transfer+queries")
         for level in range(len(settings.eps))
     ]
-    fidelity: tuple[Fidelity, ...] = ()
+    fidelity: tuple[result.Fidelity, ...] = ()
     if "extraction" in settings.methods:
         extracted, fidelity = _extracted(target, attacker)
         curves += extracted
     own = sets[victim.name]
     white_box = tuple(
-        WhiteBox(victim.name, eps, _count(target.outcomes(adaptive_images(own, level)).max(0)))
+        result.WhiteBox(
+            victim.name, eps, _count(target.outcomes(adaptive_images(own, level)).max(0))
+        )
         for level, eps in enumerate(settings.eps)
     )
     return QueriedVictim(describe(victim, clean), tuple(curves), fidelity, white_box)
@@ -155,7 +148,7 @@ def assemble_query(
     victims: Sequence[QueriedVictim],
     settings: QuerySettings,
     origin: Origin,
-) -> QueryAudit:
+) -> result.QueryAudit:
     """Check, and put the result together.
 
     Args:
@@ -165,7 +158,7 @@ def assemble_query(
     """
     curves = tuple(curve for victim in victims for curve in victim.curves)
     white_box = tuple(found for victim in victims for found in victim.white_box)
-    return QueryAudit(
+    return result.QueryAudit(
         devices=tuple(victim.device for victim in victims),
         eps=settings.eps,
         curves=curves,
@@ -200,15 +193,17 @@ class _Target:
 
 
 def _asked(
-    target: _Target, level: int, method: QueryMethod, owned: Mapping[str, AdversarialSets]
-) -> QueryCurve:
+    target: _Target, level: int, method: result.QueryMethod, owned: Mapping[str, AdversarialSets]
+) -> result.QueryCurve:
     """One curve of a method that asks about each image by itself."""
     settings = target.settings
     attempts = methods.NO_ATTEMPTS
     if len(target.rows):
         attempts = _attempts(target, level, method, list(owned.values()))
-    points = [QueryPoint(most, _count(methods.after(attempts, most))) for most in settings.budgets]
-    return QueryCurve(
+    points = [
+        result.QueryPoint(most, _count(methods.after(attempts, most))) for most in settings.budgets
+    ]
+    return result.QueryCurve(
         victim=target.victim.name,
         eps=settings.eps[level],
         method=method,
@@ -221,7 +216,7 @@ def _asked(
 
 
 def _attempts(
-    target: _Target, level: int, method: QueryMethod, owned: Sequence[AdversarialSets]
+    target: _Target, level: int, method: result.QueryMethod, owned: Sequence[AdversarialSets]
 ) -> methods.Attempts:
     settings, victim, sample = target.settings, target.victim, target.sample
     eps, budget, seed = settings.eps[level], settings.queries, settings.seed
@@ -237,7 +232,7 @@ def _attempts(
 
 def _extracted(
     target: _Target, attacker: Attacker | None
-) -> tuple[list[QueryCurve], tuple[Fidelity, ...]]:
+) -> tuple[list[result.QueryCurve], tuple[result.Fidelity, ...]]:
     """Curves of the extraction, one for each eps, and what each surrogate is worth."""
     victim, settings = target.victim, target.settings
     if attacker is None:
@@ -255,7 +250,7 @@ def _extracted(
         fidelity.append(_fidelity(victim, surrogate, attacker, held_out, queries))
         outcomes.append(_transferred(target, surrogate))
     curves = [
-        QueryCurve(
+        result.QueryCurve(
             victim=victim.name,
             eps=eps,
             method="extraction",
@@ -263,7 +258,7 @@ def _extracted(
             counted="total",
             owned=(),
             points=tuple(
-                QueryPoint(queries, _count(levels[level]))
+                result.QueryPoint(queries, _count(levels[level]))
                 for queries, levels in zip(settings.extraction, outcomes, strict=True)
             ),
             median_queries=None,
@@ -289,10 +284,10 @@ def _transferred(target: _Target, surrogate: Member) -> list[Outcomes]:
 
 def _fidelity(
     victim: Member, surrogate: Member, attacker: Attacker, held_out: Tensor, queries: int
-) -> Fidelity:
+) -> result.Fidelity:
     images, labels = attacker.images[held_out], attacker.labels[held_out]
     wanted, given = ask(victim, images), ask(surrogate, images)
-    return Fidelity(
+    return result.Fidelity(
         victim=victim.name,
         queries=queries,
         n=len(held_out),

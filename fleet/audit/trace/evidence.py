@@ -14,16 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fleet.attacks import (
-    CORRECT,
-    Directions,
-    Margin,
-    Objective,
-    SampleKeys,
-    at_once,
-    attackable,
-    radius,
-)
+from fleet import attacks
 from fleet.attacks.gradient import input_gradient
 from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.members import Member, Sample, Settings, TransferSettings
@@ -105,7 +96,7 @@ def raw_scores(
     """
     if len(originals) == 0:
         return torch.zeros(2, 0, len(members), dtype=torch.float64)
-    columns, size = [], at_once(batch_size, originals)
+    columns, size = [], attacks.at_once(batch_size, originals)
     for member in members:
         parts = [
             _scores(member, *part)
@@ -121,11 +112,13 @@ def _scores(member: Member, originals: Tensor, adversarial: Tensor, labels: Tens
     """Both scores of one batch for one device, float64 (2, B)."""
     classifier = member.classifier
     device = classifier.mean.device
-    objective: Objective = Margin() if classifier.encoding is None else Directions()
+    objective: attacks.Objective = (
+        attacks.Margin() if classifier.encoding is None else attacks.Directions()
+    )
     clean, moved, true = originals.to(device), adversarial.to(device), labels.to(device)
     ends: list[Tensor] = []
     mean = torch.zeros(objective.variants, len(clean), clean[0].numel(), device=device)
-    with attackable(classifier):
+    with attacks.attackable(classifier):
         value = objective.bind(classifier, true)
         for share in torch.linspace(0, 1, PATH_POINTS, device=device):
             point = torch.lerp(clean.float(), moved.float(), share).round_().to(torch.uint8)
@@ -225,7 +218,7 @@ def score_source(
         attackers: Whose images.
     """
     clean = _outcomes(source, sets.sample.images, sets.sample, settings)
-    right = torch.from_numpy(clean == CORRECT).nonzero().squeeze(1)
+    right = torch.from_numpy(clean == attacks.CORRECT).nonzero().squeeze(1)
     sample = sets.sample.part(right)
     others = [suspect for suspect in suspects if suspect.name != source.name]
     traced = []
@@ -235,7 +228,7 @@ def score_source(
             images = sent
             if attacker == "hiding":
                 images = hidden(source, sample, sent, eps, settings)
-            evades = _outcomes(source, images, sample, settings) != CORRECT
+            evades = _outcomes(source, images, sample, settings) != attacks.CORRECT
             rows = torch.from_numpy(evades).nonzero().squeeze(1)
             part = sample.part(rows)
             scores = raw_scores(
@@ -266,14 +259,14 @@ def hidden(
     Returns:
         uint8 (N, C, H, W), inside the eps ball; ``sent`` where nothing nearer evades.
     """
-    keys = SampleKeys(settings.seed, source.name, sample.indices)
-    noise = radius(eps) * keys.signs(sample.images.shape[1:], "hide")
+    keys = attacks.SampleKeys(settings.seed, source.name, sample.indices)
+    noise = attacks.radius(eps) * keys.signs(sample.images.shape[1:], "hide")
     delta = sent.float() - sample.images.float()
     images, found = sent.clone(), np.zeros(len(sent), dtype=np.bool_)
     for share in np.linspace(0, 1, GRID, endpoint=False).tolist():
         mixed = (sample.images + share * delta + (1 - share) * noise).round_().clamp_(0, 255)
         tried = mixed.to(torch.uint8)
-        fresh = (_outcomes(source, tried, sample, settings) != CORRECT) & ~found
+        fresh = (_outcomes(source, tried, sample, settings) != attacks.CORRECT) & ~found
         rows = torch.from_numpy(fresh).nonzero().squeeze(1)
         images[rows] = tried[rows]
         found |= fresh
@@ -286,9 +279,9 @@ def _transfers(
     """Pairs of an image and another device that evade there, and all that could."""
     evade = pairs = 0
     for victim in others:
-        standing = _outcomes(victim, sample.images, sample, settings) == CORRECT
+        standing = _outcomes(victim, sample.images, sample, settings) == attacks.CORRECT
         there = _outcomes(victim, images, sample, settings)
-        evade += int((standing & (there != CORRECT)).sum())
+        evade += int((standing & (there != attacks.CORRECT)).sum())
         pairs += int(standing.sum())
     return evade, pairs
 

@@ -1,7 +1,5 @@
 """From a specification to tensors and networks: what training and audits both begin with."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from contextlib import suppress

@@ -26,8 +26,6 @@ prints. A ``FleetError`` ends a command with exit code 2 and without a traceback
 What a user should know of while the work goes on is a :class:`FleetWarning`.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import warnings
 

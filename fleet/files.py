@@ -4,8 +4,6 @@ The only module that writes final files, so that a crash, a full disk or a kill 
 old file or the new one under a name that somebody reads.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json

@@ -1,7 +1,5 @@
 """What a figure was made with: versions, machine, command line."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

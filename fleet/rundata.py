@@ -1,7 +1,5 @@
 """The images of a run stay those that it was begun with, wherever they lie. No torch."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -17,8 +17,6 @@ A run directory holds all that one ``fleet train`` made and all that was derived
       bundles/                NAME-RELEASE.fleet
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Seeds derived from names, never from the order in which things happen to run."""
 
-from __future__ import annotations
-
 import hashlib
 
 

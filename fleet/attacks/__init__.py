@@ -6,8 +6,6 @@ An attack is a small frozen value; calling it makes adversarial images::
     images = attack(classifier, images, labels, SampleKeys(0, "door-1", indices))
 """
 
-from __future__ import annotations
-
 from fleet.attacks.adapter import PseudoLogits
 from fleet.attacks.ball import Ball, L2Ball, LinfBall, ball, distance, quantise
 from fleet.attacks.diversity import InputDiversity, Look, View

@@ -4,8 +4,6 @@ Handed the scalar itself, some of these attacks raise an error, and the most tru
 every image as robust that is not of class 0.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

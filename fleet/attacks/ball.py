@@ -4,8 +4,6 @@ Two norms: ``linf``, the largest difference of a pixel, and ``l2``, the length o
 of an image. Both are in pixel units, black 0 and white 1.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,7 +1,5 @@
 """What the classifier sees of an image while its gradient is taken, for attacks that transfer."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

@@ -5,8 +5,6 @@ attacks and first-order margins are built on these values, so that they apply to
 logits alike.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

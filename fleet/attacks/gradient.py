@@ -6,8 +6,6 @@ the paper's NN, 21 of 63 ms). The gradient of a block of r x r pixels is made as
 one convolution of stride r, which fills them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ purpose, image index, pixel). It is a handful of integer operations on whole ten
 any torch device and gives the same bits there.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ DeepFool is exact on the linear model of an exit; for a scalar output it is one 
 nearest edge of the interval.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast

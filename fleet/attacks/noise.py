@@ -1,7 +1,5 @@
 """The noise floor: random changes of full strength, no gradient, no model."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@ An objective may have several variants, for example up and down; they are folded
 ``variants * B`` rows, variant by variant.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol

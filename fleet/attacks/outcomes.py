@@ -1,7 +1,5 @@
 """What counts: each decided image is correct, rejected, or flipped to a wrong class."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ A camera delivers 8-bit images, so an adversarial image counts only after roundi
 A ball of radius eps around an 8-bit image holds whole levels only: eps 0.01 is 2 levels of 255.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

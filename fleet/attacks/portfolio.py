@@ -1,7 +1,5 @@
 """Which attacks an audit runs on a device under each protocol."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Literal
 

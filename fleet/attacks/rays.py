@@ -1,7 +1,5 @@
 """An attacker who sees only decisions: RayS (Chen & Gu 2020) on the 8-bit grid."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

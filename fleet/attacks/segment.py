@@ -5,8 +5,6 @@ neighbouring interval, the segment from the image to the adversarial image holds
 that interval.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -3,8 +3,6 @@
 One of them finds its own size: the rule of APGD (Croce and Hein 2020, algorithm 1).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol

@@ -5,8 +5,6 @@ pixels. A linear bound of a difference of outputs, carried back through every la
 2020), keeps that. Each activation is replaced by two lines around it between its interval bounds.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Written out because it is where certified training spends its time: as single op
 three times slower, and twice as slow as the convolutions themselves.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -4,8 +4,6 @@ A bound of the difference ``z_y - z_k`` through ``W_y - W_k`` is tighter than th
 bounds, since both values move together.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

@@ -9,8 +9,6 @@ The header is laid out by hand because the bytes of ``tarfile`` depend on the Py
 (3.11.7 leaves the device numbers empty, earlier releases write zeros).
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO

@@ -3,8 +3,6 @@
 What its audit found is read from ``audit.json`` as plain JSON: the audit package stands above this.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -4,8 +4,6 @@
 disagree. Nothing is ever extracted to disk and nothing in a bundle is executed.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -9,8 +9,6 @@ The public manifest is that of version 1 without the private fields, and with a 
 certificate and digests of the other members.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -5,8 +5,6 @@ checks most of this when it loads; a bundle is stricter: one metadata key (two k
 irreproducible), three dtypes, a small header.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

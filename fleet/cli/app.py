@@ -4,8 +4,6 @@ Exit codes: 0 done; 1 the check ran and the answer is no; 2 could not do it; 130
 device `fleet install` and `fleet commit` have codes of their own (:mod:`fleet.cli.device`).
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import Annotated

@@ -4,8 +4,6 @@ Exit codes of these commands: 0 done; 10 nothing new; 20 signature; 21 wrong dev
 23 expired; 30 download; 40 disk; 50 self-test failed, and the old model runs; 2 anything else.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """``fleet doctor``: is this machine able to do what the other commands ask of it?"""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What a loaded dataset is: splits of uint8 images, in memory or in files, and their provenance."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol

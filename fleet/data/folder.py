@@ -1,7 +1,5 @@
 """Image folders, one directory for each class, and ImageNet's first ten classes among them."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass

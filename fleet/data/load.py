@@ -1,7 +1,5 @@
 """Load a dataset by name: read, split, bring into the frame, measure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

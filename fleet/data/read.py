@@ -9,8 +9,6 @@ MNIST's format (IDX): two zero bytes, the type (8 is uint8), the number of axes,
 uint32 for each axis, then the values.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import io

@@ -1,7 +1,5 @@
 """Look into a folder of photos before a profile names it: what is there, and what is broken."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

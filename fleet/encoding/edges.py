@@ -6,8 +6,6 @@ so decoding compares float32 numbers. Edges are computed in float64 and rounded 
 monotone, so no point of an interval is lost to it.
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Sequence

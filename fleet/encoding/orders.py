@@ -4,8 +4,6 @@ An order is a permutation class -> slot. Devices with different orders must lear
 of the classes; the same order reversed is the same device (c = -1 in ``o -> c*o + d``).
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections import Counter

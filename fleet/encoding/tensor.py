@@ -4,8 +4,6 @@ Decoding agrees with :meth:`fleet.encoding.IntervalEncoding.decode_array` on eve
 round the output to float32 and compare it with the same float32 edges.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import get_args
 

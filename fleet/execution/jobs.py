@@ -5,8 +5,6 @@ own, so that a worker killed at any moment cannot hold a lock that the others ne
 spawned, never forked: a fork beside OpenMP threads can hang.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import pickle

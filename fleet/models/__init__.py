@@ -1,7 +1,5 @@
 """Networks: the paper's NN, one that can be certified, torchvision's; with interval heads."""
 
-from __future__ import annotations
-
 from fleet.models.classifier import Classifier
 from fleet.models.registry import build_classifier
 from fleet.models.weights import load_weights, weights_bytes, weights_digest

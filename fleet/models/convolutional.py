@@ -1,7 +1,5 @@
 """Two small convolutional networks: the paper's NN, and one whose bounds can be trained."""
 
-from __future__ import annotations
-
 from typing import ClassVar, cast
 
 from torch import Tensor, nn

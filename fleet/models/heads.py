@@ -4,8 +4,6 @@ A head has two steps, so that a loss can reach the values before the interval ar
 ``forward`` makes the raw values from the features, ``outputs`` makes the scalar from these.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from typing import cast

@@ -1,7 +1,5 @@
 """torchvision's published ImageNet weights: fetched once, checked each time, never unpickled."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import re

@@ -1,7 +1,5 @@
 """From names to networks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

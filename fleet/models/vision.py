@@ -17,8 +17,6 @@ torchvision's AlexNet fails below 63 pixels. There ``imagenet`` is the small for
 convolution of stride 2 and without the last pooling: at 28 pixels an eighth of the multiplications.
 """
 
-from __future__ import annotations
-
 import difflib
 import warnings
 from typing import cast

@@ -1,7 +1,5 @@
 """Weights in and out: safetensors bytes that depend on the weights alone."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 from collections.abc import Iterable, Mapping

@@ -4,8 +4,6 @@ The loss stays Eq. 3 throughout, so every figure here is masked wherever Table 1
 far a published number can move without anybody attacking better.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A verdict follows from results by its rule. What was made on a stand-in is evide
 nothing: its images are not the paper's, and its networks are few. Nothing here imports torch.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Draws validation accuracy against epochs for each way to train."""
 
-from __future__ import annotations
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D

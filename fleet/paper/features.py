@@ -5,8 +5,6 @@ not changed by one factor for all dimensions, but by one for each; so where it d
 give it for the features as they are and for :func:`standardised` ones.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """Draws penultimate features in the plane, TRA beside INT, and under each what was measured."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes

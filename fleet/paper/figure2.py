@@ -9,8 +9,6 @@ Each run keeps under ``audits/features``::
 Each carries all that determines it, so that a reproduction that was killed goes on where it was.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@ The stored form is JSON, so that documents and figures are rendered from it. Not
 imports torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args

@@ -5,8 +5,6 @@ beta 16, each with two seeds or more. Seeds of weights and of batches come from 
 device's name*, so no two networks share them and all are exchangeable.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Draws Figure 3 made again: a panel for each sweep and protocol, all on one scale."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from matplotlib.axes import Axes

@@ -8,8 +8,6 @@ Two networks of one encoding differ in their seed alone; what they do to each ot
 seed gives. Only what pairs of *different* encodings do beyond that is owed to the encoding.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

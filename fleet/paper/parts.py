@@ -1,7 +1,5 @@
 """What each part of ``fleet reproduce`` makes: a result, its view for people, its files."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

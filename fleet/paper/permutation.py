@@ -8,8 +8,6 @@ matter, each arrangement of them is as likely as the one that was trained, and t
 arrangements at least as extreme as that one is an exact p value.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence

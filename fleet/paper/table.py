@@ -1,7 +1,5 @@
 """Tables 1 and 2: one interval network, two ordinary ones, and what attacks do to them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@ The paper says that interval-label classification converges slower. It does not 
 met images of 28 pixels.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime

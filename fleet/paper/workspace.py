@@ -1,7 +1,5 @@
 """The paper's experiments, and where a reproduction reads, writes and gets its networks."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

@@ -9,8 +9,6 @@ part of its seed. What transfers to the twin and not to the other devices, a dif
 stopped.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

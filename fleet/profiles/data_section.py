@@ -1,7 +1,5 @@
 """``data:`` to a :class:`DataSpec`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One device's merged settings to a :class:`DeviceSpec`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

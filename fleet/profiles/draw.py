@@ -1,7 +1,5 @@
 """Written and drawn values to an :class:`IntervalEncoding`."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from typing import Literal

@@ -1,7 +1,5 @@
 """``count:``: one entry of ``devices:`` that stands for many devices."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

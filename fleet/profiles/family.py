@@ -1,7 +1,5 @@
 """A profile file to a :class:`FamilySpec`: every mistake at once, or the whole family."""
 
-from __future__ import annotations
-
 import re
 from itertools import cycle
 from pathlib import Path

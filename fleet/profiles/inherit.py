@@ -1,7 +1,5 @@
 """``defaults:`` and ``extends:``: what each device says once it has inherited the rest."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from fleet.profiles.problems import Problem, did_you_mean

@@ -1,7 +1,5 @@
 """What is wrong in a profile, and where: problems, their excerpts, and the error made of them."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The profile language for machines (JSON Schema) and for readers (Markdown tables)."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -5,8 +5,6 @@ beside the profile and never in it. A draw depends on no other device, so that d
 added, removed and re-ordered; and from one device's values no other's can be computed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import os

@@ -1,7 +1,5 @@
 """The commented profile that ``fleet profiles new`` writes."""
 
-from __future__ import annotations
-
 import json
 import math
 import string

@@ -1,7 +1,5 @@
 """Pydantic's errors in the words of a profile, at the place where the value was written."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any, TypeVar, get_args

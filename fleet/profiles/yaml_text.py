@@ -4,8 +4,6 @@ PyYAML alone reads ``no`` as False, ``012`` as 10 and ``1e-3`` as text, and lets
 equal keys win without a word.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

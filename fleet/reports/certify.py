@@ -1,7 +1,5 @@
 """The report of a certificate audit: what no attacker can do."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType

@@ -1,7 +1,5 @@
 """The report of a coalition audit: what several captured devices give against the rest."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from rich.console import RenderableType

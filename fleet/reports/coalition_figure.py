@@ -1,7 +1,5 @@
 """Draws the collusion curve: the share of the remaining fleet against the devices owned."""
 
-from __future__ import annotations
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D

@@ -1,7 +1,5 @@
 """The cross-check on a terminal: a rich renderable; ``fleet.cli`` prints it."""
 
-from __future__ import annotations
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text

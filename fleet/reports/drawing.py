@@ -4,8 +4,6 @@ Only modules named ``*_figure`` or ``*_figures`` and this one import matplotlib,
 its objects: pyplot keeps figures alive and picks a screen backend.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Every figure of a report, drawn once; matplotlib is loaded here and only when asked for."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any

@@ -4,8 +4,6 @@ Everything here is plain values; terminal, HTML and figures only set them in typ
 network that is shipped to nobody) never counts as a device of the fleet: it has figures of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

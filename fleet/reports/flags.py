@@ -1,7 +1,5 @@
 """How far an audit can be believed: checks, flags and the verdict, for audits of every kind."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The audits of a run as one self-contained HTML page: no script, nothing loaded."""
 
-from __future__ import annotations
-
 import json
 import re
 import xml.etree.ElementTree as ET

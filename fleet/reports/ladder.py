@@ -4,8 +4,6 @@ Kerckhoffs: code, data, architecture and the distribution of encodings are publi
 per-device values are not. Every figure is an adaptive evade rate, worst case over the attacks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Draws the threat ladder: evade rates of every attacker at every eps."""
 
-from __future__ import annotations
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D

@@ -1,7 +1,5 @@
 """Matrices of surrogate against victim, on a terminal and in the page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

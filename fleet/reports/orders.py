@@ -1,7 +1,5 @@
 """A device's encoding as briefly as the axes of a figure and the tables need it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from fleet.audit.core.result import AuditedDevice

@@ -10,8 +10,6 @@ side by side; cividis, because it reads the same with and without colour vision 
 Renslow 2018) and in grey print. The direction is that of the paper's Figure 3.
 """
 
-from __future__ import annotations
-
 INK = "#1b1d22"
 MUTED = "#555a66"
 LINE = "#d4d7de"

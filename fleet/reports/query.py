@@ -1,7 +1,5 @@
 """The report of a query audit: what asking the victim gives."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType

@@ -1,7 +1,5 @@
 """Draws what an attacker without the victim's weights reaches by asking it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

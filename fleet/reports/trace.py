@@ -1,7 +1,5 @@
 """The report of a trace audit: on which device were adversarial images made?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from rich.console import Group, RenderableType

@@ -1,7 +1,5 @@
 """Draws how well adversarial images are traced to the device that they were made on."""
 
-from __future__ import annotations
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D

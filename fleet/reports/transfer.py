@@ -1,7 +1,5 @@
 """The report of a transfer audit: surrogate against victim."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType

@@ -1,7 +1,5 @@
 """Audits of any kind on a terminal, and in plain lines; their checks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType

@@ -1,7 +1,5 @@
 """The report of a white-box audit: the paper's Tables 1 and 2, and what they leave out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType

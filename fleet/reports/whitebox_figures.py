@@ -1,7 +1,5 @@
 """Draws the figures of a white-box audit: rates against eps, how attacks succeed, and margins."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

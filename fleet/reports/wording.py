@@ -1,7 +1,5 @@
 """How every report writes a number, a radius and a name."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 Success = Literal["flip", "reject", "evade"]

@@ -1,7 +1,5 @@
 """Every report of an audit or of a whole run, written in one go."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from fleet.audit.core.result import AuditResult

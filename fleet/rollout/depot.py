@@ -12,8 +12,6 @@
       log.jsonl                what was done, one line each, only ever appended
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ signature, its name and its self-test hold. Each function does the whole step; a
 point leaves the old model or the new one, and doing it again finishes it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A device has two key pairs. X25519: bundles are sealed to it, and only this devi
 Ed25519: the device signs its reports with it. The operator has one Ed25519 key for each TUF role.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """The operator's side: publish bundles, start and advance waves, take back, revoke."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

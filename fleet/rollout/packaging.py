@@ -1,7 +1,5 @@
 """Package a run for a depot: one bundle of format 2 for each device, sealed to its key."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Over HTTP, or from a stick; a broken link goes on where it broke.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime

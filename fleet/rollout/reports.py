@@ -1,7 +1,5 @@
 """What devices say about themselves: signed, numbered, and believed only if they are both."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path

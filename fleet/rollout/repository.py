@@ -7,8 +7,6 @@ timestamp 7 days. Whoever steals snapshot and timestamp keys can freeze devices 
 expires, and can give them nothing new.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

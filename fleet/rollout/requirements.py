@@ -1,7 +1,5 @@
 """What a device demands of a bundle before it installs it: ``certified>=0.9@0.1``."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

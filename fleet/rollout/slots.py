@@ -12,8 +12,6 @@ cache, whose loss would otherwise open the door to old releases.
 Tests cut the power before each step by which a device changes its flash (:class:`Disk`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The device side: a bundle in, decisions out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module

@@ -1,7 +1,5 @@
 """The seam between a bundle and what computes it."""
 
-from __future__ import annotations
-
 from typing import Literal, Protocol
 
 import numpy as np

@@ -5,8 +5,6 @@ the constants of the encoding are named in it and stay outside. So it tells no e
 public while the weights are sealed. Needs the extra ``export`` (onnx and onnxscript).
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """The edge engine: a weight-free graph and the bundle's weights in ONNX Runtime, without torch."""
 
-from __future__ import annotations
-
 from typing import cast
 
 import onnxruntime

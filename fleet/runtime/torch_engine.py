@@ -1,7 +1,5 @@
 """The torch engine; the only module of this package that imports torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, cast

@@ -4,8 +4,6 @@ What is ascended is the way out of the interval, or the lead of the best rival, 
 gate or softmax; never Eq. 3, whose gradient is 0 exactly where the network is right.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Batches whose content depends only on names and numbers, and the clean accuracy over a split."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

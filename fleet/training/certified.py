@@ -5,8 +5,6 @@ the bounds' width from layer to layer, BatchNorm through clean statistics, and s
 and of the worst case's weight.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 

@@ -4,8 +4,6 @@ Tensors are named ``model.KEY``, ``optimizer.INDEX.KEY`` and ``method.KEY``; eve
 under the single metadata key ``fleet``. One file, because two cannot be replaced in one step.
 """
 
-from __future__ import annotations
-
 import json
 import struct
 from collections.abc import Mapping

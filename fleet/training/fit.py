@@ -1,7 +1,5 @@
 """Fit one device: a job that can be killed at any moment and resumed to the same weights."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -5,8 +5,6 @@ A method is one module beside this one: a subclass of :class:`Method` and its en
 checkpoints and the files.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """All training methods by name."""
 
-from __future__ import annotations
-
 from fleet.training.adversarial import Adversarial
 from fleet.training.certified import Certified
 from fleet.training.method import Method, Standard

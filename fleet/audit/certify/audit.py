@@ -1,7 +1,5 @@
 """The certificate audit: what holds against every attacker, proven image by image."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations

@@ -1,7 +1,5 @@
 """The coalition audit: what several captured devices give against the rest of the fleet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Pure functions from :class:`~fleet.audit.coalition.counting.CoalitionEvidence` t
 thresholds and reasons are in docs/coalitions.md. A check that has nothing to look at gives none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations, pairwise
 

@@ -5,8 +5,6 @@ rejects an image, and whether it decodes it correctly without an attack. A rate 
 counted images that fell.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 

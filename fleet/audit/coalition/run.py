@@ -1,7 +1,5 @@
 """The coalition audit of a run: devices are scouted, then coalitions tried, as jobs that resume."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Sequence

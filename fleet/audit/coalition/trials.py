@@ -1,7 +1,5 @@
 """Which coalitions are tried, how thoroughly, and what becomes of their images on every device."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -15,8 +15,6 @@ Measured on two devices of the paper's NN at eps 0.1, 16 images each: the adapti
 all 32, the paper's none, and noise with as many tries as the adaptive one has gradients 10.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -4,8 +4,6 @@ A wrong class (2) beats None (1) beats correct (0), so the worst case of an exam
 attacks is the maximum of its outcomes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -11,8 +11,6 @@ killed goes on where it stopped, and one that is extended by a device attacks th
 its images on the others and theirs on it, and does nothing else again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ its value. A file of another key, or one that is damaged, is as good as none. Th
 is a part of every key; the version of fleet of none, so an update keeps what it does not change.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Kerckhoffs: they know the architecture, have images from the training distributi
 encodings are drawn, but neither the device's encoding nor any weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -5,8 +5,6 @@ only rise through an image that did not fall, so only those are tried. On a devi
 a handful is all that is left to try.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import get_args

@@ -1,7 +1,5 @@
 """Try images on one device: without an attack, under noise, and made on any surrogate."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -8,8 +8,6 @@ an interrupted audit goes on where it stopped; so is a part of a larger one, bec
 random numbers of its own and comes out the same among any others.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

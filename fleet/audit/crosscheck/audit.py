@@ -5,8 +5,6 @@ is scored as our own images are: rounded to 8 bits, re-projected into the eps ba
 None included.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -6,8 +6,6 @@ Every library is imported when it is first used: none of them is a dependency of
 # These libraries carry no types.
 # mypy: disable-error-code="import-untyped, import-not-found, no-any-return"
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

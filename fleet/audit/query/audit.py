@@ -1,7 +1,5 @@
 """The query audit: what an attacker gets who may ask a device, and owns none, or some others."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

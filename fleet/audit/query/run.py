@@ -1,7 +1,5 @@
 """The query audit of a run: one job for each device's images, then one for each victim."""
 
-from __future__ import annotations
-
 from fleet.assembly import run_images
 from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember

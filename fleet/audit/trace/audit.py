@@ -5,8 +5,6 @@ that is tried (:func:`fleet.audit.trace.evidence.hidden`). They say nothing abou
 optimises against the scores, nor about several devices used together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 from typing import Any, get_args

@@ -3,8 +3,6 @@
 Raw scores of one source are an array (2, n, D): deviation and alignment of n images for D devices.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

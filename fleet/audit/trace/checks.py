@@ -3,8 +3,6 @@
 Nothing in this module imports torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from fleet.audit.core.checks.verdicts import percent, unless

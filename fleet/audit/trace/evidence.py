@@ -3,8 +3,6 @@
 Sources share nothing, so they run as independent jobs. Scores are sums of standard deviations.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

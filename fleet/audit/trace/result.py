@@ -3,8 +3,6 @@
 Frozen values, stored as ``trace.json``. Nothing in this module imports torch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

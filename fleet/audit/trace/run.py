@@ -1,7 +1,5 @@
 """The trace audit of a run: one job for each device, control and network of an attacker's own."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 

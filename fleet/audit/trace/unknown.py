@@ -1,7 +1,5 @@
 """Trace images of unknown origin: on which of our devices were they made, if on any?"""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The transfer audit: what breaking one device gives against the others (the paper's Figure 3)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path

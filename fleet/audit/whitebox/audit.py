@@ -4,8 +4,6 @@ Beside the rates it says how near the decision boundary is: first-order margins 
 attacks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args

@@ -1,7 +1,5 @@
 """``fleet audit``: one command for each kind of audit, and those that are about several."""
 
-from __future__ import annotations
-
 import typer
 
 from fleet.audit.core.kind import KINDS, load

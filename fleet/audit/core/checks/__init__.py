@@ -6,8 +6,6 @@ no verdict. A check's subject begins with the protocol whose figures it is about
 concerns all figures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 from fleet.audit.core.checks import comparisons, rates, standing

@@ -1,7 +1,5 @@
 """M14, M17, M18, BT: what do the figures mean beside others that should be known?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import get_args
 

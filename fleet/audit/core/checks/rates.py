@@ -1,7 +1,5 @@
 """M5, M6, M8, M11-M13, M15, M16: do the rates agree, and are they about what they claim to be?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """M1-M4, M7, M9, M10: is there a gradient, does it help, is what stands really out of reach?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import get_args
 

@@ -1,7 +1,5 @@
 """How checks come to a verdict: rates of the white-box diagonal, tolerances, words."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -7,13 +7,13 @@ An attack is a small frozen value; calling it makes adversarial images::
 """
 
 from fleet.attacks.adapter import PseudoLogits
-from fleet.attacks.ball import Ball, L2Ball, LinfBall, ball, distance, quantise
-from fleet.attacks.diversity import InputDiversity, Look, View
-from fleet.attacks.exits import Exits, Outside, exits, nearest_exits
-from fleet.attacks.gradient import Attack, GradientFaults, attackable, gradient_faults
+from fleet.attacks.ball import L2Ball, LinfBall, ball, distance, quantise
+from fleet.attacks.diversity import InputDiversity
+from fleet.attacks.exits import Outside, exits
+from fleet.attacks.gradient import Attack, attackable, gradient_faults
 from fleet.attacks.joint import ArcAttack, JointAscent, JointAttack
 from fleet.attacks.keys import SampleKeys
-from fleet.attacks.minimum import DeepFool, Minimum, first_order_margins
+from fleet.attacks.minimum import DeepFool
 from fleet.attacks.noise import SignNoise, UniformNoise
 from fleet.attacks.objectives import (
     CrossEntropy,
@@ -25,15 +25,15 @@ from fleet.attacks.objectives import (
     Targets,
     TaskLoss,
 )
-from fleet.attacks.outcomes import CORRECT, FLIP, REJECT, Decisions, Queried, decide
+from fleet.attacks.outcomes import CORRECT, FLIP, REJECT, decide
 from fleet.attacks.penalty import CarliniWagner, ElasticNet
-from fleet.attacks.pgd import FGSM, PGD, Watch
+from fleet.attacks.pgd import FGSM, PGD
 from fleet.attacks.pixels import at_once, exact_eps, radius, reproject, to_bytes
 from fleet.attacks.portfolio import Entry, TargetChoice, portfolio
 from fleet.attacks.rays import RayS
 from fleet.attacks.segment import SegmentSearch, settle
 from fleet.attacks.square import Square
-from fleet.attacks.steps import HalvingStep, Momentum, Move, SignStep, StepRule
+from fleet.attacks.steps import HalvingStep, Momentum, SignStep, StepRule
 from fleet.vocabulary import Norm, Precision
 
 __all__ = [
@@ -44,16 +44,12 @@ __all__ = [
     "REJECT",
     "ArcAttack",
     "Attack",
-    "Ball",
     "CarliniWagner",
     "CrossEntropy",
-    "Decisions",
     "DeepFool",
     "Directions",
     "ElasticNet",
     "Entry",
-    "Exits",
-    "GradientFaults",
     "HalvingStep",
     "InputDiversity",
     "JointAscent",
@@ -61,18 +57,14 @@ __all__ = [
     "L2Ball",
     "LinfBall",
     "LogitRatio",
-    "Look",
     "Margin",
-    "Minimum",
     "Momentum",
-    "Move",
     "Norm",
     "Objective",
     "OutputValue",
     "Outside",
     "Precision",
     "PseudoLogits",
-    "Queried",
     "RayS",
     "SampleKeys",
     "SegmentSearch",
@@ -84,8 +76,6 @@ __all__ = [
     "Targets",
     "TaskLoss",
     "UniformNoise",
-    "View",
-    "Watch",
     "at_once",
     "attackable",
     "ball",
@@ -93,9 +83,7 @@ __all__ = [
     "distance",
     "exact_eps",
     "exits",
-    "first_order_margins",
     "gradient_faults",
-    "nearest_exits",
     "portfolio",
     "quantise",
     "radius",

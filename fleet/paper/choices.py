@@ -7,7 +7,6 @@ far a published number can move without anybody attacking better.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 
 import torch
@@ -28,6 +27,7 @@ from fleet.paper.published import TABLES
 from fleet.paper.rows import Row, Rows
 from fleet.paper.workspace import CHOICES, Workspace
 from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.provenance import utc_now
 from fleet.vocabulary import Precision
 
 KIND = "choices"
@@ -132,7 +132,7 @@ def reproduce_choices(workspace: Workspace) -> Rows:
         provenance[backbone] = describe_run(run, family)
     return Rows(
         title=scale.title,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_now(),
         words=tuple((choice.name, choice.words) for choice in choices(scale.steps)),
         rows=tuple(rows),
         settings={"images": scale.images, "eps": list(settings.eps)},

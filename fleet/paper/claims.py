@@ -7,7 +7,6 @@ nothing: its images are not the paper's, and its networks are few. Nothing here 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 from fleet.audit.core.result import Protocol, Stored
@@ -16,6 +15,7 @@ from fleet.paper.figure3_result import Asymmetry, Contrast, Figure3, Relation, T
 from fleet.paper.rows import Row, Rows
 from fleet.paper.table_result import Spread, Table, distance_words
 from fleet.paper.workspace import Workspace
+from fleet.provenance import utc_now
 from fleet.reports.wording import ABSENT, format_rate
 
 ClaimVerdict = Literal[
@@ -144,7 +144,7 @@ def judge_claims(workspace: Workspace) -> Claims:
     sources |= {found.title: found.created for found in results.matrices}
     single = {"Figure 2": results.features, "Convergence": results.convergence}
     sources |= {name: found.created for name, found in single.items() if found}
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now = utc_now()
     return Claims(now, tuple(rule.claim(results) for rule in RULES), sources)
 
 

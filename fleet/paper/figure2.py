@@ -11,7 +11,6 @@ Each carries all that determines it, so that a reproduction that was killed goes
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from fleet.paper import features, figure2_result
 from fleet.paper.features import Features, Labels
 from fleet.paper.workspace import HERE, TABLE1, Stage, Workspace
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
-from fleet.provenance import package_version
+from fleet.provenance import package_version, utc_now
 from fleet.rundir import RunDirectory
 
 KIND = "features"
@@ -105,7 +104,7 @@ def reproduce_figure2(
     first = plan[picture][0]
     sample, probe = load_audited(first)[1], _probe(first, probe_images)
     return figure2_result.Figure2(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_now(),
         dataset=families[picture].data.dataset,
         networks=tuple(runs),
         scores=scores,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -34,6 +33,7 @@ from fleet.paper.published import TABLES
 from fleet.paper.table_result import Attacked, CleanFigures, Table, TableNetwork, summarise
 from fleet.paper.workspace import TableExperiment, Workspace
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
+from fleet.provenance import utc_now
 from fleet.rundir import RunDirectory
 
 KIND = "whitebox"
@@ -70,7 +70,7 @@ def reproduce_table(experiment: TableExperiment, workspace: Workspace) -> Table:
     return Table(
         number=scale.number,
         title=scale.title,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_now(),
         same_data=scale.same_data and not workspace.quick,
         eps=settings.eps,
         images=max(network.audited.images for network in networks),

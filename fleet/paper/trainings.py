@@ -6,7 +6,6 @@ met images of 28 pixels.
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from fleet.audit.core.jobs import describe_run
@@ -15,6 +14,7 @@ from fleet.files import read_json
 from fleet.paper.rows import Curve, Row, Rows
 from fleet.paper.workspace import Workspace
 from fleet.profiles.spec import DeviceSpec
+from fleet.provenance import utc_now
 from fleet.rundir import RunDirectory
 
 GOAL = 0.98
@@ -44,7 +44,7 @@ def reproduce_convergence(workspace: Workspace) -> Rows:
     order = sorted(groups, key=lambda key: (list(VARIANTS).index(key[0]), key[1]))
     return Rows(
         title="The paper's NN on MNIST, constant learning rate",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_now(),
         words=tuple(VARIANTS.items()),
         rows=tuple(mark_quickest([_speed(run, *key, groups[key]) for key in order])),
         settings={"goal": GOAL},
@@ -61,7 +61,7 @@ def reproduce_stems(workspace: Workspace) -> Rows:
     family, run = workspace.trained("stems")
     return Rows(
         title="First layers of ResNet-18, MNIST",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_now(),
         words=(("tra", "TRA"), ("int", "INT")),
         rows=tuple(_stem(run, device) for device in family.devices),
         settings={"training_images": family.data.train_limit or 0},

@@ -5,7 +5,6 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from fleet.files import write_bytes, write_json, write_text
 from fleet.models import Classifier, weights_bytes
 from fleet.models.heads import LinearHead
 from fleet.profiles.spec import DataSpec, DeviceSpec
-from fleet.provenance import fleet_version
+from fleet.provenance import fleet_version, utc_now
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 from fleet.training.batches import Tally, epoch_order, evaluate, training_batch
@@ -258,7 +257,7 @@ def _finish(fit: _Fit) -> dict[str, Any]:
         "test": fit.score(fit.images.test),
         "epochs": fit.position.epoch,
         "seconds": round(fit.position.seconds, 3),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": utc_now(),
         "fleet_version": fleet_version(),
         "torch_version": torch.__version__,
         "profile_digest": job.profile_digest,

@@ -12,7 +12,6 @@ import math
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_args
 
@@ -21,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from fleet.audit.core.kind import Attacker
 from fleet.errors import AuditError
 from fleet.files import write_json
+from fleet.provenance import utc_now
 
 Protocol = Literal["paper", "adaptive"]
 
@@ -411,7 +411,7 @@ class Origin:
         """Fields of a result that is made now: run, created, settings and provenance."""
         return {
             "run": self.run,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": utc_now(),
             "settings": {**settings, **self.details},
             "provenance": self.provenance,
         }

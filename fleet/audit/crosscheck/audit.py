@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -30,7 +29,7 @@ from fleet.data import to_unit
 from fleet.errors import AuditError, BackendError
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.profiles.spec import read_family
-from fleet.provenance import environment, package_version
+from fleet.provenance import environment, package_version, utc_now
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 
@@ -191,7 +190,7 @@ def collect(
     ]
     return Crosscheck(
         run=label,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_now(),
         tolerance=effort.tolerance,
         tools=tuple(versions),
         native=tuple(figure for native, _ in found for figure in native),

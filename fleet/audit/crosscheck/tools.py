@@ -8,6 +8,7 @@ Every library is imported when it is first used: none of them is a dependency of
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -72,34 +73,28 @@ def _torchattacks_pgd(task: Assignment) -> Tensor:
     return attack(task.images, task.labels)
 
 
-def _torchattacks_apgd(loss: str) -> Attack:
-    def run(task: Assignment) -> Tensor:
-        import torchattacks  # noqa: PLC0415
+def _torchattacks_apgd(task: Assignment, loss: str) -> Tensor:
+    import torchattacks  # noqa: PLC0415
 
-        attack = torchattacks.APGD(
-            task.model,
-            eps=task.eps,
-            steps=task.steps,
-            n_restarts=task.restarts,
-            seed=task.seed,
-            loss=loss,
-        )
-        return attack(task.images, task.labels)
-
-    return run
+    attack = torchattacks.APGD(
+        task.model,
+        eps=task.eps,
+        steps=task.steps,
+        n_restarts=task.restarts,
+        seed=task.seed,
+        loss=loss,
+    )
+    return attack(task.images, task.labels)
 
 
-def _foolbox(name: str) -> Attack:
-    def run(task: Assignment) -> Tensor:
-        import foolbox  # noqa: PLC0415
+def _foolbox(task: Assignment, name: str) -> Tensor:
+    import foolbox  # noqa: PLC0415
 
-        model = foolbox.PyTorchModel(task.model, bounds=(0, 1), device=task.images.device)
-        rule = getattr(foolbox.attacks, name)(rel_stepsize=STRIDE / task.steps, steps=task.steps)
-        attack = rule.repeat(task.restarts) if task.restarts > 1 else rule
-        _, clipped, _ = attack(model, task.images, task.labels, epsilons=task.eps)
-        return clipped
-
-    return run
+    model = foolbox.PyTorchModel(task.model, bounds=(0, 1), device=task.images.device)
+    rule = getattr(foolbox.attacks, name)(rel_stepsize=STRIDE / task.steps, steps=task.steps)
+    attack = rule.repeat(task.restarts) if task.restarts > 1 else rule
+    _, clipped, _ = attack(model, task.images, task.labels, epsilons=task.eps)
+    return clipped
 
 
 def _art_pgd(task: Assignment) -> Tensor:
@@ -118,24 +113,21 @@ def _art_pgd(task: Assignment) -> Tensor:
     return _numpy_round_trip(attack, task)
 
 
-def _art_apgd(loss: str) -> Attack:
-    def run(task: Assignment) -> Tensor:
-        from art.attacks.evasion import AutoProjectedGradientDescent  # noqa: PLC0415
+def _art_apgd(task: Assignment, loss: str) -> Tensor:
+    from art.attacks.evasion import AutoProjectedGradientDescent  # noqa: PLC0415
 
-        attack = AutoProjectedGradientDescent(
-            _art_classifier(task),
-            norm=np.inf,
-            eps=task.eps,
-            eps_step=2 * task.eps,
-            max_iter=task.steps,
-            nb_random_init=task.restarts,
-            batch_size=len(task.images),
-            loss_type=loss,
-            verbose=False,
-        )
-        return _numpy_round_trip(attack, task)
-
-    return run
+    attack = AutoProjectedGradientDescent(
+        _art_classifier(task),
+        norm=np.inf,
+        eps=task.eps,
+        eps_step=2 * task.eps,
+        max_iter=task.steps,
+        nb_random_init=task.restarts,
+        batch_size=len(task.images),
+        loss_type=loss,
+        verbose=False,
+    )
+    return _numpy_round_trip(attack, task)
 
 
 def _art_classifier(task: Assignment) -> object:
@@ -156,29 +148,24 @@ def _numpy_round_trip(attack: object, task: Assignment) -> Tensor:
     return torch.from_numpy(made).to(task.images)
 
 
-def _autoattack(name: str) -> Attack:
-    def run(task: Assignment) -> Tensor:
-        import pyautoattack  # noqa: PLC0415
+def _autoattack(task: Assignment, name: str) -> Tensor:
+    import pyautoattack  # noqa: PLC0415
 
-        suite = pyautoattack.AutoAttack(
-            task.model,
-            version="custom",
-            attacks=[name],
-            eps=task.eps,
-            seed=task.seed,
-            device=task.images.device,
-        )
-        for part in (suite.apgd, suite.apgd_targeted, suite.fab):
-            part.n_iter, part.n_restarts = task.steps, task.restarts
-        suite.square.n_queries = task.queries
-        targets = min(9, task.columns - 1)
-        suite.apgd_targeted.n_target_classes = suite.fab.n_target_classes = targets
-        made, _ = suite.run_standard_evaluation(
-            task.images, task.labels, batch_size=len(task.images)
-        )
-        return made
-
-    return run
+    suite = pyautoattack.AutoAttack(
+        task.model,
+        version="custom",
+        attacks=[name],
+        eps=task.eps,
+        seed=task.seed,
+        device=task.images.device,
+    )
+    for part in (suite.apgd, suite.apgd_targeted, suite.fab):
+        part.n_iter, part.n_restarts = task.steps, task.restarts
+    suite.square.n_queries = task.queries
+    targets = min(9, task.columns - 1)
+    suite.apgd_targeted.n_target_classes = suite.fab.n_target_classes = targets
+    made, _ = suite.run_standard_evaluation(task.images, task.labels, batch_size=len(task.images))
+    return made
 
 
 TOOLS = (
@@ -187,24 +174,34 @@ TOOLS = (
         "torchattacks",
         {
             "pgd": _torchattacks_pgd,
-            "apgd-ce": _torchattacks_apgd("ce"),
-            "apgd-dlr": _torchattacks_apgd("dlr"),
+            "apgd-ce": partial(_torchattacks_apgd, loss="ce"),
+            "apgd-dlr": partial(_torchattacks_apgd, loss="dlr"),
         },
     ),
-    Tool("foolbox", "foolbox", {"pgd": _foolbox("LinfPGD"), "adam-pgd": _foolbox("LinfAdamPGD")}),
+    Tool(
+        "foolbox",
+        "foolbox",
+        {
+            "pgd": partial(_foolbox, name="LinfPGD"),
+            "adam-pgd": partial(_foolbox, name="LinfAdamPGD"),
+        },
+    ),
     Tool(
         "art",
         "adversarial-robustness-toolbox",
         {
             "pgd": _art_pgd,
-            "auto-pgd-ce": _art_apgd("cross_entropy"),
-            "auto-pgd-dlr": _art_apgd("difference_logits_ratio"),
+            "auto-pgd-ce": partial(_art_apgd, loss="cross_entropy"),
+            "auto-pgd-dlr": partial(_art_apgd, loss="difference_logits_ratio"),
         },
     ),
     Tool(
         "autoattack",
         "pyautoattack",
-        {name: _autoattack(name) for name in ("apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square")},
+        {
+            name: partial(_autoattack, name=name)
+            for name in ("apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square")
+        },
     ),
 )
 """Libraries of the extra ``crosscheck``."""

@@ -21,8 +21,28 @@ def query_checks(curves: Sequence[QueryCurve], white_box: Sequence[WhiteBox]) ->
     return (
         *_white_box(curves, white_box),
         *_monotone(curves),
-        *_noise(curves),
-        *_scores(curves),
+        # An attack that learns from answers must beat random signs with as many queries.
+        *_ahead(
+            curves,
+            reference="noise",
+            judged=("square", "decision", "transfer+queries"),
+            id="Q3",
+            title="Answers beat noise",
+            tolerance=NOISE_TOLERANCE,
+            good="every method evades at least what random signs do with as many queries",
+            bad="random signs do better",
+        ),
+        # Who sees scores sees labels too; finding less means that the search got stuck.
+        *_ahead(
+            curves,
+            reference="decision",
+            judged=("square",),
+            id="Q4",
+            title="Scores no worse than labels",
+            tolerance=SCORES_TOLERANCE,
+            good="Square finds what the decision attack finds",
+            bad="Square is behind an attack that sees less; its rates are lower bounds",
+        ),
     )
 
 
@@ -77,34 +97,6 @@ def _monotone(curves: Sequence[QueryCurve]) -> Iterator[Check]:
         bad="evade rate falls",
         threshold="any fall fails",
         subject="",
-    )
-
-
-def _noise(curves: Sequence[QueryCurve]) -> Iterator[Check]:
-    """Q3: an attack that learns from answers must beat random signs with as many queries."""
-    yield from _ahead(
-        curves,
-        reference="noise",
-        judged=("square", "decision", "transfer+queries"),
-        id="Q3",
-        title="Answers beat noise",
-        tolerance=NOISE_TOLERANCE,
-        good="every method evades at least what random signs do with as many queries",
-        bad="random signs do better",
-    )
-
-
-def _scores(curves: Sequence[QueryCurve]) -> Iterator[Check]:
-    """Q4: who sees scores sees labels too; finding less means that the search got stuck."""
-    yield from _ahead(
-        curves,
-        reference="decision",
-        judged=("square",),
-        id="Q4",
-        title="Scores no worse than labels",
-        tolerance=SCORES_TOLERANCE,
-        good="Square finds what the decision attack finds",
-        bad="Square is behind an attack that sees less; its rates are lower bounds",
     )
 
 

@@ -18,10 +18,9 @@ from fleet.reports.answers import EXPLAINED, answers
 from fleet.reports.figures import DrawnFigure
 from fleet.reports.flags import blind_checks, verdict
 from fleet.reports.ladder import ladder
-from fleet.reports.orders import control_mark, order_label
 from fleet.reports.report import AuditReport, Block, report_of
 from fleet.reports.views import all_checks, checks_table
-from fleet.reports.wording import ABSENT, format_count
+from fleet.reports.wording import ABSENT, control_mark, format_count, order_label
 
 _COLOR = re.compile("|".join(palette.DARK))
 _REFERENCE = re.compile(r"#([\w-]+)")

@@ -11,12 +11,11 @@ from rich.text import Text
 
 from fleet.audit.core.result import Cell, Matrix, Outcome, Protocol
 from fleet.audit.transfer.result import TransferAudit
+from fleet.reports import wording
 from fleet.reports.findings import beside, protocols, rows
 from fleet.reports.flags import PROTOCOLS, Flag, flag
-from fleet.reports.orders import control_mark
 from fleet.reports.report import Block
 from fleet.reports.tables import STYLES
-from fleet.reports.wording import Success, format_eps, format_interval, format_rate, visible
 
 _WIDEST_NAME = 12  # of a column's title; a longer name folds onto further lines
 
@@ -44,7 +43,7 @@ class Grid:
 
 
 def footer(
-    audit: TransferAudit, matrix: Matrix, success: Success
+    audit: TransferAudit, matrix: Matrix, success: wording.Success
 ) -> list[tuple[str, list[float | str | None]]]:
     """What stands below a matrix for each victim: rates, and n in words."""
     devices = audit.devices
@@ -59,7 +58,7 @@ def footer(
 
 
 def matrix_table(
-    audit: TransferAudit, protocol: Protocol, eps: float, success: Success = "evade"
+    audit: TransferAudit, protocol: Protocol, eps: float, success: wording.Success = "evade"
 ) -> RichTable:
     """One protocol's matrix: surrogates as rows, victims as columns, the white-box diagonal bold.
 
@@ -70,10 +69,12 @@ def matrix_table(
     Raises:
         KeyError: The audit holds no such matrix.
     """
-    title = f"{protocol} protocol, eps {format_eps(eps)}: {success}, surrogate × victim"
+    title = f"{protocol} protocol, eps {wording.format_eps(eps)}: {success}, surrogate × victim"
     table = RichTable(title=flagged_title(audit, protocol, title), title_justify="left")
     table.add_column("surrogate", overflow="fold", min_width=len("clean accuracy"))
-    names = [visible(device.name) + control_mark(device) for device in audit.devices]
+    names = [
+        wording.visible(device.name) + wording.control_mark(device) for device in audit.devices
+    ]
     for name in names:
         width = min(len(name), _WIDEST_NAME)
         table.add_column(Text(name), justify="right", min_width=width, overflow="fold")
@@ -84,7 +85,7 @@ def matrix_table(
             table.add_section()
         shown = (
             Text(
-                format_rate(cell.outcome.rate(success)),
+                wording.format_rate(cell.outcome.rate(success)),
                 style="bold" if cell.surrogate == cell.victim else "",
                 no_wrap=True,
             )
@@ -93,7 +94,7 @@ def matrix_table(
         table.add_row(Text(names[number]), *shown)
     table.add_section()
     for label, values in footer(audit, matrix, success):
-        shown_below = (v if isinstance(v, str) else format_rate(v) for v in values)
+        shown_below = (v if isinstance(v, str) else wording.format_rate(v) for v in values)
         table.add_row(Text(label, style="italic"), *shown_below)
     return table
 
@@ -152,7 +153,7 @@ def matrices(audit: TransferAudit) -> Iterator[Block]:
     def grids(whole: bool, *shows: tuple[str, Callable[[Cell], Shown]]) -> Block:
         by_eps = [
             (
-                format_eps(eps),
+                wording.format_eps(eps),
                 [
                     _grid(audit, audit.matrix(name, eps), title, show, whole=whole)
                     for title, show in shows
@@ -196,8 +197,8 @@ def _grid(
     return Grid(title, matrix, flag(audit, matrix.protocol), cells, below)
 
 
-def _shown(outcome: Outcome, success: Success) -> Shown:
-    return outcome.rate(success), [format_interval(outcome.interval(success))]
+def _shown(outcome: Outcome, success: wording.Success) -> Shown:
+    return outcome.rate(success), [wording.format_interval(outcome.interval(success))]
 
 
 def _counted(outcome: Outcome) -> Shown:

@@ -16,13 +16,11 @@ from matplotlib.patches import Rectangle
 
 from fleet.audit.core.result import AuditedDevice, Matrix
 from fleet.audit.transfer.result import TransferAudit
-from fleet.reports import drawing
+from fleet.reports import drawing, wording
 from fleet.reports.drawing import drawable
 from fleet.reports.findings import protocols, rows
 from fleet.reports.flags import flag
-from fleet.reports.orders import OrderLabel, control_mark, order_label
 from fleet.reports.palette import ALARM, INK, MUTED, PAPER, ink_color
-from fleet.reports.wording import MOST_PANELS, Success, format_eps, format_rate
 
 _SUCCESS = {"flip": "flip (wrong class)", "reject": "reject", "evade": "evade (flip or reject)"}
 _LONGEST_NAME = 20
@@ -106,11 +104,11 @@ class Sheet:
     figure: Figure
     page: Axes
     audit: TransferAudit
-    success: Success
+    success: wording.Success
     layout: Layout
 
 
-def draw(audit: TransferAudit, success: Success = "evade") -> Figure:
+def draw(audit: TransferAudit, success: wording.Success = "evade") -> Figure:
     """Heatmaps of the evade rate, surrogates as rows and victims as columns.
 
     Each device's order of classes stands on the axes. The same figures stand in the tables below.
@@ -135,8 +133,8 @@ def draw(audit: TransferAudit, success: Success = "evade") -> Figure:
 
 def _layout(audit: TransferAudit) -> Layout:
     count = len(audit.devices)
-    labels = [order_label(device) for device in audit.devices]
-    if count <= MOST_PANELS:
+    labels = [wording.order_label(device) for device in audit.devices]
+    if count <= wording.MOST_PANELS:
         cell, digits, size = (0.62, 3, 9.0) if count <= 8 else (0.46, 2, 9.0)
     else:
         cell, digits, size = max(0.13, min(0.4, 9 / count)), 0, 6.5
@@ -145,7 +143,7 @@ def _layout(audit: TransferAudit) -> Layout:
 
 
 def _name(device: AuditedDevice) -> str:
-    mark = control_mark(device)
+    mark = wording.control_mark(device)
     return drawable(device.name, _LONGEST_NAME - len(mark)) + mark
 
 
@@ -176,7 +174,7 @@ def _panel_title(sheet: Sheet, x: float, y: float, matrix: Matrix) -> None:
     n = " to ".join(map(str, sorted({min(counts), max(counts)})))
     flagged = flag(sheet.audit, matrix.protocol)
     _write(sheet.page, x, y + 0.1, f"{matrix.protocol} protocol", size=11, weight="bold")
-    _write(sheet.page, x, y + 0.33, f"eps {format_eps(matrix.eps)}, n {n}", size=9)
+    _write(sheet.page, x, y + 0.33, f"eps {wording.format_eps(matrix.eps)}, n {n}", size=9)
     if flagged:
         words = f"{flagged.word.upper()}: {drawable(', '.join(flagged.ids), 24)} failed"
         _write(sheet.page, x, y + 0.54, words, size=9, weight="bold", color=ALARM)
@@ -209,7 +207,7 @@ def _cells(sheet: Sheet, left: float, top: float, matrix: Matrix) -> None:
     rates = [[c.outcome.rate(sheet.success) for c in row] for row in rows(sheet.audit, matrix)]
 
     def words(rate: float | None) -> str:
-        return format_rate(rate, layout.digits)
+        return wording.format_rate(rate, layout.digits)
 
     drawing.heat_map(page, rates, (left, top), layout.cell, words if layout.digits else None)
 
@@ -233,7 +231,7 @@ def _rows_below(sheet: Sheet, left: float, bottom: float, eps: float) -> None:
         floor = sheet.audit.noise_floor(device.name, eps).outcome
         _tile(sheet, (x, noise), 0.34, floor.rate(sheet.success))
         if digits:
-            accuracy = format_rate(device.clean_accuracy, digits)
+            accuracy = wording.format_rate(device.clean_accuracy, digits)
             _write(sheet.page, x + sheet.layout.cell / 2, clean, accuracy, size=8.5, ha="center")
         else:
             _tile(sheet, (x, clean - 0.08), 0.2, device.clean_accuracy)
@@ -246,7 +244,7 @@ def _tile(sheet: Sheet, corner: tuple[float, float], height: float, rate: float 
     if sheet.layout.digits:
         looks = {"size": 8.5, "ha": "center", "color": ink_color(color)}
         x, y = corner[0] + width / 2, corner[1] + height / 2
-        _write(sheet.page, x, y, format_rate(rate, sheet.layout.digits), **looks)
+        _write(sheet.page, x, y, wording.format_rate(rate, sheet.layout.digits), **looks)
 
 
 def _write(page: Axes, x: float, y: float, text: str, **looks: Any) -> None:
@@ -268,7 +266,7 @@ class Strips:
         thickness: Across it, inches.
     """
 
-    labels: list[OrderLabel]
+    labels: list[wording.OrderLabel]
     step: float
     thickness: float
 
@@ -287,12 +285,12 @@ class Strips:
         longest = max((len(label.classes or ()) for label in self.labels), default=0)
         return longest <= _MOST_DIGITS and min(self.step, self.thickness) >= 0.1
 
-    def words(self, label: OrderLabel) -> str:
+    def words(self, label: wording.OrderLabel) -> str:
         """What stands in the place of a strip."""
         return label.order if self.digits else "–"
 
 
-def make_strips(labels: list[OrderLabel], cell: float) -> Strips:
+def make_strips(labels: list[wording.OrderLabel], cell: float) -> Strips:
     """Fit strips to a matrix whose cells are ``cell`` inches wide."""
     classes = max((len(label.classes or ()) for label in labels), default=0)
     step = 0.13 if classes <= _MOST_DIGITS else 1.6 / classes

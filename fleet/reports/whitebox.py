@@ -10,7 +10,6 @@ from fleet.audit.core.result import AuditedDevice, Outcome, Protocol, mean_rate
 from fleet.audit.whitebox.result import MinimumDistance, WhiteboxAudit, WhiteboxFigure
 from fleet.reports.flags import audited_protocols, failed_checks, flag
 from fleet.reports.ladder import Rung, absent, noise_rung, rated
-from fleet.reports.orders import control_mark
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import (
     COUNT,
@@ -27,7 +26,14 @@ from fleet.reports.tables import (
     Table,
     rates,
 )
-from fleet.reports.wording import format_eps, format_interval, format_rate, short_eps, visible
+from fleet.reports.wording import (
+    control_mark,
+    format_eps,
+    format_interval,
+    format_rate,
+    short_eps,
+    visible,
+)
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 _DISTANCE = Form(lambda value: f"{value:.4g}")

@@ -14,9 +14,8 @@ from fleet.audit.core.result import AuditedDevice, Outcome, Protocol, mean_rate
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import drawing
 from fleet.reports.flags import audited_protocols, flag
-from fleet.reports.orders import control_mark
 from fleet.reports.palette import ADAPTIVE, ALARM, FLIP, INK, MASKED, MUTED, NOISE, PAPER, REJECT
-from fleet.reports.wording import ABSENT, MOST_PANELS, Success, format_rate, short_eps
+from fleet.reports.wording import ABSENT, MOST_PANELS, Success, control_mark, format_rate, short_eps
 
 _COLUMNS = 4
 

@@ -21,11 +21,20 @@ from fleet.profiles.spec import DataSpec, DeviceSpec
 from fleet.provenance import fleet_version, utc_now
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
+from fleet.training.adversarial import Adversarial
 from fleet.training.batches import Tally, epoch_order, evaluate, training_batch
+from fleet.training.certified import Certified
 from fleet.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from fleet.training.method import Batch, Method, build_optimizer
-from fleet.training.methods import METHODS
+from fleet.training.method import Batch, Method, Standard, build_optimizer
 from fleet.vocabulary import plain_settings
+
+METHODS: dict[str, type[Method]] = {
+    "standard": Standard,
+    "adversarial": Adversarial,
+    "certified": Certified,
+}
+"""Class of each ``training.method``."""
+
 
 CHECKPOINT_SECONDS = 30.0
 """A checkpoint is written after each epoch, and inside a long epoch this often."""

@@ -1,7 +1,7 @@
 """How a device is trained: the loss of a batch, the optimiser, and what a method does around them.
 
 A method is one module beside this one: a subclass of :class:`Method` and its entry in
-:data:`fleet.training.methods.METHODS`. :mod:`fleet.training.fit` keeps the loop, the clock, the
+:data:`fleet.training.fit.METHODS`. :mod:`fleet.training.fit` keeps the loop, the clock, the
 checkpoints and the files.
 """
 

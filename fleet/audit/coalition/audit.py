@@ -7,17 +7,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fleet.audit.coalition import counting, risk
+from fleet.audit.coalition import counting, risk, trials
 from fleet.audit.coalition.checks import run_coalition_checks
 from fleet.audit.coalition.result import CoalitionAudit, GreedyStep
-from fleet.audit.coalition.trials import (
-    Coalition,
-    CoalitionSettings,
-    Tried,
-    attack_together,
-    choose_coalitions,
-    try_coalition,
-)
 from fleet.audit.core.evidence import Outcomes, count
 from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, check_members
@@ -25,8 +17,6 @@ from fleet.audit.core.result import AuditedDevice, NoiseFloor, Origin
 from fleet.audit.core.scoring import Baseline, describe, score_baseline, score_sets
 from fleet.audit.core.sets import ProgressHook, announced
 from fleet.errors import AuditError
-
-__all__ = ["CoalitionSettings", "Member", "audit_coalition"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +51,7 @@ def audit_coalition(
     members: Sequence[Member],
     images: Tensor,
     labels: Tensor,
-    settings: CoalitionSettings,
+    settings: trials.CoalitionSettings,
     *,
     held_out: tuple[Tensor, Tensor] | None = None,
     label: str = "in-memory",
@@ -98,8 +88,8 @@ def audit_coalition(
     tried = []
     for coalition in announced(coalitions, "attack with", progress):
         surrogates = surrogates_of(coalition, members)
-        found = try_coalition(surrogates, fleet, sample, settings)
-        tried.append(Tried(coalition, found.outcomes, found.nonfinite))
+        found = trials.try_coalition(surrogates, fleet, sample, settings)
+        tried.append(trials.Tried(coalition, found.outcomes, found.nonfinite))
     details = {"images": len(sample.images)}
     evidence = gather(scouts, tried, greedy, settings)
     return assemble_coalition(evidence, Origin(label, provenance or {}, details))
@@ -110,14 +100,14 @@ def devices(members: Sequence[Member]) -> list[Member]:
     return [member for member in members if member.role == "device"]
 
 
-def surrogates_of(coalition: Coalition, members: Sequence[Member]) -> list[Member]:
+def surrogates_of(coalition: trials.Coalition, members: Sequence[Member]) -> list[Member]:
     """Members that a coalition attacks: those it owns, or the controls if it owns none."""
     if not coalition.owned:
         return [member for member in members if member.role == "control"]
     return [member for member in members if member.name in coalition.owned]
 
 
-def scout(member: Member, sample: Sample, settings: CoalitionSettings) -> Scouted:
+def scout(member: Member, sample: Sample, settings: trials.CoalitionSettings) -> Scouted:
     """Find a member's clean figures and noise floor.
 
     Args:
@@ -135,7 +125,7 @@ def scout(member: Member, sample: Sample, settings: CoalitionSettings) -> Scoute
 
 
 def reach_of(
-    member: Member, fleet: Iterable[Member], held_out: Sample, settings: CoalitionSettings
+    member: Member, fleet: Iterable[Member], held_out: Sample, settings: trials.CoalitionSettings
 ) -> GreedyReach:
     """Find where a device's images reach that are made on held-out images.
 
@@ -150,7 +140,7 @@ def reach_of(
     """
     clean = score_baseline(member, held_out, settings.effort).clean
     _require_correct(member.name, clean, "held-out")
-    images = attack_together([member], held_out, settings, settings.attacks[:1])
+    images = trials.attack_together([member], held_out, settings, settings.attacks[:1])
     found = [score_sets(victim, held_out, images, settings.effort).outcomes for victim in fleet]
     return GreedyReach(np.stack([outcomes[:, 0] for outcomes in found], axis=1), clean)
 
@@ -174,8 +164,8 @@ def choose_greedy(
 
 
 def plan(
-    scouts: Sequence[Scouted], greedy: Sequence[GreedyStep], settings: CoalitionSettings
-) -> tuple[Coalition, ...]:
+    scouts: Sequence[Scouted], greedy: Sequence[GreedyStep], settings: trials.CoalitionSettings
+) -> tuple[trials.Coalition, ...]:
     """List the coalitions to try.
 
     Raises:
@@ -183,7 +173,7 @@ def plan(
     """
     names = [s.device.name for s in scouts if s.device.role == "device"]
     require_fleet(names)
-    return choose_coalitions(
+    return trials.choose_coalitions(
         names,
         [step.device for step in greedy],
         settings,
@@ -206,9 +196,9 @@ def require_fleet(names: Sequence[str]) -> None:
 
 def gather(
     scouts: Sequence[Scouted],
-    tried: Sequence[Tried],
+    tried: Sequence[trials.Tried],
     greedy: tuple[GreedyStep, ...],
-    settings: CoalitionSettings,
+    settings: trials.CoalitionSettings,
 ) -> counting.CoalitionEvidence:
     """Put together what was found; the fleet first, then the controls."""
     fleet = [s for s in scouts if s.device.role == "device"]

@@ -10,18 +10,8 @@ from typing import Any
 import torch
 
 from fleet.assembly import run_images
+from fleet.audit.coalition import audit as steps
 from fleet.audit.coalition import trials
-from fleet.audit.coalition.audit import (
-    GreedyReach,
-    Scouted,
-    assemble_coalition,
-    choose_greedy,
-    gather,
-    plan,
-    reach_of,
-    require_fleet,
-    scout,
-)
 from fleet.audit.coalition.result import CoalitionAudit
 from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
@@ -66,24 +56,26 @@ def audit_run_coalition(
         run, settings.effort, images=images, split=split, kind=KIND, executor=executor
     ) as audit:
         names = [device.name for device in audit.family.devices]
-        require_fleet(names)
-        scouts: list[Scouted] = audit.each("scout", scout_device, settings=settings)
+        steps.require_fleet(names)
+        scouts: list[steps.Scouted] = audit.each("scout", scout_device, settings=settings)
         digests = {found.device.name: found.digest for found in scouts}
         owned = [job for job in audit.jobs if job.device in names]
         shared = {"digests": digests, "settings": settings}
-        greedy = choose_greedy(names, audit.each("reach of", reach_of_device, owned, **shared))
-        coalitions = plan(scouts, greedy, settings)
+        greedy = steps.choose_greedy(
+            names, audit.each("reach of", reach_of_device, owned, **shared)
+        )
+        coalitions = steps.plan(scouts, greedy, settings)
         tried = _try_all(audit.jobs[0], coalitions, digests, settings, executor)
         origin = audit.origin(images=len(audit.sample().images))
-        return assemble_coalition(gather(scouts, tried, greedy, settings), origin)
+        return steps.assemble_coalition(steps.gather(scouts, tried, greedy, settings), origin)
 
 
 def scout_device(
     job: jobs.AuditJob, *, settings: trials.CoalitionSettings, progress: ProgressReporter
-) -> Scouted:
+) -> steps.Scouted:
     """Look at one device or control before any coalition is tried; the body of a job."""
     member, sample = jobs.load_audited(job)
-    found = scout(member, sample, settings)
+    found = steps.scout(member, sample, settings)
     progress(1, 1, "looked at alone")
     return found
 
@@ -94,7 +86,7 @@ def reach_of_device(
     digests: dict[str, str],
     settings: trials.CoalitionSettings,
     progress: ProgressReporter,
-) -> GreedyReach | None:
+) -> steps.GreedyReach | None:
     """Try one device's held-out images on the fleet, or read what an earlier audit found.
 
     Args:
@@ -118,12 +110,12 @@ def reach_of_device(
         "images_sha256": held_out.digest(),
     }
 
-    def make() -> GreedyReach:
+    def make() -> steps.GreedyReach:
         (member,) = _load(job, family, [family.device(job.device)])
-        return reach_of(member, _load(job, family, family.devices), held_out, settings)
+        return steps.reach_of(member, _load(job, family, family.devices), held_out, settings)
 
     path = job.run.audit(KIND) / "reach" / f"{job.device}.json"
-    found = remember(path, key, GreedyReach, make)
+    found = remember(path, key, steps.GreedyReach, make)
     progress(1, 1, "held-out images tried on every device")
     return found
 

@@ -13,8 +13,8 @@ from fleet.data import ImageData, load_data
 from fleet.encoding import IntervalEncoding
 from fleet.models import Classifier, build_classifier
 from fleet.profiles.spec import DeviceSpec
+from fleet.training.fit import METHODS
 from fleet.training.method import Batch
-from fleet.training.methods import METHODS
 from fleet.vocabulary import ModelSpec, TrainingSpec
 
 ROOT = Path(__file__).resolve().parents[3] / "examples" / "data"

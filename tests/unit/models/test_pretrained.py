@@ -10,7 +10,7 @@ from torchvision.models import get_model
 
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BackendError
-from fleet.models import Classifier, build_classifier, pretrained
+from fleet.models import Classifier, build_classifier, vision
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_published_weights_fill_the_backbone(
     }
     cache.mkdir(parents=True)
     torch.save(state, cache / name[architecture])
-    monkeypatch.setattr(pretrained, "_digest", lambda path: path.stem.rpartition("-")[2])
+    monkeypatch.setattr(vision, "_digest", lambda path: path.stem.rpartition("-")[2])
     loaded = build(architecture).backbone.state_dict()
     expected = network.state_dict()
     assert loaded
@@ -85,6 +85,6 @@ def test_a_damaged_file_of_the_right_name_is_refused(
 ) -> None:
     cache.mkdir(parents=True)
     (cache / "resnet18-f37072fd.pth").write_bytes(b"\x80\x02garbage")
-    monkeypatch.setattr(pretrained, "_digest", lambda path: path.stem.rpartition("-")[2])
+    monkeypatch.setattr(vision, "_digest", lambda path: path.stem.rpartition("-")[2])
     with pytest.raises(BackendError, match="cannot read"):
         build("resnet18")

@@ -17,8 +17,8 @@ from fleet.profiles.spec import FamilySpec
 from fleet.rundir import RunDirectory
 from fleet.training import fit
 from fleet.training.family import train_family
+from fleet.training.fit import METHODS
 from fleet.training.method import Batch, Method, Verdict
-from fleet.training.methods import METHODS
 
 Family = Callable[..., FamilySpec]
 

@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 
 import torch
-from fleet.training.losses import batch_loss
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
@@ -22,6 +21,7 @@ from fleet.encoding.tensor import encoding_tensors
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.seeding import derive_seed
 from fleet.training.batches import Tally, evaluate
+from fleet.training.method import batch_loss
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def read_bundle(
             if isinstance(found, Envelope):
                 raise BundleError(
                     f"sealed to {found.device!r} and not opened",
-                    hint="the device itself can open it; elsewhere there is no key for it",
+                    hint="only the device's key opens it: `fleet device predict` there, or --home",
                 )
         except BundleError as error:
             raise type(error)(f"{path}: {error.message}", hint=error.hint) from error

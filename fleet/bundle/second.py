@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, BinaryIO, cast
 
 from cryptography.exceptions import InvalidTag
@@ -228,8 +229,8 @@ def read_envelope(value: object) -> Envelope:
     kind = payload.choice("seal", tuple(PAYLOADS))
     payload.choice("name", (PAYLOADS[kind],))
     certificate = fields.value("certificate")
-    if certificate is not None and not isinstance(certificate, dict):
-        raise fields.error("certificate", "must be an object or null")
+    if certificate is not None and not _certifies(certificate):
+        raise fields.error("certificate", "must be null, or hold rows of decimals from 0 to 1")
     envelope = Envelope(
         device=fields.text("device", NAME),
         release=fields.text("release", NAME),
@@ -347,13 +348,27 @@ def _complete(envelope: Envelope, private: dict[str, Any], model: bytes) -> Mani
     return Manifest.from_dict(whole)
 
 
+def _certifies(value: object) -> bool:
+    rows = value.get("rows") if isinstance(value, dict) else None
+    return isinstance(rows, list) and all(
+        isinstance(row, dict)
+        and all(type(row.get(name)) is float and 0 <= row[name] <= 1 for name in ("eps", "stay"))
+        for row in rows
+    )
+
+
+@cache
+def _stand_in_encoding(classes: int) -> dict[str, Any]:
+    return IntervalEncoding(classes, alpha=1.0, beta=1.0).to_dict()
+
+
 def _stand_ins(envelope: Envelope) -> dict[str, Any]:
     """Private fields that are legal and say nothing, to check the public ones without a key."""
     model = envelope.public.get("model")
     classes = model.get("num_classes", 2) if isinstance(model, dict) else 2
     encoding = None
     if envelope.public.get("task") == "int" and type(classes) is int and 2 <= classes <= 10_000:
-        encoding = IntervalEncoding(classes, alpha=1.0, beta=1.0).to_dict()
+        encoding = _stand_in_encoding(classes)
     nothing = "0" * 64
     return {"encoding": encoding, "seed": 0, "profile_digest": nothing, "weights_sha256": nothing}
 

@@ -16,6 +16,8 @@ from fleet.cli.gates import gate_bundles
 from fleet.cli.output import Format, Output, table
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
     from fleet.bundle import Plan, Verification
     from fleet.rollout.packaging import Packaged
     from fleet.rundir import RunDirectory
@@ -67,6 +69,14 @@ def package(
     allow_unaudited: Annotated[
         bool, typer.Option("--allow-unaudited", help="With --depot; the manifest records it.")
     ] = False,
+    oms_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--oms-key",
+            metavar="PEM",
+            help="Private key, P-256 to P-521: sign each bundle as OpenSSF Model Signing does.",
+        ),
+    ] = None,
     dry_run: options.DryRun = False,
     form: options.Form = Format.auto,
 ) -> None:
@@ -87,6 +97,11 @@ def package(
     chosen = release if release is not None else _release(found)
     directory = found.bundles if out is None else out
     output.note(f"packaging {found.root} as release {chosen}")
+    key = None
+    if oms_key is not None:  # read before anything is written
+        from fleet.rollout.oms import load_oms_key
+
+        key = load_oms_key(oms_key)
     plans = plan_run(found, chosen, directory, device)
     limits: dict[Attacker, float | None] = {"device": max_transfer, "outsider": max_outsider}
     given = {who: limit for who, limit in limits.items() if limit is not None}
@@ -96,8 +111,6 @@ def package(
         from fleet.rollout.depot import Depot
         from fleet.rollout.packaging import package_for_depot
 
-        if dry_run:
-            raise typer.BadParameter("not with --depot", param_hint="--dry-run")
         rows = package_for_depot(
             found,
             chosen,
@@ -109,13 +122,21 @@ def package(
             counter=counter,
             floor=floor,
             allow_unaudited=allow_unaudited,
+            force=force,
+            dry_run=dry_run,
         )
-        shown = table(f"bundles in {directory}", _SEALED, map(_sealed_row, rows))
+        if key is not None and not dry_run:
+            _sign([row.path for row in rows], key, output)
+        title = f"bundles in {directory}{' (nothing is written)' if dry_run else ''}"
+        shown = table(title, _SEALED, map(_sealed_row, rows))
         output.data(shown, {"bundles": [row.to_dict() for row in rows]})
-        output.next_command("fleet", "publish", directory, "--depot", depot)
+        if not dry_run:
+            output.next_command("fleet", "publish", directory, "--depot", depot)
         return
     if not dry_run:
         write_plans(plans, force=force)
+    if key is not None and not dry_run:
+        _sign([plan.info.path for plan in plans], key, output)
     title = f"bundles in {directory}{' (nothing is written)' if dry_run else ''}"
     words = _PLANNED if dry_run else _DONE
     value = {"bundles": [_plan_value(plan, words) for plan in plans]}
@@ -128,6 +149,12 @@ def package(
             "change that"
         )
         output.next_command("fleet", "verify", directory)
+
+
+def _sign(paths: list[Path], key: EllipticCurvePrivateKey, output: Output) -> None:
+    from fleet.rollout.oms import sign_file
+
+    output.note(f"signed: {', '.join(sign_file(path, key).name for path in paths)}")
 
 
 def verify(
@@ -172,7 +199,9 @@ def verify(
     if failed:
         output.note(f"{len(failed)} of {len(results)} bundles failed")
         raise typer.Exit(1)
-    output.next_command("fleet", "predict", results[0].path, "IMAGE...")
+    opened = [result.path for result in results if result.opened and home is None]
+    if opened:
+        output.next_command("fleet", "predict", opened[0], "IMAGE...")
 
 
 def inspect(

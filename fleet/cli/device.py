@@ -143,17 +143,19 @@ def device_report(
 
 @app.command("predict")
 def device_predict(
-    images: predict.ImagesArgument,
+    images: predict.ImagesArgument = None,
     home: HomeOption = HOME,
     recursive: predict.Recursive = False,
+    watch: predict.Watch = None,
+    raw: predict.Raw = False,
     form: predict.FormOption = predict.PredictionFormat.auto,
 ) -> None:
     """Decide with the installed model; a start of a model on trial counts as one of its tries.
 
     Example: fleet device predict photo.png
     """
-    paths = predict.list_pictures(images, recursive)  # before a start is counted
+    paths = predict.list_pictures(images, recursive, watch, form)  # before a start is counted
 
     from fleet.rollout.device import open_device, start
 
-    predict.write_predictions(start(open_device(home)), paths, form)
+    predict.write_predictions(start(open_device(home)), paths, form, watch, raw)

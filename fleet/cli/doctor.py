@@ -16,8 +16,10 @@ from fleet.provenance import environment, package_version
 
 MEND_TORCH = f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision"
 MEND_TRAIN = 'pip install "interval-fleet[train]"'
+MEND_EDGE = 'pip install "interval-fleet[edge]"'
 IMPORT_TIMEOUT_S = 120
 ENOUGH_DISK = 2**30  # bytes: a family of ten ResNet-18 with checkpoints
+ENOUGH_FLASH = 2**26  # bytes: two slots, a download, and the metadata
 
 # Imported in a process of its own: a broken pair raises in strange places, or crashes.
 _PROBE = """
@@ -46,7 +48,9 @@ def doctor(form: options.Form = Format.auto) -> None:
     Example: fleet doctor
     """
     output = Output(form)
-    findings = [_python(), _torch(), _extras(), _cores(), _disk(Path.cwd())]
+    trains = package_version("torch") is not None or package_version("torchvision") is not None
+    tools = [_torch(), _extras(), _cores()] if trains else [_device()]
+    findings = [_python(), *tools, _disk(Path.cwd(), ENOUGH_DISK if trains else ENOUGH_FLASH)]
     marks = {True: Text("ok", style="green"), False: Text("mend", style="bold red")}
     rows = [(marks[finding.ok], finding.what, finding.detail) for finding in findings]
     value = {"findings": [asdict(f) for f in findings], "environment": environment()}
@@ -61,6 +65,19 @@ def doctor(form: options.Form = Format.auto) -> None:
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     return Finding("python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
+
+
+def _device() -> Finding:
+    """A machine without torch is a device, and needs none."""
+    version = package_version("onnxruntime")
+    if version is None:
+        detail = "neither onnxruntime nor torch: it verifies and installs bundles, and runs none"
+        return Finding("device", False, detail, f"{MEND_EDGE}; to train, {MEND_TRAIN}")
+    detail = (
+        f"onnxruntime {version}: it verifies, installs and predicts; training and audits need "
+        f"torch: {MEND_TRAIN}"
+    )
+    return Finding("device", True, detail)
 
 
 def _torch() -> Finding:
@@ -96,7 +113,7 @@ def _cores() -> Finding:
     return Finding("cores", True, detail)
 
 
-def _disk(path: Path) -> Finding:
+def _disk(path: Path, enough: int) -> Finding:
     free = shutil.disk_usage(path).free
     detail = f"{free / 2**30:.1f} GiB free at {path}"
-    return Finding("disk", free >= ENOUGH_DISK, detail, "free some space, or work elsewhere")
+    return Finding("disk", free >= enough, detail, "free some space, or work elsewhere")

@@ -158,6 +158,7 @@ class _Stream:
     def __init__(self, stream: TextIO | None, needed: str = "") -> None:
         self._stream = stream or io.StringIO()
         self._needed = needed
+        self.lost = False  # a reader has left: a command that never ends by itself ends
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
         self.encoding = self._stream.encoding
@@ -171,6 +172,7 @@ class _Stream:
             self._stream.write(text)
             self._stream.flush()
         except OSError as error:
+            self.lost = True
             with suppress(OSError), Path(os.devnull).open("wb") as nothing:
                 os.dup2(nothing.fileno(), self.fileno())  # takes what is left in the buffer
             if self._needed and not isinstance(error, BrokenPipeError):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.table import Table
 
 from fleet.cli import options
@@ -209,12 +210,15 @@ def rollout_receive(
     from fleet.rollout.reports import receive
 
     output, found = Output(form), _depot(depot)
-    rows = []
+    columns, rows = ("device", "release", "status", "failed"), []
     with found.writing():
         for path in reports:
             name, report = receive(found, path)
-            rows.append({"device": name, "release": report.release, "status": report.status})
-    output.data(_table("received", ("device", "release", "status"), rows), {"reports": rows})
+            values = (name, report.release, report.status, report.failed)
+            rows.append(dict(zip(columns, values, strict=True)))
+            if report.error is not None:
+                output.note(f"{name} says: {report.error}")
+    output.data(_table("received", columns, rows), {"reports": rows})
 
 
 @rollout_app.command("status")
@@ -319,6 +323,9 @@ def rollout_compromised(
         Path | None, typer.Option(help="Transfer audit; that of the newest run by default.")
     ] = None,
     eps: Annotated[float | None, typer.Option(help="Which eps; the largest by default.")] = None,
+    max_transfer: Annotated[
+        float, typer.Option(min=0, max=1, help="A device above this transfer rate is exposed.")
+    ] = 0.05,
     runs: Annotated[Path, typer.Option("--runs", help="Where runs are kept.")] = Path("runs"),
     form: options.Form = Format.auto,
 ) -> None:
@@ -334,16 +341,34 @@ def rollout_compromised(
     path = audit if audit is not None else find_run(None, runs).audit("transfer") / "audit.json"
     found, others = exposures(path, name, eps)
     rows = [{"device": e.device, "n": e.n, "evade": round(e.evade, 4)} for e in others]
+    exposed = [e.device for e in others if e.evade > max_transfer]
     mean = mean_rate(e.evade for e in others) or 0.0
-    title = f"images made on {name}, eps {found:.4g}: evade {mean:.3f} of a device on average"
+    share = len(exposed) / len(others) if others else 0.0
+    plan = [
+        f"revoke {name}: it gets no bundle any more, and its reports count for nothing",
+        f"replace, in this order: {', '.join([name, *exposed])}: another order and seed for each "
+        "in the profile, and train again",
+        "audit, package with --floor above the old counter, publish, and roll out",
+    ]
+    verdict = (
+        f"{len(exposed)} of {len(others)} other devices ({share:.0%}) are exposed to images made "
+        f"on {name}: they evade more than {max_transfer:g} of what the device gets right, at eps "
+        f"{found:.4g}; mean evade {mean:.3f}"
+    )
     output.data(
-        _table(title, ("device", "n", "evade"), rows),
-        {"device": name, "eps": found, "mean_evade": mean, "replace_in_this_order": rows},
+        Group(verdict, _table("", ("device", "n", "evade"), rows)),
+        {
+            "device": name,
+            "eps": found,
+            "mean_evade": mean,
+            "exposed": exposed,
+            "exposed_share": share,
+            "devices": rows,
+            "plan": plan,
+        },
     )
-    output.note(
-        f"plan: 1. revoke {name}; 2. give it, then the devices above in this order, another order "
-        "and seed, and train again; 3. audit, package, publish with --floor above the old counter"
-    )
+    for number, step in enumerate(plan, 1):
+        output.note(f"{number}. {step}")
     output.next_command("fleet", "rollout", "revoke", name)
 
 

@@ -106,12 +106,13 @@ def install(
         RolloutError: Its subclass says what is wrong; the device runs what it ran, and keeps the
             reason for its next report.
     """
-    now = clock or datetime.now(UTC)
+    now, offer = clock or datetime.now(UTC), None
     with _alone(device):
         try:
-            return _install(device, url, now, require)
+            offer = poll(device.home, device.identity.enrolment.id, url, device.slots, now)
+            return _install(device, offer, require)
         except errors.FleetError as error:
-            _remember(device, error)
+            _remember(device, error, None if offer is None else offer.release)
             raise
 
 
@@ -217,13 +218,11 @@ def check_answers(bundle: Bundle, engine: EngineName) -> int:
     return len(labels)
 
 
-def _install(
-    device: Device, url: str, now: datetime, require: tuple[Requirement, ...]
-) -> State | None:
-    enrolment, slots = device.identity.enrolment, device.slots
-    offer = poll(device.home, enrolment.id, url, slots, now)
-    state = slots.state()
+def _install(device: Device, offer: Offer, require: tuple[Requirement, ...]) -> State | None:
+    state = device.slots.state()
     if state.current is not None and state.current.sha256 == offer.sha256:
+        if state.error is not None and state.failed is None:
+            device.slots.failed(None, None)  # the network is back
         return None
     partial = device.home / "download.part"
     data = download(offer, partial)
@@ -231,8 +230,7 @@ def _install(
     for requirement in require:
         requirement.check(_envelope(bundle))
     check_answers(bundle, device.engine)
-    envelope = _envelope(bundle)
-    state = slots.put(data, offer.release, offer.counter, envelope.floor)
+    state = device.slots.put(data, offer.release, offer.counter, _envelope(bundle).floor)
     partial.unlink(missing_ok=True)
     return state
 
@@ -274,10 +272,10 @@ def _envelope(bundle: Bundle) -> Envelope:
     return bundle.envelope
 
 
-def _remember(device: Device, error: errors.FleetError) -> None:
+def _remember(device: Device, error: errors.FleetError, release: str | None) -> None:
     """Keep the reason for the next report; a device that cannot write keeps quiet."""
     try:
-        device.slots.failed(f"{type(error).__name__}: {error.message}")
+        device.slots.failed(f"{type(error).__name__}: {error.message}", release)
     except (errors.FleetError, OSError):
         return
 

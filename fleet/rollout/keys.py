@@ -139,8 +139,8 @@ def load_identity(home: Path) -> Identity:
         RolloutError: There are none, they are damaged, or others may read them.
     """
     enrolment = read_enrolment(home / "device.json")
-    seal_key = cast(X25519PrivateKey, _read_private(home / "seal.key", X25519PrivateKey))
-    sign_key = cast(Ed25519PrivateKey, _read_private(home / "sign.key", Ed25519PrivateKey))
+    seal_key = cast(X25519PrivateKey, read_private(home / "seal.key", X25519PrivateKey))
+    sign_key = cast(Ed25519PrivateKey, read_private(home / "sign.key", Ed25519PrivateKey))
     if (_public(seal_key), _public(sign_key)) != (enrolment.seal_key, enrolment.sign_key):
         raise RolloutError(
             f"the private keys in {home} do not belong to device.json",
@@ -173,7 +173,7 @@ def load_role_key(directory: Path, role: Role) -> Ed25519PrivateKey:
         RolloutError: It is absent, damaged, or others may read it.
     """
     path = directory / f"{role}.pem"
-    return cast(Ed25519PrivateKey, _read_private(path, Ed25519PrivateKey))
+    return cast(Ed25519PrivateKey, read_private(path, Ed25519PrivateKey))
 
 
 def sign_json(value: dict[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
@@ -206,7 +206,12 @@ def _write_private(path: Path, key: Ed25519PrivateKey | X25519PrivateKey) -> Non
     write_bytes(path, pem, mode=0o600)
 
 
-def _read_private(path: Path, kind: type) -> object:
+def read_private(path: Path, kind: type) -> object:
+    """Read a private key, PEM without a password.
+
+    Raises:
+        RolloutError: It is absent, damaged, of another kind, or others may read it.
+    """
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise RolloutError(

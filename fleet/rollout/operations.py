@@ -201,14 +201,16 @@ def rollouts(depot: Depot) -> list[Rollout]:
 
 
 def judge(depot: Depot, rollout: Rollout, now: datetime | None = None) -> Decision:
-    """Judge the newest wave from the reports and audits in the depot."""
-    enrolled = depot.enrolled()
+    """Judge the newest wave from reports and audits in the depot; revoked devices are no part."""
+    present = {name: e for name, e in depot.enrolled().items() if not e.revoked}
+    waves = tuple(tuple(name for name in wave if name in present) for wave in rollout.waves)
+    left = replace(rollout, waves=waves)
     reports: dict[str, Report | None] = {
-        name: newest(depot, name, enrolled[name]) for name in rollout.members if name in enrolled
+        name: newest(depot, name, present[name]) for name in left.members
     }
     bundles = read_release(depot, rollout.release)
-    transfer = {name: bundles[name].transfer for name in rollout.members}
-    return decide(rollout, reports, _seconds(now), transfer)
+    transfer = {name: bundles[name].transfer for name in left.members}
+    return decide(left, reports, _seconds(now), transfer)
 
 
 def advance(depot: Depot, rollout: Rollout, now: datetime | None = None) -> Rollout:
@@ -218,6 +220,7 @@ def advance(depot: Depot, rollout: Rollout, now: datetime | None = None) -> Roll
         RolloutError: The gate says no; the message holds every reason.
     """
     with depot.writing():
+        rollout = load_rollout(depot, rollout.release)  # another command may have changed it
         decision = judge(depot, rollout, now)
         if not decision.go:
             raise RolloutError(
@@ -239,6 +242,7 @@ def set_phase(depot: Depot, rollout: Rollout, phase: str) -> Rollout:
         RolloutError: It has ended already.
     """
     with depot.writing():
+        rollout = load_rollout(depot, rollout.release)
         if rollout.phase not in ("running", "paused"):
             raise RolloutError(f"the rollout of {rollout.release} is {rollout.phase}")
         return _save(depot, replace(rollout, phase=phase), phase)  # type: ignore[arg-type]
@@ -256,12 +260,14 @@ def take_back(depot: Depot, rollout: Rollout, now: datetime | None = None) -> li
         RolloutError: It was taken back already, or no device had anything before.
     """
     with depot.writing():
+        rollout = load_rollout(depot, rollout.release)
         if rollout.phase == "rolled-back":
             raise RolloutError(f"the rollout of {rollout.release} was taken back already")
+        enrolled = depot.enrolled()
         old = {
             name: read_release(depot, rollout.previous[name])[name].assignment
             for name in rollout.members
-            if name in rollout.previous
+            if name in rollout.previous and not enrolled[name].revoked
         }
         if not old:
             raise RolloutError(

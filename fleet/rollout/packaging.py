@@ -8,7 +8,7 @@ from typing import Any
 
 from fleet.bundle import Bundle, Manifest, pack_second, plan_run
 from fleet.bundle.described import summarise_certificate
-from fleet.errors import RolloutError
+from fleet.errors import BundleError, RolloutError
 from fleet.files import canonical_json, write_bytes, write_json, write_text
 from fleet.profiles.spec import read_family
 from fleet.rollout.depot import Depot
@@ -31,6 +31,8 @@ class Packaged:
         sha256: Digest of the whole file.
         sealed_to: Opaque name of the device, or None if it is not sealed.
         transfer: Largest audited transfer rate, or None where there is no audit.
+        audit: What the audit says, in one line.
+        certificate: What is certified, in one line.
     """
 
     device: str
@@ -40,6 +42,8 @@ class Packaged:
     sha256: str
     sealed_to: str | None
     transfer: float | None
+    audit: str
+    certificate: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -58,6 +62,8 @@ def package_for_depot(
     counter: int | None = None,
     floor: int = 0,
     allow_unaudited: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
 ) -> list[Packaged]:
     """Write one bundle for each device, and ``release.json`` and ``SHA256SUMS`` beside them.
 
@@ -74,15 +80,20 @@ def package_for_depot(
         counter: Number of the release; one above the highest in the depot by default.
         floor: Lowest counter that a device may go back to after this release.
         allow_unaudited: Package without an audit; the manifest says so.
+        force: Replace bundles of this release that are there.
+        dry_run: Do everything, and write nothing.
 
     Raises:
         RolloutError: A device is not enrolled, its audit is missing, or two
             devices have the same weights.
+        BundleError: A bundle of this release is there: sealing gives other bytes each time.
         BundleError, CheckpointError: As :func:`fleet.bundle.plan_run`.
         BackendError: The graph cannot be exported on this machine.
     """
     plans = plan_run(run, release, out, devices)
     manifests = [plan.manifest for plan in plans]
+    if not force:
+        _check_absent([plan.info.path for plan in plans])
     _check_twins(manifests)
     if not allow_unaudited:
         for manifest in manifests:
@@ -108,7 +119,8 @@ def package_for_depot(
             certificate=certificates[manifest.device],
         )
         path = out / manifest.file_name
-        write_bytes(path, data)
+        if not dry_run:
+            write_bytes(path, data)
         recipient = recipients[manifest.device]
         written.append(
             Packaged(
@@ -119,9 +131,12 @@ def package_for_depot(
                 hashlib.sha256(data).hexdigest(),
                 None if recipient is None else recipient[0],
                 transfer_of(manifest),
+                _audit_line(manifest),
+                _certificate_line(certificates[manifest.device]),
             )
         )
-    _write_lists(out, release, written)
+    if not dry_run:
+        _write_lists(out, release, written)
     return written
 
 
@@ -156,6 +171,15 @@ def model_card(manifest: Manifest) -> str:
     )
 
 
+def _check_absent(paths: Sequence[Path]) -> None:
+    present = [path.name for path in paths if path.exists()]
+    if present:
+        raise BundleError(
+            f"this release is packaged already: {', '.join(present)} in {paths[0].parent}",
+            hint="publish it, give the new one another --release, or replace it with --force",
+        )
+
+
 def _check_twins(manifests: Sequence[Manifest]) -> None:
     """Two devices with one set of weights are one device with two names."""
     seen: dict[str, str] = {}
@@ -178,6 +202,18 @@ def _check_audit(manifest: Manifest) -> None:
 def _certificate(run: RunDirectory, manifest: Manifest) -> dict[str, Any] | None:
     path = run.audit("certify") / "audit.json"
     return summarise_certificate(path, manifest.device, manifest.payload.sha256)
+
+
+def _audit_line(manifest: Manifest) -> str:
+    rows = manifest.audit.rows if manifest.audit is not None else ()
+    said = [f"{r.transfer_evade:.3f} at eps {r.eps:.4g} (n {r.n})" for r in rows]
+    return f"transfer {', '.join(said)}" if said else "not audited"
+
+
+def _certificate_line(certificate: dict[str, Any] | None) -> str:
+    rows = certificate["rows"] if certificate is not None else ()
+    said = [f"{r['stay']:.3f} at eps {r['eps']:.4g} (n {r['n']})" for r in rows]
+    return f"certified {', '.join(said)}" if said else "not certified"
 
 
 def _recipient(depot: Depot, name: str) -> tuple[str, bytes]:

@@ -3,6 +3,7 @@
 Over HTTP, or from a stick; a broken link goes on where it broke.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,11 @@ CHUNK = 2**16
 TIMEOUT = 30
 """Seconds without a byte before a link counts as broken."""
 
+SLOWEST = 1000
+"""Bytes a second that a link has to bring over each :data:`TIMEOUT`; a slower one is given up."""
+
+REDIRECTS = 5
+
 
 class Fetcher(FetcherInterface):
     """Fetches ``http``, ``https`` and ``file`` addresses.
@@ -34,12 +40,14 @@ class Fetcher(FetcherInterface):
 
     Args:
         tries: Tries in a row that may bring nothing.
-        timeout: Seconds without a byte before a link counts as broken.
+        timeout: Seconds without a byte before a link counts as broken, and over which its speed
+            is judged; :data:`TIMEOUT` by default.
     """
 
-    def __init__(self, tries: int = 3, timeout: float = TIMEOUT) -> None:
-        self._pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(timeout))
-        self._tries = tries
+    def __init__(self, tries: int = 3, timeout: float | None = None) -> None:
+        self._tries, self._timeout = tries, timeout or TIMEOUT
+        once = urllib3.Retry(connect=0, read=0, redirect=REDIRECTS, status=0, other=0)
+        self._pool = urllib3.PoolManager(retries=once, timeout=urllib3.Timeout(self._timeout))
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         return self.fetch_from(url, 0)
@@ -52,11 +60,14 @@ class Fetcher(FetcherInterface):
             offset: First byte wanted.
 
         Raises:
-            tuf.api.exceptions.DownloadError: There is no such file, or the link stays broken.
+            tuf.api.exceptions.DownloadError: There is no such file, or the link stays broken, is
+                too slow, or leads in a circle.
         """
         parts = urlsplit(url)
         if parts.scheme == "file":
             return _read_file(Path(unquote(parts.path)), offset)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise TufDownloadError(f"{url} is no address that begins with http, https or file")
         return self._read_http(url, offset)
 
     def _read_http(self, url: str, offset: int) -> Iterator[bytes]:
@@ -69,15 +80,15 @@ class Fetcher(FetcherInterface):
                     yield chunk
             except urllib3.exceptions.HTTPError as error:
                 idle = 0 if offset > before else idle + 1
-                if idle >= self._tries:
-                    raise TufDownloadError(f"{url}: the link broke: {error}") from error
+                if idle >= self._tries or _leads_in_a_circle(error):
+                    raise TufDownloadError(f"{url}: {_reason(error)}") from error
             else:
                 return
 
     def _one_request(self, url: str, offset: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         response = self._pool.request(
-            "GET", url, headers=headers, preload_content=False, redirect=5, decode_content=False
+            "GET", url, headers=headers, preload_content=False, decode_content=False
         )
         try:
             if response.status == 416:  # nothing is left after what we have
@@ -85,13 +96,35 @@ class Fetcher(FetcherInterface):
             if response.status >= 400:
                 raise DownloadHTTPError(f"{url}: HTTP status {response.status}", response.status)
             skip = offset if response.status == 200 else 0  # a server that knows no ranges
-            for chunk in response.stream(CHUNK, decode_content=False):
+            for chunk in self._paced(response, url):
                 if kept := chunk[skip:]:
                     yield kept
                 skip = max(0, skip - len(chunk))
         finally:
             response.close()
             response.release_conn()
+
+    def _paced(self, response: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
+        """What arrives, as it arrives; a server that drips for ever is given up."""
+        since, got = time.monotonic(), 0
+        while chunk := response.read1(CHUNK, decode_content=False):
+            yield chunk
+            got += len(chunk)
+            if (spent := time.monotonic() - since) >= self._timeout:
+                if got < SLOWEST * spent:
+                    raise TufDownloadError(f"{url}: too slow, {got} bytes in {spent:.0f} s")
+                since, got = time.monotonic(), 0
+
+
+def _leads_in_a_circle(error: urllib3.exceptions.HTTPError) -> bool:
+    reason = getattr(error, "reason", None)
+    return isinstance(reason, urllib3.exceptions.ResponseError)
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    if _leads_in_a_circle(error):
+        return f"more than {REDIRECTS} redirections"
+    return f"the link broke: {getattr(error, 'reason', None) or error}"
 
 
 def _read_file(path: Path, offset: int) -> Iterator[bytes]:
@@ -189,39 +222,49 @@ def download(offer: Offer, partial: Path, fetcher: Fetcher | None = None) -> byt
         DiskError: The device cannot write.
     """
     fetcher = fetcher or Fetcher()
-    have = partial.stat().st_size if partial.exists() else 0
-    if have > offer.target.length:
-        partial.unlink()
-        have = 0
+    resumed = partial.exists() and partial.stat().st_size > 0
+    try:
+        return _fetch_and_check(offer, partial, fetcher)
+    except errors.SignatureError:
+        if not resumed:
+            raise
+        return _fetch_and_check(offer, partial, fetcher)  # what was left was no part of it
+
+
+def _fetch_and_check(offer: Offer, partial: Path, fetcher: Fetcher) -> bytes:
+    have, length = partial.stat().st_size if partial.exists() else 0, offer.target.length
     try:
         with partial.open("ab") as stream:
-            for chunk in fetcher.fetch_from(offer.url, have) if have < offer.target.length else ():
+            for chunk in fetcher.fetch_from(offer.url, have) if have < length else ():
                 have += len(chunk)
-                if have > offer.target.length:
+                stream.write(chunk[: max(0, length + 1 - have + len(chunk))])
+                if have > length:  # endless, or another file
                     break
-                stream.write(chunk)
+        data = partial.read_bytes()
     except OSError as error:
         raise disk_error(partial, error) from error
+    except tuf.DownloadHTTPError as error:
+        raise errors.DownloadError(
+            f"the repository signed a bundle that it does not serve: {error}",
+            hint="use another mirror, or ask the operator",
+        ) from error
     except (tuf.DownloadError, HTTPError) as error:
         raise errors.DownloadError(
-            f"cannot fetch {offer.url}: {error}",
+            f"cannot fetch the bundle: {error}",
             hint="run the command again: it goes on where the link broke",
         ) from error
-    data = partial.read_bytes()
+    if len(data) < length:
+        raise errors.DownloadError(
+            f"{offer.url} ended after {len(data)} of {length} bytes",
+            hint="run the command again: it goes on where the link broke",
+        )
     try:
-        if have > offer.target.length:
-            raise tuf.LengthOrHashMismatchError("it is longer than was signed")
         offer.target.verify_length_and_hashes(data)
     except tuf.LengthOrHashMismatchError as error:
-        if len(data) >= offer.target.length:
-            partial.unlink()
-            raise errors.SignatureError(
-                f"{offer.url} is not the bundle that was signed: {error}",
-                hint="somebody or something changed it on the way; fetch it from another mirror",
-            ) from error
-        raise errors.DownloadError(
-            f"{offer.url} ended after {len(data)} of {offer.target.length} bytes",
-            hint="run the command again: it goes on where the link broke",
+        partial.unlink()
+        raise errors.SignatureError(
+            f"{offer.url} is not the bundle that was signed: {error}",
+            hint="somebody or something changed it on the way; fetch it from another mirror",
         ) from error
     return data
 
@@ -271,6 +314,11 @@ def _explain(error: Exception, url: str) -> errors.RolloutError:
         return errors.SignatureError(
             f"the metadata of {url} are not to be trusted: {text}",
             hint="somebody or something changed them; use another mirror, or ask the operator",
+        )
+    if isinstance(error, tuf.DownloadHTTPError):
+        return errors.DownloadError(
+            f"there is no repository at {url}: {text}",
+            hint="give the address under which the operator's DEPOT/public is served",
         )
     return errors.DownloadError(
         f"cannot reach {url}: {text}", hint="check the address and the network, and try again"

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fleet.errors import RolloutError, SignatureError
 from fleet.files import write_json
@@ -11,8 +11,10 @@ from fleet.rollout.depot import Depot, read_record
 from fleet.rollout.keys import Enrolment, Identity, sign_json, verify_json
 from fleet.rollout.slots import State
 
-Status = Literal["committed", "trial", "failed", "empty"]
+Status = Literal["committed", "trial", "empty"]
 FORMAT = "fleet-report/1"
+LONGEST_ERROR = 500
+"""Characters of a reason that a report carries."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,12 @@ class Report:
         id: Opaque name of the device.
         release: The release that runs, or None.
         counter: Its counter.
-        status: ``committed``; ``trial`` before the commit; ``failed`` if the last install or trial
-            failed, whatever runs now; ``empty`` if nothing was ever installed.
-        error: Why it failed, or None.
+        status: What that is: ``committed``; ``trial`` before the commit; ``empty``: nothing.
+        error: Why the last install or trial failed, or None.
         sequence: Number of the device's state changes, which never falls.
         clock: The device's clock, UTC, ISO 8601.
+        failed: The release whose install or trial failed; None if none did, or if it was not
+            reached: a device without a network says nothing about a release.
     """
 
     id: str
@@ -37,27 +40,45 @@ class Report:
     error: str | None
     sequence: int
     clock: str
+    failed: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check types and bounds: a device that was read out can sign anything.
+
+        Raises:
+            ValueError: Something is no report's.
+        """
+        for number in (self.counter, self.sequence):
+            if type(number) is not int or not 0 <= number < 2**53:
+                raise ValueError("a number is out of bounds")
+        texts = [self.id, self.clock]
+        texts += [text for text in (self.release, self.error, self.failed) if text is not None]
+        for text in texts:
+            if not (isinstance(text, str) and len(text) <= LONGEST_ERROR and text.isprintable()):
+                raise ValueError("a text is none, too long, or not printable")
+        if self.status not in get_args(Status):
+            raise ValueError("its status is unknown")
 
 
 def make_report(identity: Identity, state: State, clock: datetime) -> dict[str, Any]:
     """Describe a device's state, signed with its key; a JSON object."""
     current = state.current
-    if state.error is not None:
-        status: Status = "failed"
-    elif state.pending is not None:
-        status = "trial"
-    else:
-        status = "committed" if state.active is not None else "empty"
+    running: Status = "committed" if state.pending is None else "trial"
     report = Report(
         identity.enrolment.id,
         None if current is None else current.release,
         0 if current is None else current.counter,
-        status,
-        state.error,
+        "empty" if current is None else running,
+        None if state.error is None else _plain(state.error),
         state.sequence,
         clock.isoformat(timespec="seconds"),
+        state.failed,
     )
     return sign_json({"format": FORMAT, **asdict(report)}, identity.sign_key)
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:LONGEST_ERROR])
 
 
 def read_report(value: dict[str, Any], enrolment: Enrolment) -> Report:
@@ -85,9 +106,10 @@ def receive(depot: Depot, path: Path) -> tuple[str, Report]:
         SignatureError: No enrolled device signed it.
         RolloutError: It is older than the one that is there: a replay, or out of order.
     """
-    value = read_record(path, "report", "`fleet report` on the device writes one")
+    value = read_record(path, "report", "`fleet device report` on the device writes one")
+    signed = value.get("signed")
     for name, enrolment in depot.enrolled().items():
-        if enrolment.revoked or value.get("signed", {}).get("id") != enrolment.id:
+        if enrolment.revoked or not isinstance(signed, dict) or signed.get("id") != enrolment.id:
             continue
         report = read_report(value, enrolment)
         known = newest(depot, name, enrolment)
@@ -98,7 +120,8 @@ def receive(depot: Depot, path: Path) -> tuple[str, Report]:
                 hint="an old report proves nothing; ask the device for a new one",
             )
         write_json(depot.report(name), value)
-        depot.note("report", device=name, status=report.status, release=report.release)
+        details = {"status": report.status, "release": report.release, "failed": report.failed}
+        depot.note("report", device=name, **details)
         return name, report
     raise SignatureError(
         f"{path} is of no enrolled device", hint="`fleet enroll` the device first, or it is revoked"

@@ -104,6 +104,7 @@ class State:
         tries: How often the pending model was started.
         sequence: Number of state changes; reports carry it, so an old report cannot pass as new.
         error: Why the last install or trial failed, or None.
+        failed: The release that it was of; None where none was reached, as without a network.
     """
 
     active: Installed | None = None
@@ -111,6 +112,7 @@ class State:
     tries: int = 0
     sequence: int = 0
     error: str | None = None
+    failed: str | None = None
 
     @property
     def current(self) -> Installed | None:
@@ -161,6 +163,7 @@ class Slots:
             value.get("tries", 0),
             value.get("sequence", 0),
             value.get("error"),
+            value.get("failed"),
         )
 
     def floor(self) -> Floor:
@@ -218,7 +221,7 @@ class Slots:
                 f"{path} does not read back as it was written", hint="check the disk"
             )
         installed = Installed(slot, release, counter, digest, min(floor, counter))
-        return self._change(state, pending=installed, tries=0, error=None)
+        return self._change(state, pending=installed, tries=0, error=None, failed=None)
 
     def start(self) -> tuple[State, Path | None]:
         """Count one start, and say which bundle to run.
@@ -246,7 +249,9 @@ class Slots:
         """
         state = self.state()
         if state.pending is not None:
-            state = self._change(state, active=state.pending, pending=None, tries=0, error=None)
+            state = self._change(
+                state, active=state.pending, pending=None, tries=0, error=None, failed=None
+            )
         if state.active is not None:
             self.raise_floor(counter=state.active.floor)
         return state
@@ -263,11 +268,12 @@ class Slots:
         state = self.state()
         if state.pending is None:
             return state
-        return self._change(state, pending=None, tries=0, error=reason)
+        release = state.pending.release
+        return self._change(state, pending=None, tries=0, error=reason, failed=release)
 
-    def failed(self, reason: str) -> State:
-        """Record why an install failed, for the next report."""
-        return self._change(self.state(), error=reason)
+    def failed(self, reason: str | None, release: str | None) -> State:
+        """Record why an install failed, and of which release, for the next report; None forgets."""
+        return self._change(self.state(), error=reason, failed=release)
 
     def _change(self, state: State, **changes: Any) -> State:
         new = replace(state, sequence=state.sequence + 1, **changes)

@@ -175,8 +175,9 @@ def decide(
 ) -> Decision:
     """Judge the newest wave of a rollout.
 
-    Only signed reports about this release count. A device counts as committed when its newest
-    report says so, so one that reports success and then goes back counts as failed.
+    Only signed reports about this release count: a device that failed to install another one is
+    silent about this. The newest report of each device counts, so one that reports success and then
+    goes back counts as failed.
 
     Args:
         rollout: The rollout.
@@ -186,11 +187,13 @@ def decide(
     """
     members = rollout.members
     about = {name: reports.get(name) for name in members}
-    failed = tuple(n for n, r in about.items() if r is not None and r.status == "failed")
+    failed = tuple(n for n, r in about.items() if r is not None and r.failed == rollout.release)
     committed = tuple(
         n
         for n, r in about.items()
-        if r is not None and r.status == "committed" and r.release == rollout.release
+        if r is not None
+        and (r.status, r.release) == ("committed", rollout.release)
+        and n not in failed
     )
     silent = tuple(n for n in members if n not in failed and n not in committed)
     newest = rollout.waves[rollout.exposed - 1] if rollout.exposed else ()

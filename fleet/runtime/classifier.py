@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
 from fleet.bundle import Bundle, Manifest, read_bundle
@@ -87,6 +88,17 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class RawPrediction(Prediction):
+    """A decision and the scalar behind it, for laboratories: many of them tell the encoding.
+
+    Attributes:
+        output: The scalar of task ``int``; None for the others.
+    """
+
+    output: float | None
+
+
+@dataclass(frozen=True)
 class DeviceClassifier:
     """One device's classifier; make one with :func:`load_bundle`.
 
@@ -98,7 +110,7 @@ class DeviceClassifier:
     manifest: Manifest
     engine: Engine
 
-    def predict(self, images: Any) -> list[Prediction]:
+    def predict(self, images: Any, *, raw: bool = False) -> list[Prediction]:
         """Decide about images.
 
         The last bits of a margin can depend on how many images are given at once.
@@ -106,6 +118,7 @@ class DeviceClassifier:
         Args:
             images: numpy array or torch tensor, uint8 in 0..255 or float32 in [0, 1], of shape
                 (N, C, H, W), or (N, H, W) for grey devices. Not normalised: the model does that.
+            raw: Give :class:`RawPrediction` values.
 
         Returns:
             N predictions, in order.
@@ -115,13 +128,14 @@ class DeviceClassifier:
         """
         batch = as_batch(images, self.manifest.model.input_shape)
         chunks = (batch[start : start + BATCH] for start in range(0, len(batch), BATCH))
-        return [prediction for chunk in chunks for prediction in self._decide(chunk)]
+        return [prediction for chunk in chunks for prediction in self._decide(chunk, raw)]
 
-    def predict_files(self, paths: Sequence[Path]) -> list[Prediction]:
+    def predict_files(self, paths: Sequence[Path], *, raw: bool = False) -> list[Prediction]:
         """Decide about image files, brought into the device's size and colours.
 
         Args:
             paths: JPEG, PNG, BMP or WebP files.
+            raw: Give :class:`RawPrediction` values.
 
         Returns:
             One prediction for each path, in order.
@@ -141,23 +155,29 @@ class DeviceClassifier:
         found: list[Prediction] = []
         for start in range(0, len(paths), BATCH):
             pictures = [read_picture(path, frame) for path in paths[start : start + BATCH]]
-            found += self.predict(np.stack(pictures))
+            found += self.predict(np.stack(pictures), raw=raw)
         return found
 
-    def _decide(self, images: FloatArray) -> list[Prediction]:
+    def _decide(self, images: FloatArray, raw: bool) -> list[Prediction]:
         outputs = self.engine.outputs(images)
         encoding = self.manifest.encoding
         indices, margins = _slots(encoding, outputs) if encoding is not None else _top(outputs)
         names = self.manifest.class_names
-        return [
+        found = [
             Prediction(None, None, margin)
             if index == REJECTED
             else Prediction(names[index], index, margin)
             for index, margin in zip(indices.tolist(), margins.tolist(), strict=True)
         ]
+        if not raw:
+            return found
+        scalars = [None] * len(found) if encoding is None else outputs.tolist()
+        return [RawPrediction(**vars(p), output=o) for p, o in zip(found, scalars, strict=True)]
 
 
-def load_bundle(path: Path | str, *, engine: EngineName = "auto") -> DeviceClassifier:
+def load_bundle(
+    path: Path | str, *, key: X25519PrivateKey | None = None, engine: EngineName = "auto"
+) -> DeviceClassifier:
     """Load a device from its bundle, after every check of :func:`fleet.bundle.verify_bundle`.
 
     Example::
@@ -167,13 +187,14 @@ def load_bundle(path: Path | str, *, engine: EngineName = "auto") -> DeviceClass
 
     Args:
         path: A ``.fleet`` file.
+        key: The device's private key, for a sealed bundle.
         engine: What computes the network: ``edge`` (ONNX Runtime), ``torch``, or ``auto``.
 
     Raises:
         BundleError: The file is no bundle, is damaged, or its weights do not fit its manifest.
         BackendError: The engine cannot start on this machine.
     """
-    bundle = read_bundle(Path(path))
+    bundle = read_bundle(Path(path), key=key)
     return DeviceClassifier(bundle.manifest, load_engine(engine, bundle))
 
 

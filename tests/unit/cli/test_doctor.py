@@ -49,7 +49,24 @@ def test_a_base_install_is_told_which_extra_to_add(monkeypatch: pytest.MonkeyPat
         assert "interval-fleet[train]" in finding.mend
 
 
-def test_a_small_disk_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert module._disk(tmp_path).ok
-    monkeypatch.setattr(module, "ENOUGH_DISK", 2**80)
-    assert not module._disk(tmp_path).ok
+def test_a_small_disk_is_found(tmp_path: Path) -> None:
+    assert module._disk(tmp_path, 2**20).ok
+    assert not module._disk(tmp_path, 2**80).ok
+
+
+@pytest.mark.parametrize("edge", [True, False])
+def test_a_device_without_torch_is_what_it_is(
+    call_fleet: RunFleet, monkeypatch: pytest.MonkeyPatch, edge: bool
+) -> None:
+    """With ONNX Runtime it is fine; without, the extra that is missing is named."""
+
+    def version(name: str) -> str | None:
+        return "1.0" if name == "onnxruntime" and edge else None
+
+    monkeypatch.setattr(module, "package_version", version)
+    done = call_fleet("doctor", "--format", "json")
+    assert done.returncode == (0 if edge else 1)
+    (device,) = [f for f in json.loads(done.stdout)["findings"] if f["what"] == "device"]
+    assert device["ok"] is edge
+    assert "interval-fleet[train]" in device["detail" if edge else "mend"]
+    assert edge or "interval-fleet[edge]" in device["mend"]

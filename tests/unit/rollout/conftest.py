@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -94,11 +95,24 @@ def make_workshop(root: Path, *names: str) -> Workshop:
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves a directory on 127.0.0.1; can cut the link after some bytes of each answer."""
+    """Serves a directory on 127.0.0.1, as badly as a test asks for.
+
+    Attributes:
+        cut: Bytes of each bundle after which the link breaks.
+        ranges: Whether it knows ranges.
+        status: Status of every answer whose path holds ``about``: 404, 500, 302 to itself.
+        drip: Seconds between two bytes of such an answer.
+        body: What such an answer holds in place of the file.
+        served: Bytes that were sent.
+    """
 
     daemon_threads = True
     cut: int | None = None
     ranges = True
+    about = ""
+    status: int | None = None
+    drip: float = 0.0
+    body: bytes | None = None
     served = 0
 
     @property
@@ -110,11 +124,19 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
+        path, concerned = Path(self.translate_path(self.path)), self.server.about in self.path
+        if self.server.status is not None and concerned:
+            self.send_response(self.server.status)
+            self.send_header("Location", self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if not path.is_file():
             self.send_error(404)
             return
         data, start = path.read_bytes(), 0
+        if self.server.body is not None and concerned:
+            data = self.server.body
         asked = self.headers.get("Range")
         if asked and self.server.ranges:
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
@@ -122,6 +144,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
         body = data[start:]
+        while self.server.drip and concerned:
+            self.wfile.write(b"x")
+            time.sleep(self.server.drip)
         whole = self.server.cut is None or "bundle" not in path.name
         sent = body if whole else body[: self.server.cut]
         self.wfile.write(sent)

@@ -34,9 +34,14 @@ WORDS = ("canary", "10%", "50%", "100%")
 HOUR = 3600
 
 
-def report(name: str, status: str = "committed", release: str = "r") -> Report:
-    error = "broken" if status == "failed" else None
-    return Report(IDS[name], release, 1, status, error, 1, "2026-11-27T12:00:00+00:00")  # type: ignore[arg-type]
+def report(
+    name: str, status: str = "committed", release: str = "r", failed: str | None = "r"
+) -> Report:
+    """A report; ``failed`` stands for a device that runs an old release after a failed install."""
+    error, now = ("broken" if status == "failed" else None), "2026-11-27T12:00:00+00:00"
+    if error is None:
+        return Report(IDS[name], release, 1, status, None, 1, now)  # type: ignore[arg-type]
+    return Report(IDS[name], "old", 1, "committed", error, 1, now, failed)
 
 
 def rollout(*waves: tuple[str, ...], exposed: int = 1, **policy: float) -> Rollout:
@@ -104,6 +109,19 @@ def test_a_device_that_fails_after_its_success_counts_as_failed() -> None:
     turned = {**good, "cam-01": report("cam-01", "failed")}
     decision = decide(rollout(names, max_failures=0), turned, 0, {})
     assert (decision.go, decision.stop, decision.failed) == (False, True, ("cam-01",))
+
+
+def test_a_failure_of_another_release_does_not_count() -> None:
+    """Nor does one that reached no release, as without a network."""
+    names = ("cam-00", "cam-01", "cam-02")
+    found = {
+        "cam-00": report("cam-00"),
+        "cam-01": report("cam-01", "failed", failed="other"),
+        "cam-02": report("cam-02", "failed", failed=None),
+    }
+    decision = decide(rollout(names, max_failures=0, min_success=0.3), found, 0, {})
+    assert (decision.go, decision.failed) == (True, ())
+    assert decision.silent == ("cam-01", "cam-02")
 
 
 def test_failures_stop_by_count_and_by_share() -> None:
@@ -227,7 +245,8 @@ def test_a_failed_install_is_reported_and_stops_the_rollout(workshop: Workshop) 
     bundle.write_bytes(b"x" * bundle.stat().st_size)
     with pytest.raises(SignatureError):
         workshop.install(canary)
-    assert send(workshop, canary).status == "failed"
+    sent = send(workshop, canary)
+    assert (sent.status, sent.failed) == ("empty", "r1")
     decision = judge(workshop.depot, begun, NOW)
     assert decision.stop
     assert decision.failed == (canary,)

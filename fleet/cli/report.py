@@ -29,6 +29,9 @@ def report(
     full: Annotated[
         bool, typer.Option("--full", help="Both protocols and every check, not only the summary.")
     ] = False,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="One paragraph, and write nothing.")
+    ] = False,
     form: options.Form = Format.auto,
 ) -> None:
     """Render audits again (tables, HTML, CSV, PNG, SVG) without computing anything.
@@ -50,11 +53,16 @@ def report(
     if audit is not None:
         single = read_audit(audit)
         found = AuditReport.of(single)
-        source, written = audit, write_reports(single, out or audit.parent)
+        source, target = audit, out or audit.parent
     else:
         source = find_run(run, runs).root / "audits"
         found = read_audits(source)
-        written = write_reports(found, out or source)
+        target, single = out or source, None
+    if brief:
+        told = answers(found)
+        output.data(told.brief, {"source": str(source), "brief": told.brief})
+        return
+    written = write_reports(single or found, target)
     value = {
         "source": str(source),
         "verdict": answers(found).to_dict(),

@@ -19,7 +19,7 @@ from fleet.reports.findings import bought
 from fleet.reports.flags import blind_line, flag, verdict, worst_level
 from fleet.reports.ladder import Rung, ladder
 from fleet.reports.report import AuditReport
-from fleet.reports.wording import format_eps, short_eps, visible
+from fleet.reports.wording import format_count, format_eps, short_eps, visible
 
 QUESTIONS = {
     "T1": ("With one captured device", "fools another device"),
@@ -27,6 +27,8 @@ QUESTIONS = {
     "noise": ("From noise alone", "fools a device"),
 }
 """By level of the ladder: what the attacker has, and what they do with it."""
+
+GUARANTEED = "Guaranteed, whoever attacks"
 
 EXPLAINED = (
     "Fooled: the device names a wrong class or none, on an image that it names rightly without "
@@ -67,6 +69,7 @@ class Answers:
         next: What to do, most urgent first.
         believe: One sentence for each audit: how far it can be believed.
         paper: That the paper's own attack is blind, one sentence for each audit where it is.
+        brief: Clean accuracy, guarantee and worst measured transfer in one paragraph.
     """
 
     level: str
@@ -74,6 +77,7 @@ class Answers:
     next: tuple[str, ...]
     believe: tuple[str, ...]
     paper: tuple[str, ...]
+    brief: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -106,7 +110,34 @@ def answers(report: AuditReport) -> Answers:
         paper=tuple(
             f"{KINDS[kind].title}: {line}" for kind, a in audits.items() if (line := blind_line(a))
         ),
+        brief=" ".join(_brief(report, found)),
     )
+
+
+def _brief(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
+    """What a manager reads, at the smallest eps that was asked for."""
+    audit = report.audits.get("certify") or next(iter(report.audits.values()))
+    fleet = [device for device in audit.devices if device.role == "device"]
+    clean = mean_rate(device.clean_accuracy for device in fleet)
+    if clean is not None:
+        count = format_count(len(fleet), "device")
+        yield f"The {count} of {visible(audit.run)} name {clean:.1%} of images rightly."
+    promise = next((a for a in found if a.question == GUARANTEED), None)
+    if promise is None or promise.eps is None or promise.worst is None or promise.worst == 1:
+        yield "Nothing is guaranteed of them."
+    else:
+        yield (
+            f"Guaranteed: whoever attacks within eps {short_eps(promise.eps)}, no device loses more "
+            f"than {promise.worst:.1%} of what it names rightly."
+        )
+    one = next(a for a in found if a.question == QUESTIONS["T1"][0])
+    if one.eps is not None and one.worst is not None:
+        yield (
+            f"Measured: within eps {short_eps(one.eps)}, what is made on one device fools another "
+            f"on {one.worst:.1%} of images at worst."
+        )
+    else:
+        yield "What transfers from device to device is not known."
 
 
 def in_100(rate: float) -> str:
@@ -192,7 +223,7 @@ def _bought(transfer: TransferAudit | None) -> Iterator[Answer]:
 
 def _guarantee(certify: CertifyAudit | None) -> Iterator[Answer]:
     """The guaranteed blast radius of a certificate audit: ``(c - s) / c``, worst and mean."""
-    question = "Guaranteed, whoever attacks"
+    question = GUARANTEED
     if certify is None:
         yield Answer(question, "Nothing: no certificate was computed. Attacks can miss.")
         return

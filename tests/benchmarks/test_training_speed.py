@@ -28,7 +28,7 @@ from fleet.training.batches import Tally
 
 @pytest.mark.benchmark
 def test_family_training_against_the_plain_loop(project: Path, tmp_path: Path) -> None:
-    spec = load_profile(project / "profiles" / "devices.yaml")
+    spec = load_profile(project / "profiles" / "paper-demo.yaml")
     root = _unpacked_mnist(project / "examples" / "data", tmp_path)
 
     start = time.perf_counter()

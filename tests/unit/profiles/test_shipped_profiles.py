@@ -75,7 +75,7 @@ def test_shipped_profile_is_valid(path: Path) -> None:
 
 
 def test_the_profiles_are_the_demo_the_certified_fleets_and_photos() -> None:
-    names = ["devices", "photos-accuracy", "robust-demo", "robust-mnist", "robust-one"]
+    names = ["devices", "paper-demo", "photos-accuracy", "robust-mnist", "robust-one"]
     assert [p.stem for p in PROFILES] == names
 
 
@@ -106,8 +106,19 @@ def test_the_reproduction_has_the_papers_networks_for_each_table() -> None:
     }
 
 
-def test_demo_is_what_its_comments_say() -> None:
+def test_the_demo_is_certified_and_its_encodings_differ() -> None:
     family = load_profile(PROJECT / "profiles/devices.yaml")
+    recipes = {d.training for d in family.devices}
+    assert {(t.method, t.eps) for t in recipes} == {("certified", 0.1)}
+    encodings = [device.encoding for device in family.devices if device.encoding]
+    assert len({encoding.canonical() for encoding in encodings}) == 4
+    for a, b in itertools.combinations([e.classes for e in encodings[1:]], 2):
+        assert not neighbours(a) & neighbours(b)
+    assert [c.name for c in family.controls] == ["control", "twin"]
+
+
+def test_the_papers_demo_is_what_its_comments_say() -> None:
+    family = load_profile(PROJECT / "profiles/paper-demo.yaml")
     encodings = [device.encoding for device in family.devices]
     one, two, three, four = (encoding for encoding in encodings if encoding is not None)
     assert (one.alpha, one.beta, one.s0, one.order) == (4.0, 16.0, 0.0, None)

@@ -149,6 +149,7 @@ def test_the_guarantee_is_what_was_proven(audited, stays, verdict, words):
     assert ("`training.method: certified`" in " ".join(whole.next)) != promised
     assert words in found.words
     assert found.known == (verdict == "pass")
+    assert ("no device loses more than" in whole.brief) == promised
 
 
 @pytest.mark.parametrize(
@@ -215,3 +216,14 @@ def test_without_a_twin_or_with_a_masked_attack_nothing_is_said_of_encodings(mak
     for audit in (make_audit(), twin):
         found = answers(AuditReport.of(audit)).answers
         assert not [a for a in found if a.question.startswith("What a different")]
+
+
+def test_a_manager_reads_one_paragraph(make_audit):
+    """Clean accuracy, what is guaranteed, what was measured at worst: each said, or said unknown."""
+    audit = twinned(make_audit(eps=(0.1,), found=()), 190, 380)
+    told = answers(AuditReport.of(audit)).brief
+    assert told.startswith(f"The {len(audit.fleet)} devices of {audit.run} name 9")
+    assert "Nothing is guaranteed of them." in told
+    assert told.endswith("what is made on one device fools another on 19.0% of images at worst.")
+    masked = make_audit(found=(check("M1", subject="adaptive"),))
+    assert "not known" in answers(AuditReport.of(masked)).brief

@@ -1,4 +1,4 @@
-"""Every report of the sample audits and of ``results/demo``, byte for byte as it was.
+"""Every report of the sample audits and of ``results/paper-demo``, byte for byte as it was.
 
 Write them anew with ``pytest tests/unit/reports/test_goldens.py --update-goldens``.
 """
@@ -27,7 +27,7 @@ from fleet.reports.report import report_of
 from fleet.reports.views import report_view, summary_lines
 
 GOLDENS = Path(__file__).resolve().parents[2] / "goldens"
-DEMO = GOLDENS.parents[1] / "results" / "demo"
+DEMO = GOLDENS.parents[1] / "results" / "paper-demo"
 DRAWN_BY = {".svg": "matplotlib", ".ansi": "rich"}  # whose versions a file's bytes depend on
 LONGEST_DIFF = 60
 LONGEST_TEXT = 150_000  # a longer one, and every figure, is kept as a digest

@@ -97,3 +97,12 @@ def test_the_papers_matrix_is_shown_when_it_is_asked_for(command, runs):
     assert short.stdout.startswith("╭─ verdict")
     assert "paper protocol, eps" not in short.stdout
     assert "paper protocol, eps" in full.stdout
+
+
+def test_brief_is_one_paragraph_and_writes_nothing(command, runs):
+    before = sorted(runs.rglob("*"))
+    result = command("--runs", runs, "--brief")
+    assert result.exit_code == 0
+    assert result.stdout.count("\n") == 1
+    assert "Nothing is guaranteed" in result.stdout
+    assert sorted(runs.rglob("*")) == before

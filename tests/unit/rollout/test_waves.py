@@ -304,7 +304,7 @@ def test_a_stick_serves_as_a_repository(workshop: Workshop) -> None:
 
 
 def test_what_an_extracted_device_exposes_is_read_off_the_audit(project) -> None:
-    audit = project / "results" / "demo" / "audit.json"
+    audit = project / "results" / "paper-demo" / "audit.json"
     eps, found = exposures(audit, "cam-04")
     assert eps == pytest.approx(0.2)
     assert [entry.device for entry in found] != []

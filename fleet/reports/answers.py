@@ -127,8 +127,8 @@ def _brief(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
         yield "Nothing is guaranteed of them."
     else:
         yield (
-            f"Guaranteed: whoever attacks within eps {short_eps(promise.eps)}, no device loses more "
-            f"than {promise.worst:.1%} of what it names rightly."
+            f"Guaranteed: whoever attacks within eps {short_eps(promise.eps)}, no device loses "
+            f"more than {promise.worst:.1%} of what it names rightly."
         )
     one = next(a for a in found if a.question == QUESTIONS["T1"][0])
     if one.eps is not None and one.worst is not None:

@@ -219,7 +219,7 @@ def test_without_a_twin_or_with_a_masked_attack_nothing_is_said_of_encodings(mak
 
 
 def test_a_manager_reads_one_paragraph(make_audit):
-    """Clean accuracy, what is guaranteed, what was measured at worst: each said, or said unknown."""
+    """Clean accuracy, the guarantee, the worst that was measured: each said, or said unknown."""
     audit = twinned(make_audit(eps=(0.1,), found=()), 190, 380)
     told = answers(AuditReport.of(audit)).brief
     assert told.startswith(f"The {len(audit.fleet)} devices of {audit.run} name 9")

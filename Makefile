@@ -35,10 +35,10 @@ demo: install
 	$(FLEET) audit transfer --images 300 --eps 0.1
 	$(FLEET) package
 	$(FLEET) verify
-	$(FLEET) report --brief
-	@echo "The fleet of the 2021 paper, trained and audited alike:"
-	$(FLEET) report results/paper-demo/audit.json --brief
 	@echo "report: $$(ls -td runs/*/audits/report.html | head -n 1)"
+	$(FLEET) report --brief
+	@echo "Beside it the fleet as the 2021 paper trains it (profiles/paper-demo.yaml):"
+	$(FLEET) report results/paper-demo/audit.json --brief
 
 test: install
 	$(BIN) -m coverage erase

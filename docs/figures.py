@@ -8,17 +8,54 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from fleet.audit.transfer.result import TransferAudit
 from fleet.errors import FleetError
 from fleet.files import write_bytes
 from fleet.reports import drawing
-from fleet.reports.palette import ADAPTIVE, FLIP, GREEDY, MASKED
+from fleet.reports.flags import flag
+from fleet.reports.palette import ADAPTIVE, ALARM, FLIP, GREEDY, MASKED
+from fleet.reports.wording import format_rate, short_eps
 
 PROJECT = Path(__file__).resolve().parents[1]
+CELL, LEFT, TOP, PANEL = 0.72, 0.95, 1.0, 4.35  # inches
+
+
+def transfer(fleets: Sequence[tuple[str, TransferAudit]]) -> Figure:
+    """The matrices of several fleets side by side at their smallest eps, controls left out."""
+    height = TOP + CELL * max(len(audit.fleet) for _, audit in fleets) + 0.75
+    figure = Figure(figsize=(PANEL * len(fleets) + 0.1, height))
+    page = figure.add_axes((0, 0, 1, 1))
+    page.set_axis_off()
+    for number, (title, audit) in enumerate(fleets):
+        eps, left = audit.eps[0], LEFT + PANEL * number
+        found = {(c.surrogate, c.victim): c.outcome for c in audit.matrix("adaptive", eps).cells}
+        rates = [
+            [found[row, column].rate("evade") for column in audit.fleet] for row in audit.fleet
+        ]
+        page.text(left - LEFT + 0.2, 0.25, title, size=12, weight="bold", va="center")
+        page.text(left - LEFT + 0.2, 0.52, _about(audit, eps), size=9, va="center")
+        drawing.heat_map(page, rates, (left, TOP), CELL, lambda rate: format_rate(rate, 2))
+        for index, name in enumerate(audit.fleet):
+            middle, shown = (index + 0.5) * CELL, drawing.drawable(name, 10)
+            page.text(left - 0.08, TOP + middle, shown, ha="right", va="center")
+            page.text(left + middle, TOP - 0.08, shown, ha="center", va="bottom")
+        below = TOP + CELL * len(audit.fleet) + 0.2
+        page.text(left, below, "rows: made on; columns: tried on", size=9, va="center")
+        if flagged := flag(audit, "adaptive"):
+            page.text(left, below + 0.22, flagged.short, size=9, color=ALARM, weight="bold")
+    width, height = figure.get_size_inches()
+    page.set(xlim=(0, width), ylim=(height, 0))
+    return figure
+
+
+def _about(audit: TransferAudit, eps: float) -> str:
+    return f"share of images that fool, eps {short_eps(eps)}, {audit.devices[0].images} images"
 
 
 def gates(curve: dict[str, Any]) -> Figure:
@@ -58,13 +95,21 @@ def gates(curve: dict[str, Any]) -> Figure:
 
 def draw(root: Path) -> dict[str, bytes]:
     """Every figure by file name, as PNG; the same results give the same bytes on one matplotlib."""
+    results = root / "results"
+    fleets = [
+        ("As the 2021 paper trains: it breaks", "paper-demo/audit.json"),
+        ("Certified: it holds", "demo/transfer.json"),
+    ]
     try:
-        path = root / "results" / "robust" / "demo-gates.json"
-        curve = json.loads(path.read_text(encoding="utf-8"))
+        read = [(title, TransferAudit.load(results / path)) for title, path in fleets]
+        curve = json.loads((results / "robust" / "demo-gates.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FleetError(f"cannot draw the documents' figures: {error}") from error
     with drawing.drawing():
-        return {"gates.png": drawing.encode(gates(curve), "png")}
+        return {
+            "transfer.png": drawing.encode(transfer(read), "png"),
+            "gates.png": drawing.encode(gates(curve), "png"),
+        }
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -29,6 +29,7 @@ def place(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     place = tmp_path_factory.mktemp("place")
     shutil.copytree(project / "profiles", place / "profiles")
+    shutil.copytree(project / "results/paper-demo", place / "results/paper-demo")
     source, raw = (root / "examples" / "data" / "MNIST" / "raw" for root in (project, place))
     raw.mkdir(parents=True)
     for part, count in (("train", TRAIN), ("t10k", TEST)):

@@ -32,7 +32,7 @@ install-dev: $(VENV)/.installed-dev
 demo: install
 	$(FLEET) train --profiles profiles/devices.yaml
 	$(FLEET) audit certify --eps 0.1
-	$(FLEET) audit transfer --images 300 --eps 0.1
+	$(FLEET) audit transfer --images 150 --eps 0.1
 	$(FLEET) package
 	$(FLEET) verify
 	@echo "report: $$(ls -td runs/*/audits/report.html | head -n 1)"

@@ -153,6 +153,12 @@ def weak_devices(spec: FamilySpec, results: list[dict[str, Any]]) -> Iterator[st
         if c.encoding is None and c.name in rates
     }
     for device in spec.devices:
+        if rates.get(device.name, 1.0) <= 1 / spec.data.num_classes:
+            yield (
+                f"warning: {device.name} is right on {rates[device.name]:.1%} of the test images, "
+                f"no more than guessing: it learned nothing; {_remedy(device)}"
+            )
+            continue
         control = best.get(device.model.architecture)
         if control is None or device.name not in rates:
             continue

@@ -22,7 +22,7 @@ def draw(project: Path, root: Path) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def copy(project: Path, tmp_path: Path) -> Path:
-    for folder in ("demo", "paper-demo"):
+    for folder in ("demo", "paper-demo", "robust"):
         shutil.copytree(project / "results" / folder, tmp_path / "results" / folder)
     return tmp_path
 
@@ -42,7 +42,7 @@ def test_the_figures_of_the_documents_are_drawn_from_results(project: Path, copy
 
 
 def test_a_result_that_is_gone_is_an_error_and_draws_nothing(project: Path, copy: Path) -> None:
-    (copy / "results" / "demo" / "gates.json").unlink()
+    (copy / "results" / "robust" / "demo-gates.json").unlink()
     done = draw(project, copy)
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot draw the documents' figures: ")

@@ -241,3 +241,6 @@ def test_a_device_far_below_its_control_is_named_with_what_to_change(drawn: Path
     results[0]["test"] = {"n": 100, "correct": 72}
     assert not list(weak_devices(family, results))
     assert not list(weak_devices(family, results[:1]))
+    results[0]["test"] = {"n": 100, "correct": 0}
+    (told,) = weak_devices(family, results[:1])  # with no control beside it either
+    assert told.startswith("warning: a is right on 0.0% of the test images, no more than guessing")

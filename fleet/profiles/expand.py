@@ -30,9 +30,9 @@ def expand(root: Node) -> tuple[Node, list[Problem]]:
     for entry in entries:
         found = list(_problems(entry, MAX_DEVICES - len(devices)))
         problems += found
-        count = entry.nearest(["count"]).value
+        count = entry.find("count")
         # With a wrong count, the first alone: what else is wrong with it is found too.
-        last = count if isinstance(count, int) and not found else 1
+        last = count.value if count and isinstance(count.value, int) and not found else 1
         devices += [_member(entry, number) for number in range(1, last + 1)]
     if not entries:
         return root, []

@@ -219,3 +219,9 @@ def test_any_values_give_a_family_or_a_profile_error(
         text = str(profile)
     assert str(profile) in text
     text.encode("utf-8")
+
+
+def test_a_number_in_the_place_of_a_device_is_no_count(tmp_path: Path) -> None:
+    """It once was taken for the number of devices that the entry stands for."""
+    text = b"version: 1\nname: fam\ndata: {dataset: mnist, root: .}\ndevices: [99999999999999]\n"
+    assert "devices[0] must be a mapping" in message(tmp_path / "profile.yaml", text)

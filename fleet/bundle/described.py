@@ -6,15 +6,18 @@ What its audit found is read from ``audit.json`` as plain JSON: the audit packag
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fleet.bundle import manifest
 from fleet.errors import BundleError, CheckpointError
 from fleet.files import canonical_json, read_json
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
+
+Summary = TypeVar("Summary")
 
 AUDIT_SCHEMA = "fleet.audit.transfer/2"
 CERTIFY_SCHEMA = "fleet.audit.certify/1"
@@ -38,35 +41,27 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> manifest.Au
     Raises:
         CheckpointError: The file is damaged, or the audit is about other weights.
     """
-    if not path.exists():
-        return None
-    try:
-        audit = json.loads(path.read_bytes())
-        if audit["schema"] != AUDIT_SCHEMA or audit.get("settings", {}).get("norm") == "l2":
+
+    def summary(audit: dict[str, Any]) -> manifest.AuditSummary | None:
+        settings = audit.get("settings", {})
+        if settings.get("norm") == "l2":
             return None
-        audited = {entry["name"]: entry["weights_sha256"] for entry in audit["devices"]}
         rows = [
             _row(matrix, device)
             for matrix in sorted(audit["matrices"], key=lambda matrix: float(matrix["eps"]))
             if (matrix["protocol"], matrix["attack"]) == ("adaptive", "worst")
         ]
-        split = audit.get("settings", {}).get("split")
         failed = len({c["id"] for c in audit["checks"] if c["verdict"] == "fail" and _counts(c)})
         digest = findings_digest(audit)
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"{path} is damaged: {type(error).__name__}: {error}",
-            hint="`fleet audit transfer` writes it again",
-        ) from error
-    if device not in audited:
+        present = tuple(row for row in rows if row is not None)
+        found = manifest.AuditSummary(digest, failed, present, settings.get("split"))
+        return found if present else None
+
+    read = _read(path, "transfer", AUDIT_SCHEMA, summary)
+    if read is None or device not in read[0]:
         return None
-    if audited[device] != weights_sha256:
-        raise CheckpointError(
-            f"{path} is about other weights of {device!r} than those in the run",
-            hint="`fleet audit transfer` audits the present ones",
-        )
-    present = tuple(row for row in rows if row is not None)
-    return manifest.AuditSummary(digest, failed, present, split) if present else None
+    _check_weights(path, "transfer", device, read[0][device], weights_sha256)
+    return read[1]
 
 
 def summarise_certificate(path: Path, device: str, weights_sha256: str) -> dict[str, Any] | None:
@@ -85,13 +80,8 @@ def summarise_certificate(path: Path, device: str, weights_sha256: str) -> dict[
     Raises:
         CheckpointError: The file is damaged, or the audit is about other weights.
     """
-    if not path.exists():
-        return None
-    try:
-        audit = json.loads(path.read_bytes())
-        if audit["schema"] != CERTIFY_SCHEMA:
-            return None
-        certified = {entry["name"]: entry["weights_sha256"] for entry in audit["devices"]}
+
+    def summary(audit: dict[str, Any]) -> dict[str, Any] | None:
         rows = [
             {
                 "eps": float(row["eps"]),
@@ -105,19 +95,41 @@ def summarise_certificate(path: Path, device: str, weights_sha256: str) -> dict[
             if row["device"] == device and row["correct"]
         ]
         failed = sum(check["verdict"] == "fail" for check in audit["checks"])
+        found = {"split": audit.get("split"), "failed_checks": failed, "rows": rows}
+        return found if any(row["stay"] for row in rows) else None
+
+    read = _read(path, "certify", CERTIFY_SCHEMA, summary)
+    if read is None or device not in read[0] or read[1] is None:
+        return None
+    _check_weights(path, "certify", device, read[0][device], weights_sha256)
+    return read[1]
+
+
+def _read(
+    path: Path, kind: str, schema: str, summary: Callable[[dict[str, Any]], Summary]
+) -> tuple[dict[str, str], Summary] | None:
+    """Digests of the audited weights by device, and a summary; None if it is no such audit."""
+    if not path.exists():
+        return None
+    try:
+        audit = json.loads(path.read_bytes())
+        if audit["schema"] != schema:
+            return None
+        audited = {entry["name"]: entry["weights_sha256"] for entry in audit["devices"]}
+        return audited, summary(audit)
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{path} is damaged: {type(error).__name__}: {error}",
-            hint="`fleet audit certify` writes it again",
+            hint=f"`fleet audit {kind}` writes it again",
         ) from error
-    if device not in certified or not any(row["stay"] for row in rows):
-        return None
-    if certified[device] != weights_sha256:
+
+
+def _check_weights(path: Path, kind: str, device: str, audited: str, present: str) -> None:
+    if audited != present:
         raise CheckpointError(
             f"{path} is about other weights of {device!r} than those in the run",
-            hint="`fleet audit certify` certifies the present ones",
+            hint=f"`fleet audit {kind}` audits the present ones",
         )
-    return {"split": audit.get("split"), "failed_checks": failed, "rows": rows}
 
 
 def findings_digest(audit: dict[str, Any]) -> str:

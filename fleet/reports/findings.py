@@ -11,6 +11,7 @@ from fleet.audit.core import result
 from fleet.audit.transfer.result import TransferAudit
 from fleet.encoding import CanonicalEncoding, IntervalEncoding
 from fleet.reports.flags import PROTOCOLS
+from fleet.reports.ladder import mean_interval
 from fleet.reports.wording import Success
 
 
@@ -120,7 +121,7 @@ def bought(audit: TransferAudit, eps: float) -> Bought | None:
         return None
     n = min(c.outcome.n for c in known)
     interval = result.difference_interval(
-        (rate, on_twin.interval("evade")), (others, result.wilson_interval(round(others * n), n))
+        (rate, on_twin.interval("evade")), (others, mean_interval(others, n))
     )
     return Bought(first, others, rate, interval, on_twin.n)
 

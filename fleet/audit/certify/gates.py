@@ -20,6 +20,7 @@ from fleet.bounds.certify import BATCH, gated, pixel_box
 from fleet.bounds.heads import lower_margins
 from fleet.data import to_unit
 from fleet.errors import AuditError
+from fleet.models import Classifier
 from fleet.models.heads import SoftmaxHead
 
 
@@ -74,7 +75,10 @@ def gate_curve(member: Member, sample: Sample, eps: float, lengths: Sequence[flo
             f"alpha and beta of {member.name} differ by class", hint="name one of each"
         )
     pitch, found = encoding.alpha + encoding.beta, []
-    margins = [_margins(member, sample.part(rows), eps) for rows in _batches(sample)]
+    plain = copy.deepcopy(network).eval()
+    exact = copy.deepcopy(plain).double()
+    batches = torch.arange(len(sample.images)).split(BATCH)
+    margins = [_margins(plain, exact, sample.part(rows), eps) for rows in batches]
     clean, proven = (torch.cat(parts) for parts in zip(*margins, strict=True))
     for beta in lengths:
         alpha = round(pitch - beta, 9)
@@ -84,23 +88,22 @@ def gate_curve(member: Member, sample: Sample, eps: float, lengths: Sequence[flo
     return found
 
 
-def _batches(sample: Sample) -> tuple[Tensor, ...]:
-    rows: tuple[Tensor, ...] = torch.arange(len(sample.images)).split(BATCH)
-    return rows
-
-
-def _margins(member: Member, batch: Sample, eps: float) -> tuple[Tensor, Tensor]:
+def _margins(
+    plain: Classifier, exact: Classifier, batch: Sample, eps: float
+) -> tuple[Tensor, Tensor]:
     """Values without an attack, float32 (B, K); lead of the label over each class, float64 (B, K).
 
     The lead is a lower bound under any perturbation, infinite over the label itself.
+
+    Args:
+        plain: The network in float32.
+        exact: The same network in float64.
+        batch: Images.
+        eps: Largest change of a pixel.
     """
-    network = copy.deepcopy(member.classifier).eval()
     x = to_unit(batch.images)
-    values = network.raw(x)
-    network.double()
-    pixels = pixel_box(network, x.double(), eps, FLOAT32)
-    box = propagate(network.backbone, pixels)
-    return values, lower_margins(network.head, box, batch.labels)
+    box = propagate(exact.backbone, pixel_box(exact, x.double(), eps, FLOAT32))
+    return plain.raw(x), lower_margins(exact.head, box, batch.labels)
 
 
 def _gated(

@@ -15,15 +15,18 @@ from fleet.reports.report import AuditReport, report_of
 from fleet.reports.tables import NAME, PROSE, STYLES, VERDICT, WORD, Column, Table
 
 
-def report_view(report: AuditReport, *, full: bool = False) -> RenderableType:
+def report_view(
+    report: AuditReport, *, full: bool = False, whole: AuditReport | None = None
+) -> RenderableType:
     """The verdict of a report for a terminal, below it its audits.
 
     Args:
         report: Audits of a run.
         full: Show both protocols and every check that did not pass, not the summary and one
             matrix for each eps.
+        whole: All audits of the run, of which the verdict is, where ``report`` has only some.
     """
-    views: list[RenderableType] = [verdict_box(answers(report))]
+    views: list[RenderableType] = [verdict_box(answers(whole or report))]
     for kind, audit in report.audits.items():
         if len(report.audits) > 1:
             views.append(Text(f"{KINDS[kind].title} audit", style="bold reverse"))

@@ -68,6 +68,17 @@ def test_the_guarantee_is_a_gate(held: Path, call_fleet: Callable[..., Any]) -> 
     assert call_fleet(*words, "--max-asr", "1", cwd=held).returncode == 0
 
 
+def test_the_guarantee_stands_in_the_verdict_of_a_later_audit(
+    held: Path, call_fleet: Callable[..., Any]
+) -> None:
+    words = ("--images", 12, "--steps", 2, "--restarts", 1, "--eps", "0.1", "--jobs", 1)
+    done = call_fleet("audit", "transfer", "run", *words, "--format", "human", cwd=held)
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.replace("│", " ").split())
+    assert "no attack on any device changes more than" in told
+    assert "no certificate was computed" not in told
+
+
 def test_a_bundle_decides_as_the_trained_network(
     held: Path, call_fleet: Callable[..., Any]
 ) -> None:

@@ -180,7 +180,7 @@ def show(
         rulings: What became of the gates, by kind.
         errors: Why other audits could not be made, by kind.
     """
-    from fleet.reports import AuditReport
+    from fleet.reports import AuditReport, read_audits
     from fleet.reports.junit import junit
     from fleet.reports.views import report_view
     from fleet.reports.write import render_run_reports
@@ -189,7 +189,8 @@ def show(
     if subject.asked.form is options.AuditFormat.junit:
         subject.output.text(junit(audits, rulings, errors))
     else:
-        subject.output.data(report_view(AuditReport.of(*audits.values())), value)
+        made, whole = AuditReport.of(*audits.values()), read_audits(subject.run.audits)
+        subject.output.data(report_view(made, whole=whole), value)
     subject.output.note(f"wrote {report}, and {len(others)} tables and figures beside it")
 
 

@@ -15,6 +15,7 @@ A run directory holds all that one ``fleet train`` made and all that was derived
       audits/                 report.html, drawn from all audits
       audits/KIND/            audit.json, tables, figures and what a killed audit goes on from
       bundles/                NAME-RELEASE.fleet
+      rotations/NAME-GENERATION/  burnt weights of a device that was re-keyed, and the proof
 """
 
 import json
@@ -65,6 +66,11 @@ class RunDirectory:
     def bundles(self) -> Path:
         """Directory of the packaged bundles."""
         return self.root / "bundles"
+
+    @property
+    def rotations(self) -> Path:
+        """Directory of the rotations of devices."""
+        return self.root / "rotations"
 
     def checkpoint(self, device: str) -> Path:
         """State after the last finished epoch, from which a training resumes."""

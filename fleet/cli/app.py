@@ -20,6 +20,7 @@ from fleet.cli.predict import predict
 from fleet.cli.profiles import app as profiles_app
 from fleet.cli.report import report
 from fleet.cli.reproduce import reproduce
+from fleet.cli.rotate import rotate
 from fleet.cli.runs import runs
 from fleet.cli.train import train
 from fleet.errors import FleetError, is_out_of_memory, out_of_memory
@@ -41,6 +42,7 @@ app = typer.Typer(
 
 app.command(rich_help_panel=options.BUILD)(train)
 app.command(rich_help_panel=options.BUILD)(package)
+app.command(rich_help_panel=options.BUILD)(rotate)
 app.add_typer(commands(), name="audit", rich_help_panel=options.EVALUATE)
 app.command(rich_help_panel=options.EVALUATE)(report)
 app.command(rich_help_panel=options.EVALUATE)(reproduce)

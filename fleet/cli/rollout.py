@@ -346,8 +346,8 @@ def rollout_compromised(
     share = len(exposed) / len(others) if others else 0.0
     plan = [
         f"revoke {name}: it gets no bundle any more, and its reports count for nothing",
-        f"replace, in this order: {', '.join([name, *exposed])}: another order and seed for each "
-        "in the profile, and train again",
+        f"re-key, in this order: {', '.join([name, *exposed])}: `fleet rotate` gives each another "
+        "order and seed, and trains it again",
         "audit, package with --floor above the old counter, publish, and roll out",
     ]
     verdict = (
@@ -370,6 +370,7 @@ def rollout_compromised(
     for number, step in enumerate(plan, 1):
         output.note(f"{number}. {step}")
     output.next_command("fleet", "rollout", "revoke", name)
+    output.next_command("fleet", "rotate", name)
 
 
 def _depot(path: Path) -> Depot:

@@ -17,7 +17,7 @@ from fleet.provenance import environment
 from fleet.rundata import check_data
 from fleet.rundir import RunDirectory, record_start
 from fleet.training.fit import FitJob, fit_device
-from fleet.training.growth import compare
+from fleet.training.growth import compare_run
 from fleet.training.plan import Resume, TrainingPlan, check_growth, device_state, plan_training
 
 
@@ -101,7 +101,7 @@ def _write_headers(plan: TrainingPlan, images: ImageData) -> None:
         record_start(plan.run)
     spec = plan.spec
     if plan.resumed:  # another training may have extended the run since this one was planned
-        growth = compare(read_family(plan.run), spec)
+        growth = compare_run(plan.run, spec)
         check_growth(plan.run, growth)
         spec = growth.spec
     if not plan.resumed or read_family(plan.run) != spec:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.profiles.control import derive_controls, derive_twin
-from fleet.profiles.spec import DeviceSpec, FamilySpec
+from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
+from fleet.rundir import RunDirectory
+from fleet.training.rotation import as_written
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Growth:
 def compare(recorded: FamilySpec, written: FamilySpec) -> Growth:
     """Find what a profile adds to a run, and what it would change in it.
 
-    Controls follow from the devices of the run first, so that neither the place of a new device in
-    the file nor its backbone gives the control of before another name or recipe.
+    Controls of the run stay as they are: neither the place of a new device in the file nor its
+    backbone gives them another name or recipe.
 
     Args:
         recorded: What the run was trained from.
@@ -60,6 +62,19 @@ def compare(recorded: FamilySpec, written: FamilySpec) -> Growth:
     )
 
 
+def compare_run(run: RunDirectory, written: FamilySpec) -> Growth:
+    """Compare a run with a profile, which knows nothing of the run's rotations.
+
+    Raises:
+        CheckpointError: The run's profile or the record of a rotation is damaged.
+    """
+    recorded = read_family(run)
+    growth = compare(as_written(run, recorded, written), written)
+    now = {device.name: device for device in recorded.devices}
+    devices = tuple(now.get(device.name, device) for device in growth.spec.devices)
+    return dataclasses.replace(growth, spec=dataclasses.replace(growth.spec, devices=devices))
+
+
 def _known_first(
     recorded: tuple[DeviceSpec, ...], written: tuple[DeviceSpec, ...]
 ) -> tuple[DeviceSpec, ...]:
@@ -70,16 +85,14 @@ def _known_first(
 def _controls(
     recorded: FamilySpec, written: FamilySpec, devices: tuple[DeviceSpec, ...]
 ) -> tuple[DeviceSpec, ...]:
-    """The kinds of controls that the profile asks for, under the names that the run knows."""
-    if not devices:
-        return written.controls
-    kinds = {control.encoding is None for control in written.controls}
-    ordinary = derive_controls(devices) if True in kinds else ()
-    twin = [derive_twin(devices)] if False in kinds else []
-    known = {dataclasses.replace(c, name=""): c.name for c in recorded.controls}
-    return tuple(
-        dataclasses.replace(c, name=known.get(dataclasses.replace(c, name=""), c.name))
-        for c in (*ordinary, *twin)
+    """The controls that the profile asks for: the run's own, and those of new backbones."""
+    ordinary = any(control.encoding is None for control in written.controls)
+    twin = any(control.encoding is not None for control in written.controls)
+    known = {control.model: control for control in recorded.controls if control.encoding is None}
+    twins = [control for control in recorded.controls if control.encoding is not None]
+    return (
+        *(known.get(c.model, c) for c in derive_controls(devices if ordinary else ())),
+        *((twins or [derive_twin(devices)]) if twin and devices else ()),
     )
 
 

@@ -11,7 +11,8 @@ from typing import Literal
 from fleet.errors import CheckpointError, ProfileError
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundir import RunDirectory, list_runs, new_run
-from fleet.training.growth import Growth, compare
+from fleet.training.growth import Growth, compare_run
+from fleet.training.rotation import check_settled
 
 Resume = Literal["auto", "never", "must"]
 State = Literal["new", "resume", "finished"]
@@ -88,7 +89,8 @@ def plan_training(
             )
         target = RunDirectory(run) if run is not None else new_run(parent, spec.name)
         return TrainingPlan(spec, target, False, dict.fromkeys(selected, "new"))
-    growth = compare(read_family(found), spec)
+    check_settled(found)
+    growth = compare_run(found, spec)
     check_growth(found, growth)
     selected = _select(growth.spec, devices)
     states = {name: device_state(found, name) for name in selected}
@@ -147,7 +149,7 @@ def _found(
         )
     if any(device_state(candidate, name) != "finished" for name in selected):
         return candidate
-    return candidate if resume == "auto" and not compare(recorded, spec).changed else None
+    return candidate if resume == "auto" and not compare_run(candidate, spec).changed else None
 
 
 def _family_name(run: RunDirectory) -> str | None:

@@ -1,0 +1,113 @@
+"""The key of a device is exchanged whole, whatever moment a kill meets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.encoding.orders import reverse, shared_dichotomies, spread_orders
+from fleet.errors import CheckpointError
+from fleet.files import write_bytes, write_json
+from fleet.profiles.spec import FamilySpec, read_family
+from fleet.rundir import RunDirectory
+from fleet.training import rotation as module
+from fleet.training.plan import plan_training
+from fleet.training.rotation import exchange, next_rotation, read_rotations, rekey
+
+Family = Callable[..., FamilySpec]
+
+
+@pytest.fixture
+def run(family: Family, tmp_path: Path) -> RunDirectory:
+    """A run of a and b with orders of their own, both finished."""
+    spec, orders = family("a", "b"), spread_orders(10, 2)
+    devices = tuple(
+        replace(device, encoding=replace(device.encoding, order=order))
+        for device, order in zip(spec.devices, orders, strict=True)
+    )
+    run = RunDirectory(tmp_path / "20260101-000000-tiny")
+    write_json(run.profile, replace(spec, devices=devices).to_dict())
+    for name in "ab":
+        write_json(run.result(name), {"status": "complete"})
+        write_bytes(run.model(name), name.encode())
+    return run
+
+
+def test_a_new_key_is_another_seed_and_an_order_that_shares_nothing(run: RunDirectory) -> None:
+    a, b = read_family(run).devices
+    new = rekey(a, [a], [b])
+    assert new.training.seed != a.training.seed
+    assert shared_dichotomies(new.encoding.slots, a.encoding.slots) == 0
+    assert new.encoding.slots not in {b.encoding.slots, reverse(b.encoding.slots)}
+    assert replace(new, training=a.training, encoding=a.encoding) == a
+    assert rekey(a, [a], [b]) != new  # nobody who knows the run can draw it again
+    assert rekey(a, [a], [b], seed=3) == rekey(a, [a], [b], seed=3)
+    assert rekey(a, [a], [b], keep_order=True).encoding == a.encoding
+
+
+class Killed(BaseException):
+    """A kill, which nothing catches."""
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_an_exchange_that_was_killed_goes_on_and_no_weights_are_taken_for_others(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Kill before each step that writes: note, move, profile, note."""
+    written, steps = read_family(run), iter(range(9))
+
+    def killed(step: Callable[..., object]) -> Callable[..., object]:
+        def carry_out(*arguments: object, **named: object) -> object:
+            if next(steps) == moment:
+                raise Killed
+            return step(*arguments, **named)
+
+        return carry_out
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_json", killed(module.write_json))
+        patch.setattr(Path, "rename", killed(Path.rename))
+        rotation = next_rotation(run, "a", seed=1)
+        with pytest.raises(Killed):
+            exchange(run, rotation)
+    if moment:
+        assert [found.status for found in read_rotations(run)] == ["begun"]
+        with pytest.raises(CheckpointError, match=r"rotation of a in .* was interrupted"):
+            plan_training(written, run=run.root)
+        if run.model("a").exists():
+            assert read_family(run) == written  # old weights under the old key alone
+    settled = exchange(run, next_rotation(run, "a", seed=2))
+    if moment:
+        assert settled.after == rotation.after  # the key that was noted
+    assert settled.status == "training"
+    assert (settled.root / "burnt/model.safetensors").read_bytes() == b"a"
+    assert not run.model("a").exists()
+    assert read_family(run).device("a") == settled.after
+    plan = plan_training(written, run=run.root)
+    assert [device.name for device in plan.pending] == ["a"]
+    assert plan.spec == read_family(run)
+    assert exchange(run, settled) == settled
+
+
+def test_a_profile_that_changes_a_rotated_device_is_refused(run: RunDirectory) -> None:
+    written = read_family(run)
+    exchange(run, next_rotation(run, "a"))
+    a, b = written.devices
+    changed = replace(a, training=replace(a.training, epochs=9))
+    with pytest.raises(CheckpointError, match=r"devices\[a\].training.epochs: 2 -> 9"):
+        plan_training(replace(written, devices=(changed, b)), run=run.root)
+    now = read_family(run)
+    assert plan_training(now, run=run.root).spec == now  # a profile may take the new key over
+
+
+def test_a_damaged_record_is_refused(run: RunDirectory) -> None:
+    rotation = exchange(run, next_rotation(run, "a"))
+    (rotation.root / "rotation.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"rotation.json is damaged"):
+        read_rotations(run)
+    (rotation.root / "rotation.json").unlink()
+    with pytest.raises(CheckpointError, match="not trained yet"):
+        next_rotation(run, "a")

@@ -19,7 +19,7 @@ PROFILE = """\
 version: 1
 name: held
 control: false
-data: {{dataset: mnist, root: {root}, validation: 500, train_limit: 3000, test_limit: 500}}
+data: {{dataset: mnist, root: {root}, validation: 500, train_limit: 2000, test_limit: 200}}
 devices:
   - name: door
     encoding: {{alpha: 4, beta: 16}}
@@ -27,14 +27,14 @@ devices:
     training: {{epochs: 1, batch_size: 32, shift: 0}}
   - name: gate
     encoding: {{alpha: 2, beta: 18}}
-    model: {{architecture: cnn, width: 0.25, activation: clip, head: softmax}}
+    model: {{architecture: cnn, width: 0.125, activation: clip, head: softmax}}
     training:
-      {{method: certified, eps: 0.1, kappa: 0.5, epochs: 3, batch_size: 64, shift: 0,
+      {{method: certified, eps: 0.05, kappa: 0.5, epochs: 3, batch_size: 64, shift: 0,
       learning_rate: 8e-3}}
 """
 AUDIT = (
-    "audit", "transfer", "run", "--images", 60, "--steps", 3, "--restarts", 1, "--jobs", 1,
-    "--eps", 0.1,
+    "audit", "transfer", "run", "--images", 40, "--steps", 3, "--restarts", 1, "--jobs", 1,
+    "--eps", 0.05,
 )  # fmt: skip
 
 RunFleet = Callable[..., Any]

@@ -30,13 +30,7 @@ install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
 demo: install
-	$(FLEET) train --profiles profiles/devices.yaml
-	$(FLEET) audit certify --eps 0.1
-	$(FLEET) audit transfer --images 150 --eps 0.1
-	$(FLEET) package
-	$(FLEET) verify
-	@echo "report: $$(ls -td runs/*/audits/report.html | head -n 1)"
-	$(FLEET) report --brief
+	$(FLEET) demo --profile profiles/devices.yaml
 	@echo "Beside it the fleet as the 2021 paper trains it (profiles/paper-demo.yaml):"
 	$(FLEET) report results/paper-demo/audit.json --brief
 

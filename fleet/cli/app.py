@@ -14,6 +14,7 @@ from rich.text import Text
 from fleet.cli import device, options, rollout
 from fleet.cli.audit import commands
 from fleet.cli.bundle import inspect, package, verify
+from fleet.cli.demo import demo
 from fleet.cli.doctor import doctor
 from fleet.cli.output import careful_streams, error_console
 from fleet.cli.predict import predict
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command(rich_help_panel=options.BUILD)(train)
 app.command(rich_help_panel=options.BUILD)(package)
 app.command(rich_help_panel=options.BUILD)(rotate)
+app.command(rich_help_panel=options.BUILD)(demo)
 app.add_typer(commands(), name="audit", rich_help_panel=options.EVALUATE)
 app.command(rich_help_panel=options.EVALUATE)(report)
 app.command(rich_help_panel=options.EVALUATE)(reproduce)

@@ -70,7 +70,7 @@ def test_every_body_of_the_makefile_can_be_typed_without_make() -> None:
     )
     plain = re.compile(r"(python3|\.venv(-crosscheck)?/bin/python) -m |touch |echo |make: ")
     assert [line for line in done.stdout.splitlines() if not plain.match(line)] == []
-    assert ".venv/bin/python -m fleet train --profiles profiles/devices.yaml" in done.stdout
+    assert ".venv/bin/python -m fleet demo --profile profiles/devices.yaml" in done.stdout
 
 
 def test_these_tests_find_what_is_wrong(tmp_path: Path) -> None:

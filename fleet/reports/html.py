@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -15,12 +16,14 @@ from fleet.audit.core.kind import KINDS, kind_of
 from fleet.audit.core.result import AuditedDevice, AuditResult
 from fleet.reports import palette, wording
 from fleet.reports.answers import EXPLAINED, answers
+from fleet.reports.devices import cards
+from fleet.reports.exhibits import CAPTION, exhibited
 from fleet.reports.figures import DrawnFigure
 from fleet.reports.flags import blind_checks, verdict
-from fleet.reports.ladder import ladder
+from fleet.reports.ladder import gaps, ladder, measured
 from fleet.reports.report import AuditReport, Block, report_of
 from fleet.reports.views import all_checks, checks_table
-from fleet.reports.wording import ABSENT, control_mark, format_count, order_label
+from fleet.reports.wording import ABSENT, control_mark, format_count
 
 _COLOR = re.compile("|".join(palette.DARK))
 _REFERENCE = re.compile(r"#([\w-]+)")
@@ -122,7 +125,9 @@ def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str
             passed=checks_table(all_checks(report, "pass"), "Checks that passed"),
             rungs=ladder(report.audits.values()),
             figures=[_inlined(figure) for figure in figures],
-            devices=[_device(device) for device in report.devices],
+            exhibits=exhibited(report),
+            conducted=_conducted(report),
+            cards=cards(report),
             weights=[(device.name, device.weights_sha256) for device in report.devices],
             records=_records(report),
             sections=[_section(audit) for audit in report.audits.values()],
@@ -169,11 +174,33 @@ def _warnings(report: AuditReport) -> list[str]:
     return [*unread, *report.contradictions, *several]
 
 
-def _device(device: AuditedDevice) -> tuple[str, ...]:
-    label = order_label(device)
-    lengths = (label.alpha, label.beta, label.ratio, label.s0)
-    shown = (device.name, device.role, device.task, device.architecture, device.head)
-    return (*shown, *(length or ABSENT for length in lengths), label.along)
+def _conducted(report: AuditReport) -> list[tuple[str, ...]]:
+    """How each audit was run: title, command, seed, images, machine, versions, seconds."""
+    return [
+        (KINDS[kind].title, *_conduct(audit.settings, audit.provenance), _seconds(audit))
+        for kind, audit in report.audits.items()
+    ]
+
+
+def _conduct(settings: dict[str, Any], provenance: dict[str, Any]) -> Iterator[str]:
+    about = provenance.get("environment")
+    about = about if isinstance(about, dict) else provenance
+    command = about.get("command")
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    yield shlex.join(["fleet" if w == "__main__.py" else w for w in words]) or ABSENT
+    yield str(settings.get("seed", ABSENT))
+    yield " ".join(str(settings[key]) for key in ("images", "split") if key in settings) or ABSENT
+    machine = [about.get("processor"), about.get("system")]
+    cores = [f"{about['cores']} cores"] if "cores" in about else []
+    yield ", ".join([*(str(part) for part in machine if part), *cores]) or ABSENT
+    packages = about.get("packages")
+    torch = packages.get("torch") if isinstance(packages, dict) else None
+    found = {"fleet": about.get("fleet"), "torch": torch}
+    yield ", ".join(f"{name} {version}" for name, version in found.items() if version) or ABSENT
+
+
+def _seconds(audit: AuditResult) -> str:
+    return ABSENT if audit.seconds is None else f"{audit.seconds:.0f} s"
 
 
 def _records(report: AuditReport) -> dict[str, tuple[list[tuple[str, str]], ...]]:
@@ -217,10 +244,13 @@ def _environment() -> Environment:
         "eps": wording.format_eps,
         "mark": control_mark,
         "ramp": palette.ramp_class,
+        "measured": measured,
+        "gaps": gaps,
     }
     environment.globals |= {
         "style": Markup(style_sheet()),  # noqa: S704  our own file
         "scale": _scale(),
+        "chosen": CAPTION,
     }
     return environment
 

@@ -92,6 +92,20 @@ def ladder(audits: Iterable[result.AuditResult]) -> dict[float, list[Rung]]:
     return {eps: rungs for eps, rungs in found.items() if attackers[eps] >= max(1, least)}
 
 
+def measured(rungs: Iterable[Rung]) -> list[Rung]:
+    """Rungs that have a figure."""
+    return [rung for rung in rungs if not rung.gap]
+
+
+def gaps(rungs: Iterable[Rung]) -> str:
+    """Attackers without a figure in one line, those with the same reason together; may be empty."""
+    reasons: dict[str, list[str]] = {}
+    for rung in rungs:
+        if rung.gap:
+            reasons.setdefault(rung.gap, []).append(rung.level)
+    return "; ".join(f"{', '.join(levels)}: {reason}" for reason, levels in reasons.items())
+
+
 def _rungs(audits: list[result.AuditResult], eps: float) -> list[Rung]:
     offered: list[Rung] = []
     for audit in audits:

@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from fleet.reports import drawing
-from fleet.reports.ladder import Rung
+from fleet.reports.ladder import Rung, measured
 from fleet.reports.palette import ADAPTIVE, ALARM, FLIP, MUTED, NOISE
 from fleet.reports.wording import short_eps
 
@@ -17,8 +17,11 @@ _LINE = 0.34
 def draw(rungs: dict[float, list[Rung]]) -> Figure:
     """Dot charts, one for each eps: mean and worst adaptive evade rate of each attacker.
 
-    From nobody's device up to the victim itself. The same figures stand in the threat ladder table.
+    From nobody's device up to the victim itself, attackers without a figure left out. The same
+    figures stand in the threat ladder table.
     """
+    known = {rung.level for found in rungs.values() for rung in measured(found)} | {"noise"}
+    rungs = {eps: [rung for rung in f if rung.level in known] for eps, f in rungs.items()}
     attackers = _attackers(rungs)
     columns = min(3, len(rungs))
     figure, axes = drawing.panels(

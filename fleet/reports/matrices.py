@@ -17,6 +17,9 @@ from fleet.reports.flags import PROTOCOLS, Flag, flag
 from fleet.reports.report import Block
 from fleet.reports.tables import STYLES
 
+MOST_CELLS = 12
+"""Networks up to which the page shows matrices as tables; a figure shows larger ones."""
+
 _WIDEST_NAME = 12  # of a column's title; a longer name folds onto further lines
 
 Shown = tuple[float | None, list[str]]
@@ -147,41 +150,41 @@ class MatrixView:
 
 
 def matrices(audit: TransferAudit) -> Iterator[Block]:
-    """Every matrix for the page: rates with intervals, flip and reject, other denominators."""
-    names = {eps: protocols(audit, eps) for eps in audit.eps}
-
-    def grids(whole: bool, *shows: tuple[str, Callable[[Cell], Shown]]) -> Block:
-        by_eps = [
-            (
-                wording.format_eps(eps),
-                [
-                    _grid(audit, audit.matrix(name, eps), title, show, whole=whole)
-                    for title, show in shows
-                    for name in names[eps]
-                ],
-            )
+    """Every matrix for the page, each once: that which can be believed open, the others folded."""
+    for name in PROTOCOLS:
+        grids = [
+            (eps, [_grid(audit, audit.matrix(name, eps), _EVADE, _evaded, whole=True)])
             for eps in audit.eps
+            if name in protocols(audit, eps)
         ]
-        return "grids", audit.devices, by_eps
-
-    cells = grids(True, ("evade (flip or reject)", lambda cell: _shown(cell.outcome, "evade")))
-    yield "details", "Every cell with its interval", [("legend",), cells]
-    apart = grids(
-        False,
-        ("flip", lambda cell: _shown(cell.outcome, "flip")),
-        ("reject", lambda cell: _shown(cell.outcome, "reject")),
-    )
-    words = "Flip and reject apart: a reject can be handled, a flip passes for an answer"
-    yield "details", words, [apart]
-    correct = "evade, among images that surrogate and victim both decode correctly"
-    given = "evade, among those whose attack evades the surrogate"
-    others = grids(
-        False,
-        (correct, lambda cell: _counted(cell.joint)),
-        (given, lambda cell: _counted(cell.given_success)),
-    )
+        if not grids:
+            continue
+        block: Block = ("grids", audit.devices, grids)
+        if name == protocols(audit, audit.eps[0])[0]:
+            yield ("legend",)
+            yield block
+        else:
+            yield "details", f"The matrices of the {name} protocol", [("legend",), block]
+    others = [
+        (
+            eps,
+            [
+                _grid(audit, audit.matrix(name, eps), title, _counted(field), whole=False)
+                for title, field in _DENOMINATORS
+                for name in protocols(audit, eps)
+            ],
+        )
+        for eps in audit.eps
+    ]
     words = "Other denominators: both devices correct; attack on the surrogate succeeded"
-    yield "details", words, [others]
+    yield "details", words, [("grids", audit.devices, others)]
+
+
+_EVADE = "evade (flip or reject), its 95 % interval, and the flips of it"
+_DENOMINATORS = (
+    ("evade, among images that surrogate and victim both decode correctly", "joint"),
+    ("evade, among those whose attack evades the surrogate", "given_success"),
+)
 
 
 def _grid(
@@ -197,11 +200,21 @@ def _grid(
     return Grid(title, matrix, flag(audit, matrix.protocol), cells, below)
 
 
-def _shown(outcome: Outcome, success: wording.Success) -> Shown:
-    return outcome.rate(success), [wording.format_interval(outcome.interval(success))]
+def _evaded(cell: Cell) -> Shown:
+    outcome = cell.outcome
+    small = [
+        wording.format_interval(outcome.interval("evade")),
+        f"flip {wording.format_rate(outcome.rate('flip'))}",
+    ]
+    return outcome.rate("evade"), small
 
 
-def _counted(outcome: Outcome) -> Shown:
+def _counted(field: str) -> Callable[[Cell], Shown]:
     """Here n differs from cell to cell, and a rate over few images says little."""
-    rate, small = _shown(outcome, "evade")
-    return rate, [f"{outcome.evade} of {outcome.n}", *small]
+
+    def show(cell: Cell) -> Shown:
+        outcome: Outcome = getattr(cell, field)
+        interval = wording.format_interval(outcome.interval("evade"))
+        return outcome.rate("evade"), [f"{outcome.evade} of {outcome.n}", interval]
+
+    return show

@@ -8,6 +8,7 @@ from rich.table import Table as RichTable
 from fleet.audit.core import result
 from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import wording
+from fleet.reports.exhibits import turned
 from fleet.reports.findings import (
     Finding,
     controls,
@@ -21,7 +22,7 @@ from fleet.reports.findings import (
 )
 from fleet.reports.flags import PROTOCOLS, audited_protocols, failed_checks, flag
 from fleet.reports.ladder import Rung, absent, noise_rung, rated
-from fleet.reports.matrices import MatrixView, flagged_title, matrices
+from fleet.reports.matrices import MOST_CELLS, MatrixView, flagged_title, matrices
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import (
     COUNT,
@@ -233,8 +234,8 @@ def page(audit: TransferAudit) -> Iterable[Block]:
         "worst transfer."
     )
     yield "described", findings_table(audit, findings(audit), caption)
-    yield ("figures",)
-    yield from matrices(audit) if len(audit.devices) <= wording.MOST_PANELS else _worst(audit)
+    yield from matrices(audit) if len(audit.devices) <= MOST_CELLS else _worst(audit)
+    yield from turned(audit, "on another device of the fleet")
     single = [matrix for matrix in audit.matrices if matrix.attack != "worst"]
     single = sorted(single, key=lambda matrix: PROTOCOLS.index(matrix.protocol))
     caption = (
@@ -249,6 +250,7 @@ def page(audit: TransferAudit) -> Iterable[Block]:
 
 def _worst(audit: TransferAudit) -> Iterator[Block]:
     count = len(audit.devices)
+    yield ("figures",)
     yield (
         "prose",
         f"The {count} × {count} matrices are whole in transfer.csv; the worst pairs of each:",

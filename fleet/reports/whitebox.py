@@ -8,6 +8,7 @@ from rich.text import Text
 from fleet.audit.core.evidence import Binarization
 from fleet.audit.core.result import AuditedDevice, Outcome, Protocol, mean_rate
 from fleet.audit.whitebox.result import MinimumDistance, WhiteboxAudit, WhiteboxFigure
+from fleet.reports.exhibits import turned
 from fleet.reports.flags import audited_protocols, failed_checks, flag
 from fleet.reports.ladder import Rung, absent, noise_rung, rated
 from fleet.reports.report import Block, Figure, Report
@@ -230,6 +231,7 @@ def page(audit: WhiteboxAudit) -> Iterable[Block]:
     )
     yield ("figures",)
     worst = details(audit).of([figure for figure in audit.figures if figure.attack == "worst"])
+    yield from turned(audit, "on the device itself")
     yield "details", "Every figure with its interval", [("described", worst)]
     if audit.distances:
         yield "details", "Nearest adversarial images found", [("described", distances(audit))]

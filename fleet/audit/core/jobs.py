@@ -11,6 +11,7 @@ killed goes on where it stopped, and one that is extended by a device attacks th
 its images on the others and theirs on it, and does nothing else again.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from fleet.assembly import run_images
 from fleet.attacks import radius
 from fleet.attacks.pixels import squared_radius
 from fleet.audit.core import evidence, members
-from fleet.audit.core.kept import remember
+from fleet.audit.core.exhibits import Exhibit, Tried
+from fleet.audit.core.kept import PackedClasses, remember
+from fleet.audit.core.pictures import exhibit
 from fleet.audit.core.probes import probe_device
 from fleet.audit.core.result import AuditedDevice, Origin
 from fleet.audit.core.scoring import Baseline, Trial, describe, score_baseline, score_sets
@@ -35,16 +38,19 @@ from fleet.audit.core.sets import (
     sets_origin,
 )
 from fleet.data import ImageData
-from fleet.errors import AuditError
+from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Executor, Job, ProgressReporter
 from fleet.files import locked, make_directory, read_json
-from fleet.profiles.spec import FamilySpec, read_family
+from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.provenance import environment
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 
 _ROWS = 500
 """Images measured at once; changes the memory only."""
+
+VERSION = 2
+"""Of kept examinations and trials."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,8 @@ class Examination:
         baseline: Itself without an attack and under noise.
         trial: Its images on itself.
         sets_sha256: Digest of its images.
+        labels: True classes, (N,).
+        exhibits: A few of its images beside their originals; none of a control.
     """
 
     device: AuditedDevice
@@ -72,6 +80,17 @@ class Examination:
     baseline: Baseline
     trial: Trial
     sets_sha256: str
+    labels: PackedClasses
+    exhibits: tuple[Exhibit, ...]
+
+    @property
+    def own(self) -> Tried:
+        """Its images on itself."""
+        return self.tried(self.trial)
+
+    def tried(self, trial: Trial) -> Tried:
+        """Somebody's images on this device."""
+        return Tried(self.baseline.clean == 0, trial.named)
 
 
 def examine(
@@ -92,7 +111,8 @@ def examine(
         AuditError: Its outputs for the clean images are not finite.
     """
     baseline = score_baseline(member, sample, settings)
-    trial = score_sets(member, sample, sets.images, settings)
+    trial = score_sets(member, sample, sets.images, settings, sets.sent)
+    own = Tried(baseline.clean == 0, trial.named)
     return Examination(
         device=describe(member, baseline.clean),
         attacks=sets.attacks,
@@ -105,6 +125,8 @@ def examine(
         baseline=baseline,
         trial=trial,
         sets_sha256=sets.digest(),
+        labels=sample.labels.to(torch.int16).numpy(),
+        exhibits=exhibit(sets, own) if member.role == "device" else (),
     )
 
 
@@ -232,11 +254,13 @@ class RunAudit:
         family: The resolved profile of the run.
         jobs: One for each device and control.
         executor: Where jobs run.
+        began: When it began, by ``time.monotonic``.
     """
 
     family: FamilySpec
     jobs: list[AuditJob]
     executor: Executor
+    began: float
 
     def each(
         self,
@@ -260,6 +284,7 @@ class RunAudit:
             job.run.name,
             describe_run(job.run, self.family),
             {"split": job.split, "images_sha256": self.sample().digest(), **details},
+            self.began,
         )
 
     def sample(self) -> members.Sample:
@@ -293,10 +318,11 @@ def auditing(
         CheckpointError: Another audit of the run is at work, or a file of the run is damaged.
         DataError: The images cannot be read, or are not those of the training.
     """
+    began = time.monotonic()
     family, jobs = plan_jobs(run, settings, images, split, kind)
     describe_run(run, family)  # a damaged record stops the audit before its work
     with locked(make_directory(run.audits), "audit"):
-        yield RunAudit(family, jobs, executor)
+        yield RunAudit(family, jobs, executor, began)
 
 
 def run_all(
@@ -326,6 +352,7 @@ def examine_device(job: AuditJob, *, progress: ProgressReporter) -> Examination:
         },
         Examination,
         lambda: examine(member, sets, sample, job.settings),
+        version=VERSION,
     )
     progress(1, 1, "attacked")
     return found
@@ -367,4 +394,14 @@ def describe_run(run: RunDirectory, family: FamilySpec) -> dict[str, Any]:
         "dataset": read_json(run.dataset),
         "profile_sha256": family.digest(),
         "environment": environment(),
+        "trainings": {device.name: _training(run, device) for device in family.trained},
     }
+
+
+def _training(run: RunDirectory, device: DeviceSpec) -> dict[str, Any]:
+    """How a device was trained; its seconds are left out where its result is not there."""
+    told = {"method": device.training.method, "epochs": device.training.epochs}
+    try:
+        return {**told, "seconds": read_json(run.result(device.name))["seconds"]}
+    except (CheckpointError, KeyError):
+        return told

@@ -39,6 +39,13 @@ def unpack(packed: dict[str, Any]) -> NDArray[np.int8]:
 PackedOutcomes = Annotated[NDArray[np.int8], PlainValidator(unpack), PlainSerializer(pack)]
 """Outcomes (0, 1, 2) that stand in JSON as a string of digits."""
 
+PackedClasses = Annotated[
+    NDArray[np.int16],
+    PlainValidator(lambda packed: np.array(packed, dtype=np.int16)),
+    PlainSerializer(lambda classes: classes.tolist()),
+]
+"""Classes, -1 for None, that stand in JSON as lists."""
+
 
 def remember(
     path: Path,

@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from fleet.audit.core.exhibits import Exhibit, Turn
 from fleet.audit.core.kind import Attacker
 from fleet.errors import AuditError
 from fleet.files import write_json
@@ -341,6 +343,8 @@ class AuditResult(Stored):
         checks: Reliability checks, in order of id.
         settings: Attack hyper-parameters, seed, images, decode rule, scoring precision.
         provenance: Dataset digest, versions, machine, command line.
+        seconds: How long it took, without what an earlier, interrupted one had kept; None where
+            nobody measured.
     """
 
     run: str
@@ -350,6 +354,7 @@ class AuditResult(Stored):
     checks: tuple[Check, ...]
     settings: dict[str, Any]
     provenance: dict[str, Any]
+    seconds: float | None = field(default=None, kw_only=True, compare=False)
 
     @property
     def fleet(self) -> tuple[str, ...]:
@@ -380,9 +385,13 @@ class AttackResult(AuditResult):
 
     Attributes:
         noise: One for each device that is attacked, and eps.
+        exhibits: A few adversarial images beside their originals.
+        turns: Which class becomes which, over the devices of the fleet.
     """
 
     noise: tuple[NoiseFloor, ...]
+    exhibits: tuple[Exhibit, ...] = field(default=(), kw_only=True)
+    turns: tuple[Turn, ...] = field(default=(), kw_only=True)
 
     def noise_floor(self, victim: str, eps: float) -> NoiseFloor:
         """Look up one victim's noise floor.
@@ -401,15 +410,19 @@ class Origin:
         run: Name of the audited run, or a label for models in memory.
         provenance: Where models and images come from, plain JSON values.
         details: Further settings, for the record.
+        began: When it began, by ``time.monotonic``; None where nobody measures.
     """
 
     run: str
     provenance: dict[str, Any]
     details: dict[str, Any]
+    began: float | None = None
 
     def head(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Fields of a result that is made now: run, created, settings and provenance."""
+        """Fields of a result that is made now: run, created, settings, provenance, seconds."""
+        taken = None if self.began is None else round(time.monotonic() - self.began, 1)
         return {
+            "seconds": taken,
             "run": self.run,
             "created": utc_now(),
             "settings": {**settings, **self.details},

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fleet import attacks
 from fleet.audit.core.evidence import Outcomes
-from fleet.audit.core.kept import PackedOutcomes
+from fleet.audit.core.kept import PackedClasses, PackedOutcomes
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.result import AuditedDevice
 from fleet.audit.core.sets import (
@@ -44,11 +44,13 @@ class Trial:
         outcomes: (E, A, N).
         floor: The same under Eq. 2's floor decoding, (E, A, N).
         nonfinite: Images whose output is NaN or infinite.
+        named: Decoded class of the images to send, -1 for None, (E, N).
     """
 
     outcomes: PackedOutcomes
     floor: PackedOutcomes
     nonfinite: int
+    named: PackedClasses
 
 
 def score_baseline(member: Member, sample: Sample, settings: TransferSettings) -> Baseline:
@@ -75,7 +77,9 @@ def score_baseline(member: Member, sample: Sample, settings: TransferSettings) -
     )
 
 
-def score_sets(victim: Member, sample: Sample, images: Tensor, settings: TransferSettings) -> Trial:
+def score_sets(
+    victim: Member, sample: Sample, images: Tensor, settings: TransferSettings, sent: int = 0
+) -> Trial:
     """Decide attacked images in fp32; batches run across the sets, so small ones cost no time.
 
     Args:
@@ -83,6 +87,7 @@ def score_sets(victim: Member, sample: Sample, images: Tensor, settings: Transfe
         sample: The clean images and their labels.
         images: uint8 (E, A, N, C, H, W).
         settings: Of the audit; the batch size counts.
+        sent: Which of the A sets holds the images to send.
     """
     labels = sample.labels.expand(*images.shape[:3]).flatten()
     with attacks.attackable(victim.classifier):
@@ -91,6 +96,7 @@ def score_sets(victim: Member, sample: Sample, images: Tensor, settings: Transfe
         decided.outcomes.reshape(images.shape[:3]),
         decided.floor.reshape(images.shape[:3]),
         _nonfinite(decided.outputs),
+        decided.named.reshape(images.shape[:3])[:, sent],
     )
 
 
@@ -106,16 +112,17 @@ def replay(sets: AdversarialSets, victim: Member, settings: TransferSettings) ->
         AuditError: The device knows other classes or takes images of another shape.
     """
     check_members([victim], sets.sample)
-    return score_sets(victim, sets.sample, sets.images, settings)
+    return score_sets(victim, sets.sample, sets.images, settings, sets.sent)
 
 
 @dataclass(frozen=True, eq=False)
 class _Decided:
-    """Outputs, (R, 1) or (R, K), and outcomes of both decode rules, (R,)."""
+    """Outputs, (R, 1) or (R, K), outcomes of both decode rules, and classes, (R,)."""
 
     outputs: Tensor
     outcomes: PackedOutcomes
     floor: PackedOutcomes
+    named: PackedClasses
 
 
 def _noise(member: Member, sample: Sample, eps: float, settings: TransferSettings) -> Trial:
@@ -138,18 +145,20 @@ def _noise(member: Member, sample: Sample, eps: float, settings: TransferSetting
 def _decide(member: Member, images: Tensor, labels: Tensor, settings: TransferSettings) -> _Decided:
     """Decide R images, uint8 (R, C, H, W), on the member's own torch device."""
     device = member.classifier.mean.device
-    outputs, outcomes, floor = [], [], []
+    outputs, outcomes, floor, named = [], [], [], []
     size = attacks.at_once(settings.batch_size, images)
     for x, y in zip(images.split(size), labels.to(device).split(size), strict=True):
         part = attacks.decide(member.classifier, x.to(device), y)
         classes = member.classifier.decode(part.outputs, "floor")
         outputs.append(part.outputs.reshape(len(y), -1))
         outcomes.append(part.outcomes)
+        named.append(member.classifier.decode(part.outputs))
         floor.append(torch.where(classes == y, 0, torch.where(classes == REJECTED, 1, 2)))
     return _Decided(
         torch.cat(outputs),
         torch.cat(outcomes).cpu().numpy(),
         torch.cat(floor).to(torch.int8).cpu().numpy(),
+        torch.cat(named).to(torch.int16).cpu().numpy(),
     )
 
 

@@ -90,6 +90,12 @@ class AdversarialSets:
     sample: Sample
     health: GradientHealth
 
+    @property
+    def sent(self) -> int:
+        """Number of the set that holds the one image of each original that one would send."""
+        rows = attack_rows(self.attacks, "adaptive", WORST) or [0]
+        return next((row for row in rows if self.attacks[row].attack in SENT), rows[0])
+
     def digest(self) -> str:
         """SHA-256 of all that trying the images depends on: these, their names, and the sample."""
         names = [[name.protocol, name.attack] for name in self.attacks]
@@ -382,7 +388,7 @@ def adaptive_images(sets: AdversarialSets, level: int) -> Tensor:
         uint8 (A, N, C, H, W).
     """
     rows = attack_rows(sets.attacks, "adaptive", WORST)
-    rows.sort(key=lambda row: sets.attacks[row].attack not in SENT)
+    rows.sort(key=lambda row: row != sets.sent)
     return sets.images[level, rows]
 
 

@@ -1,6 +1,7 @@
 """The transfer audit: what breaking one device gives against the others (the paper's Figure 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,14 @@ from torch import Tensor
 
 from fleet.audit.core import jobs
 from fleet.audit.core.checks import run_checks
-from fleet.audit.core.jobs import Examination, examine, gather_evidence, record_settings
+from fleet.audit.core.exhibits import Exhibit, count_turns, few
+from fleet.audit.core.jobs import (
+    VERSION,
+    Examination,
+    examine,
+    gather_evidence,
+    record_settings,
+)
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
 from fleet.audit.core.result import Origin
@@ -59,7 +67,7 @@ def audit_transfer(
         examinations.append(examine(member, sets, sample, settings))
         for victim in members:
             if victim is not member:
-                trial = score_sets(victim, sample, sets.images, settings)
+                trial = score_sets(victim, sample, sets.images, settings, sets.sent)
                 trials[victim.name][member.name] = trial
     return assemble_transfer(examinations, trials, settings, Origin(label, provenance or {}, {}))
 
@@ -128,6 +136,7 @@ def try_on_device(
             {**key, "sets_sha256": made[name]},
             Trial,
             partial(_replay_stored, path, made[name], victim, job.settings),
+            version=VERSION,
         )
         progress(done + 1, len(others) + 1, f"images of {name}")
     progress(1, 1, "tried with everybody's images")
@@ -173,11 +182,40 @@ def assemble_transfer(
         origin: Where the audit comes from.
     """
     evidence = gather_evidence(examinations, settings, trials)
+    shipped = {device.name for device in evidence.devices if device.role == "device"}
     return TransferAudit(
         devices=evidence.devices,
         eps=settings.eps,
         matrices=evidence.matrices,
         noise=evidence.noise,
         checks=run_checks(evidence),
+        exhibits=tuple(_with_victims(examinations, trials, settings.eps)),
+        turns=count_turns(
+            [
+                victim.tried(trial)
+                for victim in examinations
+                for surrogate, trial in trials[victim.device.name].items()
+                if {victim.device.name, surrogate} <= shipped
+            ],
+            examinations[0].labels,
+            settings.eps,
+        ),
         **origin.head(record_settings(examinations, settings)),
     )
+
+
+def _with_victims(
+    examinations: Sequence[Examination],
+    trials: dict[str, dict[str, Trial]],
+    eps: Sequence[float],
+) -> Iterator[Exhibit]:
+    """Exhibits, and what every other device makes of them."""
+    for shown in few([examined.exhibits for examined in examinations]):
+        level = eps.index(shown.eps)
+        others = {
+            victim: int(found[shown.surrogate].named[level, shown.row])
+            for victim, found in trials.items()
+            if shown.surrogate in found
+        }
+        named = {victim: None if label < 0 else label for victim, label in others.items()}
+        yield replace(shown, decoded={**shown.decoded, **named})

@@ -17,6 +17,7 @@ from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.audit.core import jobs
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.evidence import WORST, Outcomes, attack_rows, count
+from fleet.audit.core.exhibits import count_turns, few
 from fleet.audit.core.jobs import Examination, examine, gather_evidence, record_settings
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
@@ -229,6 +230,7 @@ def assemble_whitebox(
         origin: Where the audit comes from.
     """
     evidence = gather_evidence(examinations, settings, {})
+    shipped = [e for e in examinations if e.device.role == "device"]
     binarization = (probes.binarization for probes in evidence.probes)
     return WhiteboxAudit(
         norm=settings.norm,
@@ -240,6 +242,8 @@ def assemble_whitebox(
         distances=tuple(distance for near in nearness for distance in near.distances),
         binarization=tuple(found for found in binarization if found is not None),
         checks=run_checks(evidence),
+        exhibits=tuple(few([e.exhibits for e in examinations])),
+        turns=count_turns([e.own for e in shipped], examinations[0].labels, settings.eps),
         **origin.head(record_settings(examinations, settings)),
     )
 

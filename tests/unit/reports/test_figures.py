@@ -70,11 +70,20 @@ def rebuilt(audit, data):
     return from_document(type(audit), data, data["schema"])
 
 
-def test_the_ladder_names_each_attacker_once_and_its_gaps(found, make_audit):
+def test_the_ladder_names_each_attacker_once_and_leaves_out_those_without_a_figure(
+    found, make_audit
+):
     assert "3 of 4 devices   T2" in found["ladder"]
     report = AuditReport.of(make_audit(eps=(0.1,)))
     (ladder, _) = draw_figures(report)
-    assert {"– no control was audited", "– no query audit"} <= set(texts(ladder.svg))
+    attackers = [text for text in texts(ladder.svg) if "   T" in text]
+    assert attackers == ["one device   T1", "the victim itself (white-box)   T4"]
+
+
+def test_an_attacker_with_a_figure_at_one_eps_has_a_gap_at_another(make_whitebox, make_coalition):
+    both = AuditReport.of(make_whitebox(eps=(0.1, 0.2)), make_coalition(eps=(0.1,)))
+    (ladder, *_) = draw_figures(AuditReport.of(*both.audits.values()))
+    assert "3 of 4 devices   T2" in texts(ladder.svg)
 
 
 def test_a_flagged_rung_says_so(make_audit):

@@ -1,4 +1,6 @@
+import html
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import product
 
@@ -17,6 +19,7 @@ def render_html(audit: TransferAudit) -> str:
     return render_report(AuditReport.of(audit))
 
 
+NAMES = ("gate-north", "gate-south", "sorter-1", "handheld")
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -76,11 +79,13 @@ def page(audit: TransferAudit) -> Page:
 
 def require_self_contained(page: Page, text: str) -> None:
     tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form", "img"}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form"}
     for _, attributes in page.elements:
-        assert not [name for name in attributes if name.startswith("on") or name == "src"]
+        assert not [name for name in attributes if name.startswith("on")]
         for name, value in attributes.items():
-            assert not name.endswith("href") or value.startswith(("#", "data:image/png;base64,"))
+            assert not name.endswith(("href", "src")) or value.startswith(
+                ("#", "data:image/png;base64,")
+            )
     without_pictures = re.sub(r"data:image/png;base64,[\w+/=\s]+", "", text)
     outside = r"https?:|//|@import|url\((?!#)|javascript:"
     assert not re.search(outside, without_pictures, re.IGNORECASE)
@@ -109,7 +114,7 @@ def require_whole_tables(page: Page) -> None:
 
 
 def test_every_table_says_what_it_is(page):
-    assert len(page.tables) > 15
+    assert len(page.tables) > 12
     require_whole_tables(page)
 
 
@@ -157,24 +162,23 @@ def test_all_checks_stand_with_their_rules(audit, page):
 
 @pytest.mark.parametrize("protocol", ["adaptive", "paper"])
 @pytest.mark.parametrize("eps", [0.1, 0.2])
-@pytest.mark.parametrize("kind", ["evade", "flip", "reject"])
-def test_matrices_hold_the_audits_figures(audit, page, protocol, eps, kind):
+def test_matrices_hold_the_audits_figures(audit, page, protocol, eps):
     flagged = " (masked)" if protocol == "paper" else ""
     radius = {0.1: "0.1 (25.5/255)", 0.2: "0.2 (51/255)"}[eps]
-    title = "evade (flip or reject)" if kind == "evade" else kind
-    table = page.table(f"{protocol.capitalize()} protocol{flagged}, eps {radius}: {title}.")
+    words = f"{protocol.capitalize()} protocol{flagged}, eps {radius}: evade (flip or reject)"
+    table = page.table(words)
     for surrogate in audit.devices:
         for victim, shown in zip(audit.devices, table[surrogate.name], strict=True):
             outcome = audit.matrix(protocol, eps).cell(surrogate.name, victim.name).outcome
             assert shown == [
-                format_rate(outcome.rate(kind)),
-                format_interval(outcome.interval(kind)),
+                format_rate(outcome.rate("evade")),
+                format_interval(outcome.interval("evade")),
+                f"flip {format_rate(outcome.rate('flip'))}",
             ]
-    if kind == "evade":
-        assert table["n"] == [[str(d.correct)] for d in audit.devices]
-        assert table["clean accuracy"] == [[f"{d.clean_accuracy:.3f}"] for d in audit.devices]
-        floors = [audit.noise_floor(d.name, eps).outcome.rate("evade") for d in audit.devices]
-        assert table["noise floor"] == [[format_rate(floor)] for floor in floors]
+    assert table["n"] == [[str(d.correct)] for d in audit.devices]
+    assert table["clean accuracy"] == [[f"{d.clean_accuracy:.3f}"] for d in audit.devices]
+    floors = [audit.noise_floor(d.name, eps).outcome.rate("evade") for d in audit.devices]
+    assert table["noise floor"] == [[format_rate(floor)] for floor in floors]
 
 
 def test_other_denominators_show_their_counts(audit, page):
@@ -206,21 +210,27 @@ def test_settings_and_provenance_are_whole(page):
     assert page.table("SHA-256 of the weights")["handheld"] == [["3" * 64]]
 
 
-def test_devices_show_what_tells_them_apart(page):
-    devices = page.table("Only beta")
-    assert [cell[0] for cell in devices["gate-north"]] == [
-        "device",
-        "int",
-        "nn",
-        "linear",
-        "4",
-        "16",
-        "0.8",
-        "0",
-        "0 1 2 3 4 5 6 7 8 9",
-    ]
-    assert devices["gate-south"][5:7] == [["8 to 17"], ["0.6667 to 0.8095"]]
-    assert devices["gate-south"][8] == [" ".join(str((7 * (s - 1)) % 10) for s in range(10))]
+def test_each_device_has_a_card_with_what_tells_it_apart(audit):
+    text = html.unescape(re.sub(r"<[^>]+>", " ", render_html(audit)))
+    words = " ".join(text.split())
+    card = words.split(" gate-south encoding ")[1].split(" sorter-1 encoding ")[0]
+    order = " ".join(str((7 * (s - 1)) % 10) for s in range(10))
+    assert card.startswith(
+        f"α 4, β 8 to 17, β / (α + β) 0.6667 to 0.8095, s0 0; classes {order} "
+        "network nn, head linear, task int clean right 0.972 (95 % "
+    )
+    matrix = audit.matrix("adaptive", 0.1)
+    into = {n: matrix.cell(n, "gate-south").outcome.rate("evade") for n in NAMES}
+    onto = {n: matrix.cell("gate-south", n).outcome.rate("evade") for n in NAMES}
+    for line, rates in (("evaded by images of", into), ("its images evade", onto)):
+        first = max((n for n in NAMES if n != "gate-south"), key=lambda name: rates[name])
+        assert f"{line}, eps 0.1 {first} {rates[first]:.3f} (95 % " in card
+
+
+def test_it_says_how_it_was_run_and_how_long_it_took(audit, page):
+    timed = Page(render_html(replace(audit, seconds=75.2))).table("Seconds: of the last start")
+    assert timed["Transfer"] == [["fleet audit transfer"], ["7"], ["1000"], ["–"], ["–"], ["75 s"]]
+    assert page.table("Seconds")["Transfer"][-1] == ["–"]
 
 
 def test_a_device_without_intervals_is_shown_too(audit):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fleet.errors import FleetError
     from fleet.execution import Processes, Serial
     from fleet.profiles import load_profile
+    from fleet.reports.comparison import compare
     from fleet.runtime import Prediction, load_bundle
     from fleet.training.family import train_family
 
@@ -56,6 +57,7 @@ _HOMES = {
     "audit_trace": "fleet.audit.trace.audit",
     "audit_transfer": "fleet.audit.transfer.audit",
     "audit_whitebox": "fleet.audit.whitebox.audit",
+    "compare": "fleet.reports.comparison",
     "load_bundle": "fleet.runtime",
     "load_profile": "fleet.profiles",
     "train_family": "fleet.training.family",
@@ -78,6 +80,7 @@ __all__ = [
     "audit_trace",
     "audit_transfer",
     "audit_whitebox",
+    "compare",
     "load_bundle",
     "load_profile",
     "train_family",

@@ -3,6 +3,8 @@
 import os
 import platform
 import sys
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -51,3 +53,31 @@ def _processor() -> str:
 def utc_now() -> str:
     """The time in UTC to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an audit comes from, for its result.
+
+    Attributes:
+        run: Name of the audited run, or a label for models in memory.
+        provenance: Where models and images come from, plain JSON values.
+        details: Further settings, for the record.
+        began: When it began, by ``time.monotonic``; None where nobody measures.
+    """
+
+    run: str
+    provenance: dict[str, Any]
+    details: dict[str, Any]
+    began: float | None = None
+
+    def head(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Fields of a result that is made now: run, created, settings, provenance, seconds."""
+        taken = None if self.began is None else round(time.monotonic() - self.began, 1)
+        return {
+            "seconds": taken,
+            "run": self.run,
+            "created": utc_now(),
+            "settings": {**settings, **self.details},
+            "provenance": self.provenance,
+        }

@@ -19,7 +19,7 @@ from fleet.cli.doctor import doctor
 from fleet.cli.output import careful_streams, error_console
 from fleet.cli.predict import predict
 from fleet.cli.profiles import app as profiles_app
-from fleet.cli.report import report
+from fleet.cli.report import compare, report
 from fleet.cli.reproduce import reproduce
 from fleet.cli.rotate import rotate
 from fleet.cli.runs import runs
@@ -47,6 +47,7 @@ app.command(rich_help_panel=options.BUILD)(rotate)
 app.command(rich_help_panel=options.BUILD)(demo)
 app.add_typer(commands(), name="audit", rich_help_panel=options.EVALUATE)
 app.command(rich_help_panel=options.EVALUATE)(report)
+app.command(rich_help_panel=options.EVALUATE)(compare)
 app.command(rich_help_panel=options.EVALUATE)(reproduce)
 app.command(rich_help_panel=options.ON_DEVICE)(verify)
 app.command(rich_help_panel=options.ON_DEVICE)(predict)

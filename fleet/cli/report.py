@@ -1,27 +1,41 @@
-"""``fleet report``."""
+"""``fleet report`` and ``fleet compare``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output
 
+if TYPE_CHECKING:
+    from fleet.reports import AuditReport
+
 
 def report(
-    audit: Annotated[
+    target: Annotated[
         Path | None,
         typer.Argument(
-            metavar="AUDIT", help="An audit.json of any kind; by default all of the newest run."
+            metavar="RUN",
+            help="A run, its name, or an audit.json of any kind; by default the newest run.",
         ),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="The run whose audits to render.")
+        Path | None, typer.Option("--run", help="The run whose audits to render.", hidden=True)
     ] = None,
     runs: options.Runs = Path("runs"),
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            help="A run or an audit.json: the page says what changed since. By default the "
+            "audits that were there before, if there were.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Directory to write to; by default beside the audits."),
@@ -37,32 +51,47 @@ def report(
     """Render audits again (tables, HTML, CSV, PNG, SVG) without computing anything.
 
     The verdict comes first: what an attacker gets with one captured device, with none, from noise.
-    Of a run, one report.html holds everything: the threat ladder and every kind of audit made.
+    Of a run, one report.html holds everything: the threat ladder, every kind of audit made, the
+    cross-check, and what changed.
 
-    Example: fleet report --run runs/20261122-213100-demo --out report/
+    Example: fleet report runs/20261122-213100-demo --out report/
     """
-    from fleet.reports import AuditReport, read_audit, read_audits, write_reports
+    from fleet.reports.report import is_crosscheck
+
+    output = Output(form)
+    if target is not None and run is not None:
+        raise typer.BadParameter("name an audit or a run, not both", param_hint="--run")
+    if target is not None and is_crosscheck(target):
+        _crosscheck(target, out, output)
+    else:
+        _audits(target or run, runs, against, out, full=full, brief=brief, output=output)
+
+
+def _audits(
+    target: Path | None,
+    runs: Path,
+    against: Path | None,
+    out: Path | None,
+    *,
+    full: bool,
+    brief: bool,
+    output: Output,
+) -> None:
+    from fleet.reports import write_reports
     from fleet.reports.answers import answers
     from fleet.reports.flags import verdict
     from fleet.reports.views import report_view, summary_lines
-    from fleet.rundir import find_run
 
-    output = Output(form)
-    if audit is not None and run is not None:
-        raise typer.BadParameter("name an audit or a run, not both", param_hint="--run")
-    if audit is not None:
-        single = read_audit(audit)
-        found = AuditReport.of(single)
-        source, target = audit, out or audit.parent
-    else:
-        source = find_run(run, runs).root / "audits"
-        found = read_audits(source)
-        target, single = out or source, None
+    source, found = _read(target, runs)
     if brief:
         told = answers(found)
         output.data(told.brief, {"source": str(source), "brief": told.brief})
         return
-    written = write_reports(single or found, target)
+    if against is not None:
+        found = replace(found, earlier=_read(against, runs)[1])
+    whole = source.is_dir()
+    shown = found if whole or found.earlier else next(iter(found.audits.values()))
+    written = write_reports(shown, out or (source if whole else source.parent))
     value = {
         "source": str(source),
         "verdict": answers(found).to_dict(),
@@ -74,8 +103,71 @@ def report(
         "written": [str(file) for file in written],
     }
     output.data(report_view(found, full=full), value)
+    _tell(output, source, written, found.unreadable)
+
+
+def _read(target: Path | None, runs: Path) -> tuple[Path, AuditReport]:
+    """An audit, or all of a run; where they are."""
+    from fleet.reports import AuditReport, read_audit, read_audits
+    from fleet.rundir import find_run
+
+    if target is not None and target.suffix == ".json":
+        return target, AuditReport.of(read_audit(target))
+    audits = find_run(target, runs).audits
+    return audits, read_audits(audits)
+
+
+def _crosscheck(path: Path, out: Path | None, output: Output) -> None:
+    from fleet.audit.crosscheck.result import Crosscheck
+    from fleet.files import write_bytes
+    from fleet.reports.crosscheck import crosscheck_view
+    from fleet.reports.html import render_crosscheck
+
+    check = Crosscheck.load(path)
+    page = (out or path.parent) / "report.html"
+    write_bytes(page, render_crosscheck(check).encode("utf-8"))
+    output.data(crosscheck_view(check), {"source": str(path), "written": [str(page)]})
+    _tell(output, path, [page], ())
+
+
+def _tell(output: Output, source: Path, written: list[Path], unreadable: Iterable[str]) -> None:
     output.note(f"read {source}")
-    for words in found.unreadable:
+    for words in unreadable:
         output.note(f"warning: left out {words}")
     for file in written:
         output.note(f"wrote {file}")
+
+
+def compare(
+    before: Annotated[
+        Path, typer.Argument(metavar="BEFORE", help="A run, its name, or an audit.json.")
+    ],
+    after: Annotated[
+        Path, typer.Argument(metavar="AFTER", help="What is compared with it, likewise.")
+    ],
+    runs: options.Runs = Path("runs"),
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the comparison as a page, too.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Show devices and pairs without a clear change too.")
+    ] = False,
+    form: options.Form = Format.auto,
+) -> None:
+    """Say what changed between two runs: accuracy, certificates, transfer, with intervals.
+
+    Only a difference whose 95 % interval leaves out 0 is called better or worse.
+
+    Example: fleet compare runs/20261122-213100-demo runs/20261123-090000-demo
+    """
+    from fleet.files import write_bytes
+    from fleet.reports import compare as compare_runs
+    from fleet.reports import render_comparison
+    from fleet.reports.changes import comparison_view
+
+    output = Output(form)
+    found = compare_runs(before, after, runs)
+    output.data(comparison_view(found, full=full), found.to_dict())
+    if html is not None:
+        write_bytes(html, render_comparison(found).encode("utf-8"))
+        output.note(f"wrote {html}")

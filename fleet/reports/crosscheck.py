@@ -1,11 +1,15 @@
-"""The cross-check on a terminal: a rich renderable; ``fleet.cli`` prints it."""
+"""The cross-check on a terminal and in the page."""
+
+from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from fleet.audit.core.result import Outcome
 from fleet.audit.crosscheck.result import Crosscheck, ToolFigure
+from fleet.reports.report import Block
+from fleet.reports.tables import COUNT, EPS, INTERVAL, LIFT, NAME, RATE, Column, Table
 from fleet.reports.wording import format_eps, visible
 
 
@@ -15,6 +19,29 @@ def crosscheck_view(check: Crosscheck) -> RenderableType:
         _table(check, native.device, native.eps) for native in check.native
     ]
     return Group(*parts, *(Text(visible(line)) for line in summary_lines(check)))
+
+
+def crosscheck_blocks(check: Crosscheck) -> Iterator[Block]:
+    """The cross-check as parts of a page."""
+    yield "lines", summary_lines(check)
+    yield (
+        "described",
+        Table(
+            "Adaptive evade rate of our own audit (worst case over the attacks) and of each attack "
+            "of the libraries, on the same images",
+            check.figures,
+            (
+                Column(lambda f: f.device, NAME, "device"),
+                Column(lambda f: f.eps, EPS, "eps"),
+                Column(lambda f: f"{f.tool} {f.attack}", NAME, "attack"),
+                Column(lambda f: check.native_at(f.device, f.eps).rate("evade"), RATE, "our own"),
+                Column(lambda f: f.outcome and f.outcome.rate("evade"), RATE, "evade"),
+                Column(lambda f: f.outcome and f.outcome.interval("evade"), INTERVAL, "95 %"),
+                Column(check.excess, LIFT, "beyond", bold=lambda f: f in check.exceeding),
+                Column(lambda f: check.native_at(f.device, f.eps).n, COUNT, "n"),
+            ),
+        ),
+    )
 
 
 def summary_lines(check: Crosscheck) -> list[str]:
@@ -42,9 +69,9 @@ def _exceeding_line(check: Crosscheck, figure: ToolFigure, limit: str) -> str:
     )
 
 
-def _table(check: Crosscheck, device: str, eps: float) -> Table:
+def _table(check: Crosscheck, device: str, eps: float) -> RichTable:
     native = check.native_at(device, eps)
-    table = Table(
+    table = RichTable(
         title=f"{visible(device)}, eps {format_eps(eps)}, n {native.n}", title_justify="left"
     )
     table.add_column("attack")

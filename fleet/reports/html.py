@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,8 +14,13 @@ from markupsafe import Markup
 
 from fleet.audit.core.kind import KINDS, kind_of
 from fleet.audit.core.result import AuditedDevice, AuditResult
+from fleet.audit.crosscheck.result import Crosscheck
+from fleet.errors import AuditError
 from fleet.reports import palette, wording
 from fleet.reports.answers import EXPLAINED, answers
+from fleet.reports.changes import comparison_blocks
+from fleet.reports.comparison import Comparison, compare_reports
+from fleet.reports.crosscheck import crosscheck_blocks
 from fleet.reports.devices import cards
 from fleet.reports.exhibits import CAPTION, exhibited
 from fleet.reports.figures import DrawnFigure
@@ -128,12 +133,39 @@ def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str
             exhibits=exhibited(report),
             conducted=_conducted(report),
             cards=cards(report),
+            changes=_changes(report),
+            crosscheck=list(crosscheck_blocks(report.crosscheck)) if report.crosscheck else [],
             weights=[(device.name, device.weights_sha256) for device in report.devices],
             records=_records(report),
             sections=[_section(audit) for audit in report.audits.values()],
             titles={kind.name: kind.title for kind in KINDS.values()},
         )
     )
+
+
+def render_single(title: str, blocks: Iterable[Block]) -> str:
+    """Render parts alone, as self-contained as :func:`render_html`."""
+    return _environment().get_template("single.html.jinja").render(title=title, blocks=[*blocks])
+
+
+def render_comparison(found: Comparison) -> str:
+    """Render a comparison as a page of its own."""
+    return render_single("What changed?", comparison_blocks(found))
+
+
+def render_crosscheck(check: Crosscheck) -> str:
+    """Render a cross-check as a page of its own."""
+    return render_single(f"Cross-check of {check.run}", crosscheck_blocks(check))
+
+
+def _changes(report: AuditReport) -> list[Block]:
+    """What changed since the earlier audits of the report; nothing without any in common."""
+    if report.earlier is None:
+        return []
+    try:
+        return list(comparison_blocks(compare_reports(report.earlier, report)))
+    except AuditError:
+        return []
 
 
 def style_sheet() -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rich.console import RenderableType
 
-from fleet.audit.core.kind import AUDIT_FILE, KINDS, kind_of, load
+from fleet.audit.core.kind import AUDIT_FILE, EARLIER_FILE, KINDS, kind_of, load
 from fleet.audit.core.result import AuditedDevice, AuditResult
+from fleet.audit.crosscheck.result import Crosscheck
 from fleet.errors import AuditError
 from fleet.reports.ladder import Rung
 from fleet.reports.tables import Table
@@ -79,10 +80,14 @@ class AuditReport:
     Attributes:
         audits: By the name of their kind, in the order of the reports.
         unreadable: One line for each ``audit.json`` that is there and cannot be read.
+        earlier: Audits to compare with; None where there are none.
+        crosscheck: What other libraries found; None where none was made.
     """
 
     audits: dict[str, AuditResult]
     unreadable: tuple[str, ...] = ()
+    earlier: AuditReport | None = None
+    crosscheck: Crosscheck | None = None
 
     @classmethod
     def of(cls, *audits: AuditResult, unreadable: tuple[str, ...] = ()) -> AuditReport:
@@ -130,25 +135,36 @@ def read_audit(path: Path) -> AuditResult:
     return found
 
 
+def is_crosscheck(path: Path) -> bool:
+    """Whether a file says that it is the result of a cross-check."""
+    return _schema(path).startswith("fleet.audit.crosscheck/")
+
+
+def _schema(path: Path) -> str:
+    """The schema that a file names; empty without one."""
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    schema = data.get("schema") if isinstance(data, dict) else None
+    return schema if isinstance(schema, str) else ""
+
+
 def _kind_written_in(path: Path) -> str:
     """Kind that the file's schema names; a file without one is left to the loader's error.
 
     Raises:
         AuditError: The schema is that of something else.
     """
-    try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return "transfer"
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if not isinstance(schema, str):
+    schema = _schema(path)
+    if not schema:
         return "transfer"
     named = schema.removeprefix("fleet.audit.").partition("/")[0]
     if named not in KINDS:
         raise AuditError(
             f"{path} is no audit that is drawn: its schema is {schema!r}",
-            hint=f"reports draw {', '.join(KINDS)}; `fleet audit crosscheck` and `fleet reproduce` "
-            "print their own results",
+            hint=f"reports draw {', '.join(KINDS)} and crosscheck; `fleet reproduce` prints "
+            "its own results",
         )
     return named
 
@@ -165,20 +181,35 @@ def read_audits(directory: Path) -> AuditReport:
     Raises:
         AuditError: There is no audit that can be read.
     """
-    found: list[AuditResult] = []
-    unreadable = []
-    for kind in KINDS.values():
-        path = directory / kind.name / AUDIT_FILE
-        if not path.exists():
-            continue
-        try:
-            found.append(load(kind.result).load(path))
-        except AuditError as error:
-            unreadable.append(f"{kind.name}/{AUDIT_FILE}: {error.message}")
+    found, unreadable = _read_all(directory, AUDIT_FILE)
     if not found:
         reason = "; ".join(unreadable) or "none was made"
         raise AuditError(
             f"no audit to report under {directory}: {reason}",
             hint="make one with `fleet audit transfer` or `fleet audit all`",
         )
-    return AuditReport.of(*found, unreadable=tuple(unreadable))
+    earlier, _ = _read_all(directory, EARLIER_FILE)
+    crosscheck = None
+    try:
+        path = directory / "crosscheck" / AUDIT_FILE
+        crosscheck = Crosscheck.load(path) if path.exists() else None
+    except AuditError as error:
+        unreadable.append(f"crosscheck/{AUDIT_FILE}: {error.message}")
+    report = AuditReport.of(*found, unreadable=tuple(unreadable))
+    before = AuditReport.of(*earlier) if earlier else None
+    return replace(report, earlier=before, crosscheck=crosscheck)
+
+
+def _read_all(directory: Path, name: str) -> tuple[list[AuditResult], list[str]]:
+    """Audits of this file name, and one line for each that cannot be read."""
+    found: list[AuditResult] = []
+    unreadable = []
+    for kind in KINDS.values():
+        path = directory / kind.name / name
+        if not path.exists():
+            continue
+        try:
+            found.append(load(kind.result).load(path))
+        except AuditError as error:
+            unreadable.append(f"{kind.name}/{name}: {error.message}")
+    return found, unreadable

@@ -16,13 +16,14 @@ from fleet.audit.core import jobs
 from fleet.audit.core.checks.verdicts import unless
 from fleet.audit.core.kept import PackedOutcomes, remember
 from fleet.audit.core.members import Member, Sample, Settings, TransferSettings, check_members
-from fleet.audit.core.result import AuditedDevice, Check, Origin
+from fleet.audit.core.result import AuditedDevice, Check
 from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.bounds.certify import Certificates, certificates, largest_radii
 from fleet.data import to_unit
 from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.models.convolutional import ConvNet
+from fleet.provenance import Origin
 from fleet.rundir import RunDirectory
 
 

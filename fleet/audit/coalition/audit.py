@@ -13,10 +13,11 @@ from fleet.audit.coalition.result import CoalitionAudit, GreedyStep
 from fleet.audit.core.evidence import Outcomes, count
 from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, check_members
-from fleet.audit.core.result import AuditedDevice, NoiseFloor, Origin
+from fleet.audit.core.result import AuditedDevice, NoiseFloor
 from fleet.audit.core.scoring import Baseline, describe, score_baseline, score_sets
 from fleet.audit.core.sets import ProgressHook, announced
 from fleet.errors import AuditError
+from fleet.provenance import Origin
 
 
 @dataclass(frozen=True, eq=False)

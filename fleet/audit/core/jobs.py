@@ -28,7 +28,7 @@ from fleet.audit.core.exhibits import Exhibit, Tried
 from fleet.audit.core.kept import PackedClasses, remember
 from fleet.audit.core.pictures import exhibit
 from fleet.audit.core.probes import probe_device
-from fleet.audit.core.result import AuditedDevice, Origin
+from fleet.audit.core.result import AuditedDevice
 from fleet.audit.core.scoring import Baseline, Trial, describe, score_baseline, score_sets
 from fleet.audit.core.sets import (
     AdversarialSets,
@@ -42,7 +42,7 @@ from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Executor, Job, ProgressReporter
 from fleet.files import locked, make_directory, read_json
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
-from fleet.provenance import environment
+from fleet.provenance import Origin, environment
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 

@@ -12,9 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
+from fleet.files import write_bytes
+
 AUDIT_FILE = "audit.json"
+
+EARLIER_FILE = "earlier.json"
+"""The audit that stood there before, so that the report can say what changed."""
 
 Attacker = Literal["device", "outsider", "owner", "anyone"]
 """Whom a gate counts. ``device``: who has other devices. ``outsider``: who has none, but networks
@@ -123,6 +129,26 @@ def kind_of(audit: Any) -> Kind:
         if type(audit) is load(kind.result):
             return kind
     raise KeyError(f"{type(audit).__name__} is the result of no kind of audit")
+
+
+def keep(audit: Any, directory: Path) -> Path:
+    """Write an audit; the one that is there stays beside it, as the earlier one.
+
+    Args:
+        audit: A result.
+        directory: Of its kind in a run.
+
+    Returns:
+        Its file.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    path = directory / AUDIT_FILE
+    if path.is_file():
+        write_bytes(directory / EARLIER_FILE, path.read_bytes())
+    audit.save(path)
+    return path
 
 
 _ATTACKS = {

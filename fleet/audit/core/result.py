@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import time
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from fleet.audit.core.exhibits import Exhibit, Turn
 from fleet.audit.core.kind import Attacker
 from fleet.errors import AuditError
 from fleet.files import write_json
-from fleet.provenance import utc_now
 
 Protocol = Literal["paper", "adaptive"]
 
@@ -400,34 +398,6 @@ class AttackResult(AuditResult):
             KeyError: There is none.
         """
         return pick(self.noise, victim=victim, eps=eps)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where an audit comes from, for its result.
-
-    Attributes:
-        run: Name of the audited run, or a label for models in memory.
-        provenance: Where models and images come from, plain JSON values.
-        details: Further settings, for the record.
-        began: When it began, by ``time.monotonic``; None where nobody measures.
-    """
-
-    run: str
-    provenance: dict[str, Any]
-    details: dict[str, Any]
-    began: float | None = None
-
-    def head(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Fields of a result that is made now: run, created, settings, provenance, seconds."""
-        taken = None if self.began is None else round(time.monotonic() - self.began, 1)
-        return {
-            "seconds": taken,
-            "run": self.run,
-            "created": utc_now(),
-            "settings": {**settings, **self.details},
-            "provenance": self.provenance,
-        }
 
 
 class AbsentError(KeyError, ValueError):

@@ -12,7 +12,7 @@ from fleet.attacks import CORRECT
 from fleet.audit.core.evidence import Outcomes, count
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.outsider import Attacker, ask, draw, imitate
-from fleet.audit.core.result import AuditedDevice, Origin, Outcome
+from fleet.audit.core.result import AuditedDevice, Outcome
 from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.audit.core.sets import (
     AdversarialSets,
@@ -25,6 +25,7 @@ from fleet.audit.query import methods, result
 from fleet.audit.query.checks import query_checks
 from fleet.audit.query.methods import QuerySettings
 from fleet.errors import AuditError
+from fleet.provenance import Origin
 
 ANSWERS: dict[result.QueryMethod, result.Answer] = {
     "noise": "label",

@@ -12,7 +12,6 @@ from typing import Any, get_args
 from torch import Tensor
 
 from fleet.audit.core.members import Member, Sample, check_members
-from fleet.audit.core.result import Origin
 from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.audit.core.sets import AdversarialSets, ProgressHook, announced, attack_surrogate
 from fleet.audit.trace.calibration import Floats, calibrate, grouped, standardise
@@ -30,6 +29,7 @@ from fleet.audit.trace.result import (
     TraceRate,
 )
 from fleet.errors import AuditError
+from fleet.provenance import Origin
 
 
 def audit_trace(

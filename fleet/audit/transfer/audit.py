@@ -20,7 +20,6 @@ from fleet.audit.core.jobs import (
 )
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
-from fleet.audit.core.result import Origin
 from fleet.audit.core.scoring import Trial, replay, score_sets
 from fleet.audit.core.sets import ProgressHook, announced, attack_surrogate, load_sets, require_sets
 from fleet.audit.transfer.result import TransferAudit
@@ -28,6 +27,7 @@ from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.files import write_bytes
 from fleet.profiles.spec import FamilySpec, read_family
+from fleet.provenance import Origin
 from fleet.rundir import RunDirectory
 
 

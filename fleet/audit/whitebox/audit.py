@@ -21,12 +21,13 @@ from fleet.audit.core.exhibits import count_turns, few
 from fleet.audit.core.jobs import Examination, examine, gather_evidence, record_settings
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
-from fleet.audit.core.result import Origin, Protocol
+from fleet.audit.core.result import Protocol
 from fleet.audit.core.sets import ProgressHook, announced, attack_surrogate
 from fleet.audit.whitebox.result import Margins, MinimumDistance, WhiteboxAudit, WhiteboxFigure
 from fleet.data import to_unit
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.models import Classifier
+from fleet.provenance import Origin
 from fleet.rundir import RunDirectory
 from fleet.vocabulary import Length
 

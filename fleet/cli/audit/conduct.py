@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from fleet.audit.core.kind import AUDIT_FILE, Kind, load
+from fleet.audit.core.kind import Kind, load
+from fleet.audit.core.kind import keep as keep_audit
 from fleet.cli import options
 from fleet.cli.audit.request import Request
 from fleet.cli.gates import close, told
@@ -159,8 +160,7 @@ def perform(work: Work, subject: Subject) -> Any:
 
 def keep(audit: Any, kind: Kind, subject: Subject) -> None:
     """Write ``audit.json``."""
-    path = subject.run.audit(kind.name) / AUDIT_FILE
-    audit.save(path)
+    path = keep_audit(audit, subject.run.audit(kind.name))
     subject.output.note(f"wrote {path}")
 
 

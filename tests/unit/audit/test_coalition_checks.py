@@ -26,7 +26,8 @@ from fleet.audit.core.checks import flag, masked
 from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.gates import Demand, judge, refusals
 from fleet.audit.core.members import TransferSettings
-from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Origin, Outcome
+from fleet.audit.core.result import AuditedDevice, Check, NoiseFloor, Outcome
+from fleet.provenance import Origin
 from fleet.reports.flags import verdict
 
 N = 100

@@ -47,10 +47,32 @@ def test_the_newest_run_is_rendered_beside_its_audits(command, runs):
 
 def test_a_run_can_be_named(command, runs, tmp_path):
     out = tmp_path / "out"
-    result = command("--runs", runs, "--run", "20260101-000000-old", "--out", out)
-    assert result.exit_code == 0
-    assert (out / "transfer" / "transfer.csv").is_file()
-    assert "20260101-000000-old" in result.stderr
+    for named in (["20260101-000000-old"], ["--run", "20260101-000000-old"]):
+        result = command("--runs", runs, *named, "--out", out)
+        assert result.exit_code == 0
+        assert (out / "transfer" / "transfer.csv").is_file()
+        assert "20260101-000000-old" in result.stderr
+
+
+def test_a_page_says_what_changed_since_another_run(command, runs, tmp_path):
+    result = command("--runs", runs, "--against", "20260101-000000-old", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "What changed since the earlier audit" in (tmp_path / "report.html").read_text()
+
+
+def test_a_crosscheck_is_rendered_too_alone_and_in_its_run(command, runs, tmp_path, project):
+    path = project / "results" / "demo" / "crosscheck.json"
+    result = command(path, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "none of 52 results is above the native audit" in " ".join(result.stdout.split())
+    assert "torchattacks apgd-dlr" in (tmp_path / "report.html").read_text()
+    beside = runs / "20260102-000000-new" / "audits" / "crosscheck"
+    beside.mkdir()
+    (beside / "audit.json").write_bytes(path.read_bytes())
+    assert command("--runs", runs, "--out", tmp_path / "run").exit_code == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert '<section id="crosscheck"' in page
+    assert "torchattacks apgd-dlr" in page
 
 
 def test_a_single_audit_is_rendered_beside_itself(command, make_whitebox, tmp_path):

@@ -45,7 +45,7 @@ def _pictures(clean: Tensor, adversarial: Tensor) -> tuple[str, str, str, float]
     before, after = (image[:, ::step, ::step].int() for image in (clean, adversarial))
     change = after - before
     gain = round(127 / max(1, int(change.abs().max())), 1)
-    return _png(before), _png(128 + gain * change), _png(after), gain
+    return _png(before), _png((128 + gain * change).round()), _png(after), gain
 
 
 def _png(image: Tensor) -> str:

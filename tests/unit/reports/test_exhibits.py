@@ -84,7 +84,8 @@ def test_an_audit_holds_few_and_the_first_of_each_device_before_the_second():
     with pytest.raises(ValueError, match="picture 8"):
         replace(first, clean="A" * MOST_BYTES)
     noisy = sets((3, 64, 64))
-    noisy.images[:] = torch.randint(0, 256, noisy.images.shape, dtype=torch.uint8)
+    for images in (noisy.images, noisy.sample.images):
+        images[:] = torch.randint(0, 256, images.shape, dtype=torch.uint8)
     heavy = exhibit(noisy, tried([2, 1, 1, 0], *NOTHING))[0]
     kept = few([[heavy]] * MOST)
     assert 0 < len(kept) < MOST

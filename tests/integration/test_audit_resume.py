@@ -36,7 +36,7 @@ def kill_at(run: Path, name: str) -> None:
 
 def findings(run: Path) -> dict[str, Any]:
     audit = json.loads((run / "audits" / "transfer" / "audit.json").read_text())
-    del audit["created"], audit["provenance"]["environment"]
+    del audit["created"], audit["seconds"], audit["provenance"]["environment"]
     return audit
 
 

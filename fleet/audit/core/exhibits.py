@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 PER_DEVICE, MOST = 2, 12
 """Images shown of one device, and of a fleet."""
 
-MOST_BYTES = 400_000
+MOST_BYTES = 120_000
 """Of all pictures of an audit, in base64; a picture that does not fit is left out."""
 
 SIDE = 64

@@ -103,8 +103,8 @@ def fresh(run: RunDirectory, place: Path) -> RunDirectory:
 
 
 def documents(run: RunDirectory, order: tuple[str, ...]) -> dict[str, str]:
-    """What each audit says, made in this order, but for the time of day."""
-    found = {kind: replace(AUDITS[kind](run), created="").to_dict() for kind in order}
+    """What each audit says, made in this order, but for the time that it took."""
+    found = {kind: replace(AUDITS[kind](run), created="", seconds=None).to_dict() for kind in order}
     return {kind: json.dumps(value, sort_keys=True) for kind, value in found.items()}
 
 

@@ -356,6 +356,7 @@ def test_the_audits_digest_is_of_what_was_found_and_of_nothing_else(run: RunDire
 
     plain = digest()
     assert plain == digest(created="2027-01-01", run="elsewhere", provenance={"cores": 64})
+    assert plain == digest(seconds=7.5, exhibits=[{"clean": "cG5n"}])
     path = run.audit("transfer") / "audit.json"
     found = {k: v for k, v in json.loads(path.read_text()).items() if k in FINDINGS}
     assert plain == hashlib.sha256(canonical_json(found).encode()).hexdigest()

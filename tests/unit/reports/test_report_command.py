@@ -61,7 +61,7 @@ def test_a_page_says_what_changed_since_another_run(command, runs, tmp_path):
 
 
 def test_a_crosscheck_is_rendered_too_alone_and_in_its_run(command, runs, tmp_path, project):
-    path = project / "results" / "demo" / "crosscheck.json"
+    path = project / "results" / "paper-demo" / "crosscheck.json"
     result = command(path, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert "none of 52 results is above the native audit" in " ".join(result.stdout.split())

@@ -1,4 +1,4 @@
-"""A whole rollout on one machine: three devices, a server, a canary, a failure, a revocation.
+"""A whole rollout on one machine: a server, a canary, a failing self-test, a revoked device.
 
     python examples/rollout/rollout.py            # about two minutes: trains three tiny devices
     python examples/rollout/rollout.py --quick    # half a minute: fewer images
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import functools
 import http.server
-import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,6 +34,14 @@ devices:
   - {{name: cam-03, encoding: {{alpha: 6, beta: 14, order: [9, 1, 8, 0, 5, 7, 2, 6, 3, 4]}}}}
 """
 
+FAULT = """
+import onnxruntime
+usual = onnxruntime.InferenceSession.run
+def wrong(self, *arguments, **more):
+    return [output + 1 for output in usual(self, *arguments, **more)]
+onnxruntime.InferenceSession.run = wrong
+"""
+
 
 class Workplace:
     """One directory in which commands run; each is shown, with its exit code."""
@@ -41,11 +49,22 @@ class Workplace:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def run(self, *words: str, expect: int = 0) -> str:
-        """Run a command of fleet, and end the program if its exit code is another."""
-        print(f"$ fleet {' '.join(words)}")
+    def run(self, *words: str, expect: int = 0, faulty: bool = False) -> str:
+        """Run a command of fleet, and end the program if its exit code is another.
+
+        Args:
+            words: The command.
+            expect: Its exit code.
+            faulty: On a machine whose processor computes wrongly.
+        """
+        print(f"$ fleet {' '.join(words)}{'    # on a faulty processor' if faulty else ''}")
         command = [sys.executable, "-m", "fleet", *words]
-        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
+        path = [str(self.root / "faulty")] if faulty else []
+        path += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True, check=False
+        )
         for line in (done.stdout + done.stderr).splitlines():
             print(f"    {line}")
         if done.returncode != expect:
@@ -69,7 +88,7 @@ def main() -> None:
         (place.root / "devices.yaml").write_text(PROFILE.format(data=DATA, images=images))
         prepare(place)
         roll_out(place)
-    print("done: one canary, one refused update, one revoked device")
+    print("done: one canary, one failed self-test, one revoked device")
 
 
 def prepare(place: Workplace) -> None:
@@ -83,7 +102,7 @@ def prepare(place: Workplace) -> None:
 
 
 def roll_out(place: Workplace) -> None:
-    """Two releases: the first reaches all, the second is stopped by a failing device."""
+    """Two releases: the first reaches all, the second is stopped by a failing self-test."""
     url = serve(place.root / "depot" / "public")
     package(place, "2026.11.1")
     place.run("rollout", "start", "2026.11.1", "--bake", "0", "--waves", "canary,100%",
@@ -104,8 +123,10 @@ def roll_out(place: Workplace) -> None:
     package(place, "2026.11.2")
     place.run("rollout", "start", "2026.11.2", "--bake", "0", "--waves", "canary,100%",
               "--canary", "cam-02", "--max-failures", "0")  # fmt: skip
-    spoil(place.root, "cam-02")
-    place.run("install", "--from", url, "--home", "homes/cam-02", expect=20)
+    place.run("install", "--from", url, "--home", "homes/cam-02")
+    (place.root / "faulty").mkdir()
+    (place.root / "faulty" / "sitecustomize.py").write_text(FAULT)
+    place.run("commit", "--home", "homes/cam-02", expect=50, faulty=True)  # it goes back
     place.run("device", "status", "--home", "homes/cam-02")
     place.report("cam-02")
     place.run("rollout", "status")
@@ -122,16 +143,6 @@ def package(place: Workplace, release: str) -> None:
     place.run("package", "runs/one", "--release", release, "--depot", "depot", "--out", out,
               "--allow-unaudited")  # fmt: skip
     place.run("publish", out)
-
-
-def spoil(root: Path, name: str) -> None:
-    """Somebody changes a bundle on the server."""
-    device = json.loads((root / "depot" / "devices" / f"{name}.json").read_text())
-    release = json.loads((root / "depot" / "releases" / "2026.11.2.json").read_text())
-    (entry,) = [e for e in release["bundles"] if e["device"] == device["name"]]
-    folder = root / "depot" / "public" / "targets" / "devices" / entry["id"]
-    path = folder / f"{entry['sha256']}.bundle"
-    path.write_bytes(path.read_bytes()[::-1])
 
 
 def serve(directory: Path) -> str:

@@ -138,6 +138,9 @@ def test_every_example_has_a_test_and_a_line_in_the_index() -> None:
 
 def test_a_whole_rollout(tmp_path: Path) -> None:
     output = run_example("rollout/rollout", "--quick", cwd=tmp_path)
-    assert output.endswith("done: one canary, one refused update, one revoked device\n")
-    assert "not yet: 1 devices failed; at most 0 may" in output
-    assert "release 2026.11.1, on trial" not in output.split("2026.11.2")[-1]
+    assert output.endswith("done: one canary, one failed self-test, one revoked device\n")
+    after = output.split("# on a faulty processor")[1]
+    assert "of 16 test images otherwise than when it was packaged" in " ".join(after.split())
+    assert "the device went back" in " ".join(after.split())
+    assert "cam-02: release 2026.11.1" in after
+    assert "not yet: 1 devices failed; at most 0 may" in after

@@ -99,6 +99,11 @@ def empty_targets_replayed(scene: Workshop) -> None:
     shutil.rmtree(scene.home(NAME) / "tuf")
 
 
+def old_snapshot_under_a_new_name(scene: Workshop) -> None:
+    newest = metadata(scene, "snapshot")
+    shutil.copyfile(newest.with_name("1.snapshot.json"), newest)
+
+
 def old_targets_under_a_new_name(scene: Workshop) -> None:
     newest = metadata(scene, "targets")
     shutil.copyfile(newest.with_name("1.targets.json"), newest)
@@ -241,6 +246,7 @@ ON_FILES: dict[Callable[[Workshop], None], tuple[int, str]] = {
     whole_repository_rolled_back: (22, "older metadata than this device has seen"),
     rolled_back_and_the_cache_lost: (22, "this device has seen"),
     empty_targets_replayed: (22, "this device has seen"),
+    old_snapshot_under_a_new_name: (22, "older metadata than this device has seen"),
     old_targets_under_a_new_name: (22, "Expected targets v3, got v1"),
     one_bit_of_the_bundle: (20, "not the bundle that was signed"),
     bundle_cut_short: (30, "ended after"),
@@ -421,7 +427,7 @@ def full(scene: Workshop, small_disk: Path) -> Callable[[int], Path]:
 
 @pytest.mark.parametrize(
     ("left", "where"),
-    [(0, "tuf"), (4, "download.part"), (16, "slot-b.fleet")],
+    [(0, "tuf"), (4, "download.part"), (16, "slot-b.fleet"), (28, "state.json")],
 )
 def test_a_full_disk_at_each_stage(
     scene: Workshop, call_fleet: RunFleet, full: Callable[[int], Path], left: int, where: str

@@ -12,12 +12,14 @@ from fleet.errors import RolloutError, SignatureError
 from fleet.files import write_json
 from fleet.rollout import device as device_side
 from fleet.rollout.depot import read_record
+from fleet.rollout.keys import sign_json
 from fleet.rollout.operations import (
     advance,
     export_media,
     exposures,
     judge,
     load_rollout,
+    open_repository,
     plan_rollout,
     publish,
     revoke,
@@ -236,6 +238,36 @@ def test_replayed_forged_and_foreign_reports_prove_nothing(workshop: Workshop) -
     assert judge(workshop.depot, begun, NOW).go
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sequence", "9"),
+        ("sequence", -1),
+        ("sequence", 10**30),
+        ("counter", True),
+        ("status", "perfect"),
+        ("release", 3),
+        ("release", "r1\x1b[2J"),
+        ("error", "x" * 10_000),
+        ("failed", ["r1"]),
+        ("clock", None),
+        ("more", 1),
+        ("format", "fleet-report/9"),
+    ],
+)
+def test_what_an_extracted_device_may_sign_and_say(
+    workshop: Workshop, field: str, value: object
+) -> None:
+    """Its key is known, so its signature holds; what is signed is checked all the same."""
+    identity = workshop.device("cam-01").identity
+    signed = device_side.report(workshop.device("cam-01"), NOW)["signed"]
+    path = workshop.root / "report.json"
+    write_json(path, sign_json({**signed, field: value}, identity.sign_key))
+    with pytest.raises(SignatureError, match="cam-01: this is no report"):
+        receive(workshop.depot, path)
+    assert not workshop.depot.report("cam-01").exists()
+
+
 def test_a_failed_install_is_reported_and_stops_the_rollout(workshop: Workshop) -> None:
     begun = begin(workshop)
     (canary,) = begun.waves[0]
@@ -250,6 +282,28 @@ def test_a_failed_install_is_reported_and_stops_the_rollout(workshop: Workshop) 
     decision = judge(workshop.depot, begun, NOW)
     assert decision.stop
     assert decision.failed == (canary,)
+
+
+def test_revoked_devices_hold_no_gate_and_get_nothing_back(workshop: Workshop) -> None:
+    workshop.roll_out("r1", 1)
+    begun = begin(workshop, "r2", 2)
+    (canary,), (other,) = begun.waves
+    workshop.install(canary)
+    device_side.commit(workshop.device(canary))
+    send(workshop, canary)
+    revoke(workshop.depot, canary, NOW)
+    second = advance(workshop.depot, begun, NOW)
+    assert judge(workshop.depot, second, NOW).silent == (other,)
+    assert take_back(workshop.depot, second, NOW) == [other]
+    given = open_repository(workshop.depot).assignments()
+    assert workshop.depot.enrolled()[canary].id not in given
+
+
+def test_a_command_that_read_an_old_record_does_not_undo_another(workshop: Workshop) -> None:
+    begun = begin(workshop)
+    set_phase(workshop.depot, begun, "paused")
+    with pytest.raises(RolloutError, match="the rollout is paused"):
+        advance(workshop.depot, begun, NOW)
 
 
 def test_one_rollout_at_a_time_pause_cancel(workshop: Workshop) -> None:

@@ -17,6 +17,7 @@ from fleet.cli.bundle import inspect, package, verify
 from fleet.cli.demo import demo
 from fleet.cli.doctor import doctor
 from fleet.cli.output import careful_streams, error_console
+from fleet.cli.plan import plan
 from fleet.cli.predict import predict
 from fleet.cli.profiles import app as profiles_app
 from fleet.cli.report import compare, report
@@ -61,6 +62,7 @@ app.command(rich_help_panel=options.ROLL_OUT)(rollout.publish)
 app.add_typer(rollout.rollout_app, name="rollout", rich_help_panel=options.ROLL_OUT)
 app.add_typer(rollout.repo_app, name="repo", rich_help_panel=options.ROLL_OUT)
 app.add_typer(rollout.media_app, name="media", rich_help_panel=options.ROLL_OUT)
+profiles_app.command()(plan)
 app.add_typer(profiles_app, name="profiles", rich_help_panel=options.INSPECT)
 app.command(rich_help_panel=options.INSPECT)(runs)
 app.command(rich_help_panel=options.INSPECT)(inspect)

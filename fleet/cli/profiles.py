@@ -1,4 +1,4 @@
-"""``fleet profiles``: check, show, schema, new."""
+"""``fleet profiles``: check, show, schema, new; :mod:`fleet.cli.plan` adds plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output, table
-from fleet.cli.train import say_single_steps
+from fleet.cli.train import say_single_steps, say_weak_diversity
 from fleet.errors import DataError, ProfileError
 from fleet.files import canonical_json, write_text
 from fleet.vocabulary import shown
@@ -78,6 +78,7 @@ def check(
         raise typer.Exit(1) from error
     count = len(family.devices)
     output.note(f"ok: {profile}: {count} device{'s' if count > 1 else ''}, {family.data.dataset}")
+    say_weak_diversity(output, family)
     images = training_images(family.data) if counts is None else sum(counts.train)
     if counts is not None:
         output.data(_counts_table(family, counts), _counts_value(family, counts))
@@ -164,14 +165,14 @@ def new(
     relative = os.path.relpath(place, path.parent.resolve())
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:64] or "family"
     output = Output()
-    photos = _look_into(root, output) if dataset is Dataset.folder else None
+    photos = look_into(root, output) if dataset is Dataset.folder else None
     text = template(name, dataset=dataset.value, devices=devices, root=relative, photos=photos)
     write_text(path, text)
     output.note(f"wrote {path}: {devices} devices on {dataset.value} in {root}")
     output.next_command("fleet", "profiles", "check", path)
 
 
-def _look_into(root: Path, output: Output) -> Photos:
+def look_into(root: Path, output: Output) -> Photos:
     """Survey a folder of photos, and say what was found and what is of no use."""
     from fleet.data.survey import survey_folder
     from fleet.profiles import Photos

@@ -89,6 +89,7 @@ def train(
         if plan.added:
             output.note(f"new in this run: {', '.join(plan.added)}; all others stay as they are")
         say_single_steps(output, plan.spec, len(images.train))
+        say_weak_diversity(output, plan.spec)
         result = _execute(plan, jobs, output)
     else:
         _confirm(plan)
@@ -190,6 +191,14 @@ def say_single_steps(output: Output, spec: FamilySpec, images: int) -> None:
             f"note: 1 step an epoch for {devices}: {images} images for training are fewer than "
             "two batches; a smaller `training.batch_size` gives more steps"
         )
+
+
+def say_weak_diversity(output: Output, spec: FamilySpec) -> None:
+    """Say what makes devices alike, and what to change."""
+    from fleet.profiles.planner import weak_diversity
+
+    for text in weak_diversity(spec):
+        output.note(f"note: weak diversity: {text}")
 
 
 def _report_failures(output: Output, result: FamilyResult) -> None:

@@ -6,6 +6,9 @@ import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
+
+import yaml
 
 from fleet.encoding.orders import spread_orders
 from fleet.profiles.data_section import DATASETS
@@ -89,6 +92,26 @@ def template(
         mirror=recipe.mirror,
         devices="".join(_devices(recipe.classes, devices)),
     )
+
+
+def starter_sections(
+    dataset: DatasetName, photos: Photos | None
+) -> tuple[int, dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What a starter says, for a profile that is written otherwise.
+
+    Args:
+        dataset: Dataset name.
+        photos: What was found of a ``folder``.
+
+    Returns:
+        Number of classes, and sections ``data:`` (without dataset and root), ``model:`` and
+        ``training:`` as written. The head is ``ordinal`` where the starter has the paper's.
+    """
+    recipe = _recipe(dataset, photos)
+    head = "ordinal" if recipe.head == "linear" else recipe.head
+    model = {"architecture": recipe.architecture, "head": head}
+    training = {"epochs": recipe.epochs, "batch_size": recipe.batch_size}
+    return recipe.classes, yaml.safe_load(recipe.facts) or {}, model, training
 
 
 def _recipe(dataset: DatasetName, photos: Photos | None) -> _Recipe:

@@ -19,16 +19,16 @@ from fleet.reports.findings import bought
 from fleet.reports.flags import blind_line, flag, verdict, worst_level
 from fleet.reports.ladder import Rung, ladder
 from fleet.reports.report import AuditReport
-from fleet.reports.wording import format_count, format_eps, short_eps, visible
+from fleet.reports.wording import format_count, short_eps, visible
 
 QUESTIONS = {
     "T1": ("With one captured device", "fools another device"),
-    "T0": ("With no device, but a network of their own (the control)", "fools a device"),
+    "T0": ("With no device: a network of their own (control)", "fools a device"),
     "noise": ("From noise alone", "fools a device"),
 }
 """By level of the ladder: what the attacker has, and what they do with it."""
 
-GUARANTEED = "Guaranteed, whoever attacks"
+GUARANTEED = "Guaranteed blast radius, whoever attacks"
 
 EXPLAINED = (
     "Fooled: the device names a wrong class or none, on an image that it names rightly without "
@@ -41,7 +41,7 @@ class Answer:
     """What one attacker gets at one eps, or what is guaranteed there.
 
     Attributes:
-        question: What the attacker has; ``Guaranteed`` for a certificate.
+        question: What the attacker has; :data:`GUARANTEED` for a certificate.
         words: The answer in one sentence.
         eps: Pixel units; None where nothing was measured at any.
         rate: Share of images that fall, mean over the fleet; None where it is not known.
@@ -65,7 +65,7 @@ class Answers:
 
     Attributes:
         level: How far the figures can be believed; says nothing about how safe the fleet is.
-        answers: In the order of reading.
+        answers: In the order of reading: what is guaranteed first, where certificates exist.
         next: What to do, most urgent first.
         believe: One sentence for each audit: how far it can be believed.
         paper: That the paper's own attack is blind, one sentence for each audit where it is.
@@ -97,11 +97,12 @@ def answers(report: AuditReport) -> Answers:
     audits = report.audits
     verdicts = {name: verdict(audit) for name, audit in audits.items()}
     rungs = _headline(ladder(audits.values()))
-    found = (
+    promised = tuple(_guarantee(cast("CertifyAudit | None", audits.get("certify"))))
+    measured = (
         *_attackers(rungs),
         *_bought(cast("TransferAudit | None", audits.get("transfer"))),
-        *_guarantee(cast("CertifyAudit | None", audits.get("certify"))),
     )
+    found = promised + measured if "certify" in audits else measured + promised
     return Answers(
         level=worst_level(level for level, _ in verdicts.values()),
         answers=found,
@@ -151,6 +152,11 @@ def in_100(rate: float) -> str:
     return "more than 99 of 100 images" if 0.995 <= rate < 1 else f"{rate * 100:.0f} of 100 images"
 
 
+def _interval(bounds: tuple[float, float]) -> str:
+    low, high = (round(100 * bound) for bound in bounds)
+    return f"95 %: {low} to {high}"
+
+
 def _headline(rungs: dict[float, list[Rung]]) -> dict[float, dict[str, Rung]]:
     """The smallest and the largest eps at which one captured device was tried, else of any."""
     by_level = {eps: {rung.level: rung for rung in found} for eps, found in rungs.items()}
@@ -172,7 +178,7 @@ def _attackers(rungs: dict[float, dict[str, Rung]]) -> Iterator[Answer]:
 
 def _answer(question: str, does: str, eps: float, rung: Rung) -> Answer:
     rate = rung.mean or 0.0
-    at = f"eps {format_eps(eps)}: "
+    at = f"eps {short_eps(eps)}: "
     if rung.flag:
         ids = ", ".join(rung.flag.ids)
         words = (
@@ -182,8 +188,7 @@ def _answer(question: str, does: str, eps: float, rung: Rung) -> Answer:
         return Answer(question, words, eps)
     words = f"{at}{does} on {in_100(rate)}"
     if rung.interval:
-        low, high = (f"{100 * bound:.0f}" for bound in rung.interval)
-        words += f" (95 %: {low} to {high})"
+        words += f" ({_interval(rung.interval)})"
     if rung.worst and rung.level == "T1":
         words += f"; at worst {in_100(rung.worst.rate)} ({visible(rung.worst.where)})"
     words += f". Only {rung.n} images: a rough figure." if rung.n < ENOUGH else "."
@@ -199,22 +204,22 @@ def _bought(transfer: TransferAudit | None) -> Iterator[Answer]:
         found = bought(transfer, eps)
         if found is None:
             continue
-        low, high = (100 * bound for bound in found.interval)
-        points = 100 * (found.twin - found.others)
-        told = f"{in_100(abs(points) / 100)} {'fewer' if points > 0 else 'more'} are fooled"
+        low, high = found.interval
+        gain = found.twin - found.others
+        points = format_count(round(100 * gain), "point")
+        told = f"{in_100(abs(gain))} {'fewer' if gain > 0 else 'more'} are fooled"
         if low <= 0 <= high:
             told = "no difference that these images can tell from luck"
         words = (
-            f"eps {format_eps(eps)}: {told}. Images made on {visible(found.surrogate)} fool "
-            f"devices of other encodings on {in_100(found.others)}, and a twin of the same "
-            f"encoding with other weights on {in_100(found.twin)} (difference {points:.0f} points, "
-            f"95 %: {low:.0f} to {high:.0f})."
+            f"eps {short_eps(eps)}: {told} ({points}, {_interval(found.interval)}). Made on "
+            f"{visible(found.surrogate)}, they fool other encodings on {in_100(found.others)}, a "
+            f"twin of its encoding with other weights on {in_100(found.twin)}."
         )
         yield Answer(
             "What a different encoding bought",
             words,
             eps,
-            found.twin - found.others,
+            gain,
             found.interval,
             None,
             known=True,
@@ -233,7 +238,7 @@ def _guarantee(certify: CertifyAudit | None) -> Iterator[Answer]:
         proven = [p for p in certify.proven if p.eps == eps and p.device in shipped and p.correct]
         known = {p.device: p.blast_radius for p in proven}
         mean = mean_rate(known.values())
-        at = f"eps {format_eps(eps)}: "
+        at = f"eps {short_eps(eps)}: "
         if broken or mean is None:
             why = "a check of the certificates failed" if broken else "no image is decoded rightly"
             yield Answer(question, f"{at}nothing, since {why}.", eps)
@@ -245,7 +250,7 @@ def _guarantee(certify: CertifyAudit | None) -> Iterator[Answer]:
             continue
         words = (
             f"{at}no attack on any device changes more than {in_100(worst)} that it names rightly "
-            f"({visible(where)}, the worst); {in_100(mean)} on average over the devices."
+            f"({visible(where)}, the worst); the devices' mean is {100 * mean:.1f}."
         )
         yield Answer(question, words, eps, mean, None, worst, known=True)
 
@@ -253,7 +258,7 @@ def _guarantee(certify: CertifyAudit | None) -> Iterator[Answer]:
 def _advice(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
     """What to do next, most urgent first."""
     one, *_ = (answer for answer in found if answer.question == QUESTIONS["T1"][0])
-    promised = [a for a in found if a.question.startswith("Guaranteed") and a.known]
+    promised = [a for a in found if a.question == GUARANTEED and a.known]
     if one.eps is not None and not one.known:
         yield (
             "Do not ship on these figures: mend what the failed checks name "

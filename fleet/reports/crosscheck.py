@@ -10,7 +10,7 @@ from fleet.audit.core.result import Outcome
 from fleet.audit.crosscheck.result import Crosscheck, ToolFigure
 from fleet.reports.report import Block
 from fleet.reports.tables import COUNT, EPS, INTERVAL, LIFT, NAME, RATE, Column, Table
-from fleet.reports.wording import format_eps, visible
+from fleet.reports.wording import format_count, format_eps, visible
 
 
 def crosscheck_view(check: Crosscheck) -> RenderableType:
@@ -54,7 +54,7 @@ def summary_lines(check: Crosscheck) -> list[str]:
         f"{format_eps(figure.eps)}: {figure.error}"
         for figure in check.failed
     ]
-    limit = f"{100 * check.tolerance:g} points"
+    limit = format_count(round(100 * check.tolerance, 6), "point")
     if not check.exceeding:
         counted = len(check.figures) - len(check.failed)
         return [*lines, f"none of {counted} results is above the native audit by over {limit}"]

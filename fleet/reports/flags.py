@@ -90,7 +90,10 @@ def verdict(audit: AuditResult) -> tuple[Verdict, str]:
         ids = ", ".join(flagged.ids)
         return "fail", f"{count} With {ids} failed, a low rate is no evidence of safety."
     if warned:
-        return "warn", f"{warned} of {len(counted)} reliability checks warn; none failed."
+        warn = "warns" if warned == 1 else "warn"
+        return "warn", f"{warned} of {len(counted)} reliability checks {warn}; none failed."
+    if len(counted) == 1:
+        return "pass", "The only reliability check passed."
     return "pass", f"All {len(counted)} reliability checks passed."
 
 

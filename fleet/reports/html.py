@@ -116,13 +116,14 @@ def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str
         .get_template("report.html.jinja")
         .render(
             report=report,
+            dates=_dates(report),
             shipped=_shipped(report.devices),
             missing=[
                 kind.title.lower() for kind in KINDS.values() if kind.name not in report.audits
             ],
             verdict=found,
             explained=EXPLAINED,
-            verdicts={kind: verdict(audit) for kind, audit in report.audits.items()},
+            believed=_believed(report),
             warnings=_warnings(report),
             failed=[check for check in failed if check not in folded],
             folded=folded,
@@ -199,6 +200,22 @@ def _shipped(devices: Sequence[AuditedDevice]) -> str:
     return f"{' and '.join(words)}."
 
 
+def _dates(report: AuditReport) -> str:
+    """The day of the audits, or the first and the last."""
+    days = sorted({audit.created[:10] for audit in report.audits.values()})
+    return " to ".join(dict.fromkeys((days[0], days[-1])))
+
+
+def _believed(report: AuditReport) -> list[tuple[str, str]]:
+    """Level and words on how far audits can be believed; those that pass, in one line."""
+    found = [(KINDS[kind].title, *verdict(audit)) for kind, audit in report.audits.items()]
+    passed = [title for title, level, _ in found if level == "pass"]
+    if len(passed) < 2:
+        return [(level, f"{title}: {sentence}") for title, level, sentence in found]
+    lines = [(level, f"{title}: {words}") for title, level, words in found if level != "pass"]
+    return [*lines, ("pass", f"{', '.join(passed)}: every reliability check passed.")]
+
+
 def _warnings(report: AuditReport) -> list[str]:
     unread = [f"Left out, because it cannot be read: {words}" for words in report.unreadable]
     runs = {audit.run for audit in report.audits.values()}
@@ -207,9 +224,14 @@ def _warnings(report: AuditReport) -> list[str]:
 
 
 def _conducted(report: AuditReport) -> list[tuple[str, ...]]:
-    """How each audit was run: title, command, seed, images, machine, versions, seconds."""
+    """How each audit was run: title, command, seed, images, machine, versions, end, seconds."""
     return [
-        (KINDS[kind].title, *_conduct(audit.settings, audit.provenance), _seconds(audit))
+        (
+            KINDS[kind].title,
+            *_conduct(audit.settings, audit.provenance),
+            audit.created,
+            _seconds(audit),
+        )
         for kind, audit in report.audits.items()
     ]
 

@@ -81,13 +81,14 @@ def short_eps(eps: float) -> str:
     return f"{round(steps)}/255" if whole and len(plain) > 4 else plain
 
 
-def format_count(number: int, word: str) -> str:
+def format_count(number: float, word: str) -> str:
     """Write a number of things.
 
-    >>> format_count(1, "device"), format_count(3, "device")
-    ('1 device', '3 devices')
+    >>> format_count(1, "device"), format_count(3, "device"), format_count(-1.0, "point")
+    ('1 device', '3 devices', '-1 point')
     """
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    told = number if isinstance(number, int) else f"{number:g}"
+    return f"{told} {word}{'' if abs(number) == 1 else 's'}"
 
 
 NOT_DISCLOSED = "not disclosed"

@@ -35,7 +35,7 @@ def test_one_device_none_and_noise_are_answered_in_words_first(audited):
     report = audited(eps=(0.1,))
     one, none, noise, promise = answers(report).answers
     assert one.question == "With one captured device"
-    assert one.words.startswith("eps 0.1 (25.5/255): fools another device on 26 of 100 images (95")
+    assert one.words.startswith("eps 0.1: fools another device on 26 of 100 images (95")
     assert one.words.endswith("; at worst 36 of 100 images (gate-south → sorter-1).")
     assert one.known
     assert one.rate == pytest.approx(0.26, abs=0.01)
@@ -116,7 +116,7 @@ def test_few_images_are_said_to_be_few(make_audit):
 @pytest.mark.parametrize(
     ("stays", "verdict", "words"),
     [
-        ((90, 80), "pass", "more than 20 of 100 images that it names rightly (b, the worst); 15"),
+        ((90, 80), "pass", "rightly (b, the worst); the devices' mean is 15.0"),
         ((0, 0), "pass", "nothing: no answer is certified."),
         ((90, 80), "fail", "nothing, since a check of the certificates failed."),
     ],
@@ -145,6 +145,9 @@ def test_the_guarantee_is_what_was_proven(audited, stays, verdict, words):
     )
     whole = answers(AuditReport.of(audited().audits["transfer"], certify))
     (found,) = [a for a in whole.answers if a.question.startswith("Guaranteed")]
+    assert whole.answers[0] is found, "what is guaranteed is read first"
+    assert whole.to_dict()["answers"][0]["worst"] == found.worst
+    assert found.question in printed(AuditReport.of(certify)).splitlines()[1]
     promised = found.known and found.rate < 1
     assert ("`training.method: certified`" in " ".join(whole.next)) != promised
     assert words in found.words
@@ -194,7 +197,9 @@ def test_what_an_encoding_bought_is_told_against_the_twin(make_audit, fallen, on
     audit = twinned(make_audit(eps=(0.1,), found=()), fallen, on_twin)
     report = AuditReport.of(audit)
     (found,) = [a for a in answers(report).answers if a.question.startswith("What a different")]
-    assert f": {words}. Images made on {audit.fleet[0]} fool" in found.words
+    assert f": {words} (" in found.words
+    points = round((on_twin - fallen) / 10)
+    assert f"({points} point{'' if points == 1 else 's'}, 95 %" in found.words
     assert found.rate == pytest.approx((on_twin - fallen) / 1000)
     low, high = found.interval
     assert low < found.rate < high

@@ -122,7 +122,7 @@ def test_a_flag_names_each_failed_check_once():
     ("found", "level", "words"),
     [
         ([], "warn", "No reliability check ran"),
-        ([check(1, "pass")], "pass", "All 1 reliability checks passed."),
+        ([check(1, "pass")], "pass", "The only reliability check passed."),
         ([check(1, "pass"), check(2, "warn")], "warn", "1 of 2 reliability checks warn"),
         (
             [check(1, subject="paper")],
@@ -132,7 +132,7 @@ def test_a_flag_names_each_failed_check_once():
         (
             [check(1, "pass", "adaptive"), check(1, subject="paper")],
             "pass",
-            "All 1 reliability checks passed.",
+            "The only reliability check passed.",
         ),
         ([check(8, subject="adaptive")], "fail", "With M8 failed, a low rate is no evidence"),
         ([check(9)], "fail", "1 of 1 reliability checks failed. With M9 failed"),
@@ -160,7 +160,7 @@ def test_the_summary_never_gives_a_masked_figure_without_saying_so(audit):
     for line in lines:
         assert ("[MASKED: M1, M8]" in line) == line.startswith("paper")
     assert blind == "the paper's own attack is blind here: 2 checks: M1, M8"
-    assert last == "warning: 1 of 3 reliability checks warn; none failed."
+    assert last == "warning: 1 of 3 reliability checks warns; none failed."
 
 
 def test_a_clean_audit_ends_without_a_warning():
@@ -168,5 +168,5 @@ def test_a_clean_audit_ends_without_a_warning():
     assert lines == [
         "adaptive, eps 0.1 (25.5/255): worst transfer 0.120 (95 % 0.070–0.198, n 100) a → b, "
         "noise floor 0.060; mean transfer 0.100; white-box 0.970 to 0.990",
-        "All 1 reliability checks passed.",
+        "The only reliability check passed.",
     ]

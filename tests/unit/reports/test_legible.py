@@ -11,8 +11,10 @@ from itertools import combinations
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from fleet.reports import AuditReport, render_html
+from fleet.reports import AuditReport, read_audit, render_html
+from fleet.reports.answers import GUARANTEED
 from fleet.reports.drawing import drawing
+from fleet.reports.figures import draw_figures
 from fleet.reports.transfer_figure import draw
 from fleet.reports.whitebox_figures import draw_curves
 
@@ -64,27 +66,71 @@ def test_one_eps_is_a_dot_with_its_tick(make_whitebox):
         assert len(panel.get_yticklabels()) == 5
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
-def test_nothing_is_wider_than_a_window_of_1280(report, drawn, tmp_path):
-    """Folded parts opened; tables that scroll count too."""
-    script = """<script>onload = () => {
-      document.querySelectorAll("details").forEach(part => part.open = true);
-      const wide = [document.documentElement, ...document.querySelectorAll(".scroll")]
-        .filter(part => part.scrollWidth > part.clientWidth + 1)
-        .map(part => [part.getAttribute("aria-label"), part.scrollWidth, part.clientWidth]);
-      document.title = JSON.stringify(wide); }</script>"""
-    text = re.sub(r"<meta http-equiv[^>]*>", "", render_html(report, drawn))
-    page = tmp_path / "report.html"
-    page.write_text(text + script, encoding="utf-8")
-    flags = "headless no-sandbox disable-gpu no-first-run disable-background-networking"
-    flags += " disable-component-update disable-sync window-size=1280,800 dump-dom"
-    found = subprocess.run(
-        ["chromium", *(f"--{f}" for f in flags.split()), f"--user-data-dir={tmp_path}/user",
-         page.as_uri()],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    title = re.search("<title>(.*?)</title>", found.stdout, re.DOTALL)
-    assert json.loads(html.unescape(title[1])) == []
+LOOK = """
+onload = () => {
+  const told = [...document.querySelectorAll("iframe")].map(frame => {
+    const page = frame.contentDocument, box = page.querySelector("#verdict");
+    page.querySelectorAll("details").forEach(part => part.open = true);
+    const wide = [page.documentElement, ...page.querySelectorAll(".scroll")]
+      .filter(part => part.scrollWidth > part.clientWidth + 1)
+      .map(part => [part.getAttribute("aria-label"), part.scrollWidth, part.clientWidth]);
+    return {wide, bottom: box.getBoundingClientRect().bottom,
+            first: box.querySelector("dt").textContent};
+  });
+  document.title = JSON.stringify(told);
+}"""
+
+
+@pytest.fixture
+def look(tmp_path):
+    """Open pages in windows of these sizes, folded parts opened, and say what is seen of each."""
+    if not shutil.which("chromium"):
+        pytest.skip("chromium is not installed")
+
+    def opened(*windows):
+        frames = [
+            f'<iframe width={width} height={height} style="border:0" srcdoc="{html.escape(page)}">'
+            "</iframe>"
+            for page, width, height in windows
+        ]
+        page = tmp_path / "windows.html"
+        text = f"<!doctype html><script>{LOOK}</script>{''.join(frames)}"
+        page.write_text(text, encoding="utf-8")
+        flags = "headless no-sandbox disable-gpu no-first-run disable-background-networking"
+        flags += " disable-component-update disable-sync window-size=1600,900 dump-dom"
+        found = subprocess.run(
+            ["chromium", *(f"--{f}" for f in flags.split()), f"--user-data-dir={tmp_path}/user",
+             page.as_uri()],
+            capture_output=True, text=True, check=True, timeout=120,
+        )  # fmt: skip
+        title = re.search("<title>(.*?)</title>", found.stdout, re.DOTALL)
+        return json.loads(html.unescape(title[1]))
+
+    return opened
+
+
+@pytest.fixture(scope="module")
+def demo(project):
+    """The committed audits of the demo, which has certificates."""
+    results = project / "results" / "demo"
+    return AuditReport.of(*(read_audit(results / f"{k}.json") for k in ("certify", "transfer")))
+
+
+def test_nothing_is_wider_than_its_window(report, drawn, demo, look):
+    """At 400 a table may scroll in its own frame, and the page may not."""
+    pages = [render_html(report, drawn), render_html(demo, draw_figures(demo))]
+    seen = look(*((page, width, 800) for page in pages for width in (1600, 1280, 400)))
+    found = [[w for w in one["wide"] if k % 3 < 2 or w[0] is None] for k, one in enumerate(seen)]
+    assert found == [[]] * 6
+
+
+def test_the_verdict_is_read_on_a_phone_without_scrolling(report, demo, look):
+    """Also of a fleet that was audited in every way at two eps."""
+    many = AuditReport.of(demo.audits["certify"], *report.audits.values())
+    first, other = look((render_html(demo), 400, 800), (render_html(many), 400, 800))
+    assert first["bottom"] <= 800
+    assert other["bottom"] <= 800
+    assert first["first"] == other["first"] == GUARANTEED
 
 
 def test_the_contents_lead_to_every_section(report):

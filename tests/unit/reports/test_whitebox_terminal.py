@@ -70,7 +70,7 @@ def test_one_protocol_and_sound_checks(make_whitebox):
     audit = make_whitebox(["a"], eps=(0.1,), protocols=("paper",), found=passed, with_control=False)
     text = show(audit_view(audit))
     assert "reliability checks\n" not in text
-    assert text.rstrip().endswith("All 1 reliability checks passed.")
+    assert text.rstrip().endswith("The only reliability check passed.")
     assert "adaptive" not in text
 
 

@@ -117,4 +117,5 @@ def percent(share: float) -> str:
 def points(share: float) -> str:
     """Write a difference of shares in percentage points, with two digits."""
     value = 100 * share
-    return f"{value:.0f} points" if abs(value) >= 10 else f"{value:.2g} points"
+    text = f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
+    return f"{text} point{'' if text in {'1', '-1'} else 's'}"

@@ -37,14 +37,11 @@ def main() -> None:
     for name, result in trained.results.items():
         test = result["test"]
         print(f"{name}: test accuracy {test['correct'] / test['n']:.3f}, None counted as wrong")
-    for error in trained.errors.values():
-        raise error
 
-    settings = fleet.TransferSettings(eps=(0.1,), steps=5 if options.quick else 15)
-    audit = fleet.audit_run_transfer(
-        trained.run, settings, images=options.images, executor=executor
+    steps = 5 if options.quick else 15
+    audit = fleet.audit_transfer(
+        trained.run, eps=0.1, steps=steps, images=options.images, executor=executor
     )
-    audit.save(trained.run.audit("transfer") / "audit.json")
     for path in render_run_reports(trained.run.audits):
         print(f"wrote {path}")
     print(*summary_lines(audit), sep="\n")

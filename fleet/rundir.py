@@ -175,6 +175,25 @@ def _natural(name: str) -> list[tuple[str, int]]:
     return [(text, int(digits or 0)) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", name)]
 
 
+RunLike = RunDirectory | Path | str
+"""A run: opened, or where it lies."""
+
+
+def open_run(run: RunLike | None = None, runs: Path | str = "runs") -> RunDirectory:
+    """Open a run.
+
+    Args:
+        run: A run directory, the bare name of one under ``runs``, or None for the newest.
+        runs: Where runs are kept.
+
+    Raises:
+        CheckpointError: There is no such run; the message lists those that exist.
+    """
+    if isinstance(run, RunDirectory):
+        run = run.root
+    return find_run(None if run is None else Path(run), Path(runs))
+
+
 def find_run(run: Path | None, parent: Path = Path("runs")) -> RunDirectory:
     """Find the run that a command should work on.
 

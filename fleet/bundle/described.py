@@ -22,7 +22,7 @@ Summary = TypeVar("Summary")
 AUDIT_SCHEMA = "fleet.audit.transfer/2"
 CERTIFY_SCHEMA = "fleet.audit.certify/1"
 CIRCUMSTANCES = ("created", "exhibits", "provenance", "run", "seconds")
-"""Keys of ``audit.json`` that say when, where, by which command and how fast, or only illustrate."""
+"""Keys of ``audit.json`` that say when, where, how and how fast, or only illustrate."""
 
 
 def summarise_audit(path: Path, device: str, weights_sha256: str) -> manifest.AuditSummary | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from fleet.errors import BundleError, CheckpointError
 from fleet.files import canonical_json, read_json, write_bytes
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundata import check_files
-from fleet.rundir import RunDirectory
+from fleet.rundir import RunDirectory, RunLike, open_run
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,46 @@ class Plan:
     info: BundleInfo
     state: State
     mode: int
+
+
+def package(
+    run: RunLike | None = None,
+    release: str | None = None,
+    out: Path | str | None = None,
+    devices: Sequence[str] | None = None,
+    *,
+    force: bool = False,
+) -> list[BundleInfo]:
+    """Write one bundle for each device of a run; see :func:`package_run`.
+
+    Args:
+        run: A run, or None for the newest.
+        release: Release name; by default the date at the head of the run's name.
+        out: Directory to write to, or None for the run's own ``bundles/``.
+        devices: Names, or None for all of the profile.
+        force: Replace bundles of the same name and other content.
+
+    Raises:
+        FleetError: As :func:`package_run`, and where a run without a date needs a release.
+    """
+    found = open_run(run)
+    place = None if out is None else Path(out)
+    return package_run(found, release or release_of(found), place, devices, force=force)
+
+
+def release_of(run: RunDirectory) -> str:
+    """The date at the head of the run's name, so that the default is the same tomorrow.
+
+    Raises:
+        BundleError: There is none.
+    """
+    stamp = re.match(r"([0-9]{4})([0-9]{2})([0-9]{2})-", run.name)
+    if stamp is None:
+        raise BundleError(
+            f"the run {run.name} has no date in its name",
+            hint="name the release, for example --release 2026.11.1",
+        )
+    return ".".join(stamp.groups())
 
 
 def package_run(

@@ -19,6 +19,7 @@ from fleet.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest, Payload
 from fleet.bundle.second import SECOND, Envelope, check_digest, open_payload, read_second
 from fleet.bundle.tensors import tensor_layout
 from fleet.errors import BundleError, IntegrityError
+from fleet.notebook import data_frame, html_table
 
 UNSIGNED = (
     "unsigned: the digests find accidents and mix-ups, not somebody who rewrites the whole bundle"
@@ -82,6 +83,20 @@ class Verification:
         """Whether every check ran and passed; a sealed payload may have stayed closed."""
         return self.manifest is not None or self.envelope is not None
 
+    def to_dataframe(self) -> Any:
+        """One row for each check, as a ``pandas.DataFrame``.
+
+        Raises:
+            BackendError: pandas is not installed.
+        """
+        return data_frame([vars(line) for line in self.checks])
+
+    def _repr_html_(self) -> str:
+        """Draw a table in a notebook."""
+        rows = [(line.name, "ok" if line.ok else "FAILED", line.detail) for line in self.checks]
+        state = "verified" if self.ok else "NOT VERIFIED"
+        return html_table(f"{self.path}: {state}", ("check", "result", "detail"), rows)
+
     @property
     def opened(self) -> bool:
         """Whether the weights were looked at."""
@@ -116,6 +131,25 @@ def read_bundle(
                 )
         except BundleError as error:
             raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
+    return found
+
+
+def verify(
+    path: Path | str, *, key: X25519PrivateKey | None = None, check: bool = True
+) -> Verification:
+    """Check every byte of a bundle.
+
+    Args:
+        path: A ``.fleet`` file.
+        key: The device's private key, to open a sealed bundle.
+        check: Raise if a check fails. Otherwise the finding says so: ``ok`` is False.
+
+    Raises:
+        BundleError: There is no such file, or it is not whole.
+    """
+    found = verify_bundle(Path(path), key=key)
+    if check and not found.ok:
+        read_bundle(Path(path), key=key)  # says which check failed, and how to mend it
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from fleet.bundle import Plan, Verification
     from fleet.rollout.packaging import Packaged
-    from fleet.rundir import RunDirectory
 
 
 def package(
@@ -89,12 +87,13 @@ def package(
     """
     from fleet.audit.core.gates import Demand
     from fleet.bundle import plan_run, write_plans
+    from fleet.bundle.package import release_of
     from fleet.rundir import find_run
 
     output = Output(form)
     found = find_run(run, runs)
     options.place_images(found, data_root, dry_run)
-    chosen = release if release is not None else _release(found)
+    chosen = release if release is not None else release_of(found)
     directory = found.bundles if out is None else out
     output.note(f"packaging {found.root} as release {chosen}")
     key = None
@@ -247,16 +246,6 @@ def _flat(value: dict[str, Any], head: str = "") -> Iterator[tuple[str, str]]:
             yield f"{head}{name}", ", ".join(map(str, inner)) or "-"
         else:
             yield f"{head}{name}", "-" if inner in (None, {}) else str(inner)
-
-
-def _release(run: RunDirectory) -> str:
-    """The date at the head of the run's name, so that the default is the same tomorrow."""
-    stamp = re.match(r"([0-9]{4})([0-9]{2})([0-9]{2})-", run.name)
-    if stamp is None:
-        raise typer.BadParameter(
-            f"the run {run.name} has no date in its name; name the release", param_hint="--release"
-        )
-    return ".".join(stamp.groups())
 
 
 def _newest(runs: Path, output: Output) -> list[Path]:

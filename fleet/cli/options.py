@@ -12,7 +12,6 @@ import typer
 from fleet.cli.output import Format
 
 if TYPE_CHECKING:
-    from fleet.profiles.spec import FamilySpec
     from fleet.rundir import RunDirectory
 
 BUILD = "Build"
@@ -184,20 +183,6 @@ def _length(text: str) -> float:
     if not 0 < value < math.inf:
         raise typer.BadParameter(f"{text} is not above 0; an l2 radius is a length like 1.5")
     return value
-
-
-def curve_eps(family: FamilySpec, norm: NormChoice = NormChoice.linf) -> tuple[float, ...]:
-    """Radii of an asr curve that fit a family's images: from hardly anything to all.
-
-    At the last one every network should fall, whatever its training, or the attack is at fault
-    (check M5). ``l2``: as long as the differences that fall to the Linf radii on 28x28 pixels, and
-    longer in proportion to the image's side.
-    """
-    grey, side = family.data.channels == 1, family.data.image_size
-    if norm is NormChoice.linf:
-        return (0.05, 0.1, 0.2, 0.3, 0.5) if grey else (2 / 255, 4 / 255, 8 / 255, 16 / 255, 0.5)
-    lengths = (0.5, 1.0, 2.0, 3.0, 8.0) if grey else (0.25, 0.5, 1.0, 2.0, 16.0)
-    return tuple(length * side / (28 if grey else 32) for length in lengths)
 
 
 def place_images(run: RunDirectory, data_root: Path | None, dry_run: bool = False) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from fleet.audit.core.kind import curve_eps
 from fleet.cli import options
 from fleet.cli.output import Format, Output, table
 from fleet.cli.progress import FamilyProgress
@@ -59,7 +60,7 @@ def rotate(
     if dry_run:
         output.data("nothing is trained and nothing is written", _value(found, rotation, []))
         return
-    radii = options.curve_eps(read_family(found))[1:3]
+    radii = curve_eps(read_family(found).data)[1:3]
     rotation = _carry_out(found, rotation, radii, jobs, output)
     kept = {r.generation - 1: r.images for r in read_rotations(found) if r.device == device}
     (tried,) = _perform(jobs, output, Job(f"try on {device}", survivals, (found, device, kept)))

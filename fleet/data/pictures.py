@@ -103,6 +103,41 @@ def read_picture(path: Path, frame: Frame) -> Picture:
     )
 
 
+def any_picture(picture: Any, frame: Frame) -> Picture:
+    """Read a picture wherever it is.
+
+    Args:
+        picture: A file, a ``PIL.Image``, or an array, uint8 (H, W), (H, W, 1) or (H, W, 3).
+        frame: What to bring it into.
+
+    Returns:
+        uint8 (C, H, W).
+
+    Raises:
+        DataError: It cannot be read, or is something else.
+    """
+    if isinstance(picture, (str, os.PathLike)):
+        return read_picture(Path(picture), frame)
+    if isinstance(picture, Image.Image):
+        try:
+            return fit_picture(_upright(picture), frame)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"cannot read the image {picture}: {error}", hint="repair it"
+            ) from error
+    array = np.asarray(picture)
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (2, 3)
+        or array.shape[2:] not in ((), (1,), (3,))
+    ):
+        raise DataError(
+            f"a picture is {type(picture).__name__} of {array.dtype} and shape {array.shape}",
+            hint="give a path, a PIL image, or uint8 of shape (H, W, 3) or (H, W)",
+        )
+    return fit_picture(Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array), frame)
+
+
 def fit_picture(image: Image.Image, frame: Frame) -> Picture:
     """Bring a picture into a frame, with Pillow's antialiased bilinear filter.
 

@@ -1,5 +1,6 @@
 """The device side: a bundle in, decisions out."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,7 +15,28 @@ from numpy.typing import NDArray
 from fleet.bundle import Bundle, Manifest, read_bundle
 from fleet.encoding import REJECTED, IntervalEncoding
 from fleet.errors import BackendError, DataError
+from fleet.notebook import data_frame, html_table
 from fleet.runtime.engine import Engine, EngineName, FloatArray
+
+
+def pictures_of(images: Any, shape: tuple[int, int, int]) -> list[Any] | None:
+    """Pictures that must be brought into a frame first; None for a batch or one of its images.
+
+    Args:
+        images: What :meth:`DeviceClassifier.predict` takes.
+        shape: (C, H, W) that the device takes.
+    """
+    if isinstance(images, (str, os.PathLike)) or hasattr(images, "convert"):
+        return [images]
+    if isinstance(images, (list, tuple)):
+        return list(images)
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim not in (2, 3):
+        return None
+    grey = shape[0] == 1
+    if images.shape in (shape, (*shape[1:], shape[0])) or (grey and images.shape[-2:] == shape[1:]):
+        return None
+    colours = images.ndim == 3 and images.shape[-1] in (1, 3)
+    return [images] if colours or images.ndim == 2 else None
 
 
 def as_batch(images: Any, shape: tuple[int, int, int]) -> FloatArray:
@@ -22,7 +44,7 @@ def as_batch(images: Any, shape: tuple[int, int, int]) -> FloatArray:
 
     Args:
         images: numpy array or torch tensor, uint8 in 0..255 or float32 in [0, 1], of shape
-            (N, C, H, W), or (N, H, W) where C is 1.
+            (N, C, H, W), (N, H, W, C), one of these without N, or (N, H, W) where C is 1.
         shape: (C, H, W) that the device takes.
 
     Returns:
@@ -32,7 +54,7 @@ def as_batch(images: Any, shape: tuple[int, int, int]) -> FloatArray:
         DataError: Another type, shape or range, or NaN.
     """
     given = _as_array(images)
-    array = given[:, np.newaxis] if given.ndim == 3 and shape[0] == 1 else given
+    array = _planes(given, shape)
     if array.ndim != 4 or array.shape[1:] != shape:
         raise DataError(
             f"images have shape {given.shape}; this device takes {('N', *shape)}",
@@ -46,6 +68,18 @@ def as_batch(images: Any, shape: tuple[int, int, int]) -> FloatArray:
             hint="divide 8-bit values by 255, or give them as uint8; do not normalise",
         )
     return np.ascontiguousarray(array)
+
+
+def _planes(given: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
+    """Bring the axes of one image or many into the order (N, C, H, W), where they fit ``shape``."""
+    last = (*shape[1:], shape[0])
+    if given.shape in (shape, last, shape[1:] if shape[0] == 1 else shape):
+        given = given[np.newaxis]
+    if given.ndim == 3 and shape[0] == 1:
+        return given[:, np.newaxis]
+    if given.shape[1:] == last and last != shape:
+        return given.transpose(0, 3, 1, 2)
+    return given
 
 
 def _as_array(images: Any) -> NDArray[Any]:
@@ -98,6 +132,23 @@ class RawPrediction(Prediction):
     output: float | None
 
 
+class Predictions(list[Prediction]):
+    """Decisions in the order of the images."""
+
+    def to_dataframe(self) -> Any:
+        """One row for each image, as a ``pandas.DataFrame``.
+
+        Raises:
+            BackendError: pandas is not installed.
+        """
+        return data_frame([vars(prediction) for prediction in self])
+
+    def _repr_html_(self) -> str:
+        """Draw a table in a notebook."""
+        rows = [(place, p.label or "None", p.margin) for place, p in enumerate(self)]
+        return html_table("Decisions", ("image", "label", "margin"), rows)
+
+
 @dataclass(frozen=True)
 class DeviceClassifier:
     """One device's classifier; make one with :func:`load_bundle`.
@@ -110,31 +161,39 @@ class DeviceClassifier:
     manifest: Manifest
     engine: Engine
 
-    def predict(self, images: Any, *, raw: bool = False) -> list[Prediction]:
-        """Decide about images.
+    def predict(self, images: Any, *, raw: bool = False) -> Predictions:
+        """Decide about one image or many.
 
         The last bits of a margin can depend on how many images are given at once.
 
         Args:
-            images: numpy array or torch tensor, uint8 in 0..255 or float32 in [0, 1], of shape
-                (N, C, H, W), or (N, H, W) for grey devices. Not normalised: the model does that.
+            images: A path, a ``PIL.Image`` or an array of one picture as cameras give them, uint8
+                (H, W, 3), (H, W, 1) or, not for grey devices, (H, W); a sequence of such. They are
+                brought into the device's size and colours. Or a batch of just the device's shape,
+                a numpy array or torch tensor, uint8 in 0..255 or float32 in [0, 1], of shape
+                (N, C, H, W), (N, H, W, C), one of these without N, or (N, H, W) for grey devices.
+                Not normalised: the model does that.
             raw: Give :class:`RawPrediction` values.
 
         Returns:
-            N predictions, in order.
+            N predictions, in order; a list with one for one image.
 
         Raises:
-            DataError: The images have another type, shape or range, or hold NaN.
+            DataError: The images have another type, shape or range, hold NaN, or cannot be read.
         """
-        batch = as_batch(images, self.manifest.model.input_shape)
+        shape = self.manifest.model.input_shape
+        pictures = pictures_of(images, shape)
+        if pictures is not None:
+            return self.predict_files(pictures, raw=raw)
+        batch = as_batch(images, shape)
         chunks = (batch[start : start + BATCH] for start in range(0, len(batch), BATCH))
-        return [prediction for chunk in chunks for prediction in self._decide(chunk, raw)]
+        return Predictions(found for chunk in chunks for found in self._decide(chunk, raw))
 
-    def predict_files(self, paths: Sequence[Path], *, raw: bool = False) -> list[Prediction]:
+    def predict_files(self, paths: Sequence[Any], *, raw: bool = False) -> Predictions:
         """Decide about image files, brought into the device's size and colours.
 
         Args:
-            paths: JPEG, PNG, BMP or WebP files.
+            paths: JPEG, PNG, BMP or WebP files, or pictures as :meth:`predict` takes them.
             raw: Give :class:`RawPrediction` values.
 
         Returns:
@@ -145,16 +204,16 @@ class DeviceClassifier:
             BackendError: Pillow is not installed.
         """
         try:
-            from fleet.data.pictures import Frame, read_picture  # noqa: PLC0415
+            from fleet.data.pictures import Frame, any_picture  # noqa: PLC0415
         except ImportError as error:
             raise BackendError(
                 f"image files cannot be read here: {error}", hint="pip install pillow"
             ) from error
         images = self.manifest.preprocessing
         frame = Frame(images.channels, images.image_size, images.fit)
-        found: list[Prediction] = []
+        found = Predictions()
         for start in range(0, len(paths), BATCH):
-            pictures = [read_picture(path, frame) for path in paths[start : start + BATCH]]
+            pictures = [any_picture(picture, frame) for picture in paths[start : start + BATCH]]
             found += self.predict(np.stack(pictures), raw=raw)
         return found
 

@@ -12,6 +12,8 @@ from fleet.data.load import check_training
 from fleet.errors import FleetError
 from fleet.execution import LOCAL, Executor, Job, JobOutcome
 from fleet.files import locked, make_directory, write_json
+from fleet.notebook import data_frame, html_table
+from fleet.profiles import load_profile
 from fleet.profiles.spec import FamilySpec, read_family
 from fleet.provenance import environment
 from fleet.rundata import check_data
@@ -37,30 +39,71 @@ class FamilyResult:
     errors: dict[str, FleetError]
     traces: dict[str, str]
 
+    def to_dataframe(self) -> Any:
+        """One row for each device that finished, as a ``pandas.DataFrame``.
+
+        Raises:
+            BackendError: pandas is not installed.
+        """
+        return data_frame(self._rows())
+
+    def _repr_html_(self) -> str:
+        """Draw a table in a notebook."""
+        rows = self._rows()
+        heads = list(rows[0]) if rows else ["device"]
+        failed = [(name, error.message) for name, error in self.errors.items()]
+        table = html_table(f"Trained: {self.run.root}", heads, [[*row.values()] for row in rows])
+        return table + (html_table("Failed", ("device", "why"), failed) if failed else "")
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "device": name,
+                "validation_accuracy": _share(result["validation"], "correct"),
+                "test_accuracy": _share(result["test"], "correct"),
+                "test_none": _share(result["test"], "rejected"),
+                "epochs": result["epochs"],
+                "seconds": result["seconds"],
+            }
+            for name, result in self.results.items()
+        ]
+
+
+def _share(counts: dict[str, int], of: str) -> float | None:
+    return counts[of] / counts["n"] if counts["n"] else None
+
 
 def train_family(
-    profile: FamilySpec,
+    profile: FamilySpec | Path | str,
     *,
-    parent: Path = Path("runs"),
-    run: Path | None = None,
+    parent: Path | str = "runs",
+    run: Path | str | None = None,
     resume: Resume = "auto",
     executor: Executor = LOCAL,
+    check: bool = True,
 ) -> FamilyResult:
     """Train every device of a profile; see :func:`plan_training` for the first arguments.
 
     Args:
-        profile: Resolved profile, from :func:`fleet.load_profile`.
+        profile: A profile (YAML), or what :func:`fleet.load_profile` made of one.
         parent: Where runs are kept.
         run: A run directory of your choice.
         resume: ``auto``, ``never`` or ``must``.
         executor: Where the devices are trained. The weights do not depend on it.
+        check: Raise if a device fails, once the others are done. Otherwise it stands in
+            :attr:`FamilyResult.errors`.
 
     Raises:
-        FleetError: Nothing could be trained at all. A device that fails leaves the others running
-            and stands in :attr:`FamilyResult.errors`.
+        FleetError: Nothing could be trained at all, or a device failed.
     """
-    plan = plan_training(profile, parent=parent, run=run, resume=resume)
-    return execute_plan(plan, executor)
+    spec = profile if isinstance(profile, FamilySpec) else load_profile(profile)
+    chosen = None if run is None else Path(run)
+    plan = plan_training(spec, parent=Path(parent), run=chosen, resume=resume)
+    result = execute_plan(plan, executor)
+    if check:
+        for error in result.errors.values():
+            raise error
+    return result
 
 
 def execute_plan(plan: TrainingPlan, executor: Executor = LOCAL) -> FamilyResult:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROWS = [
-    {"errors", "files", "provenance", "rundir", "seeding", "vocabulary"},
+    {"errors", "files", "notebook", "provenance", "rundir", "seeding", "vocabulary"},
     {"encoding"},
     {"data", "models", "profiles"},
     {"rundata"},
@@ -17,14 +17,15 @@ ROWS = [
     {"execution", "runtime"},
     {"audit", "training"},
     {"reports", "rollout"},
-    {"paper"},
+    {"api", "paper"},
     {"cli"},
 ]
 ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}
-ROW_ZERO_ORDER = ["errors", "vocabulary", "provenance", "seeding", "files", "rundir"]
+ROW_ZERO_ORDER = ["errors", "notebook", "vocabulary", "provenance", "seeding", "files", "rundir"]
 WITHOUT_TORCH = {
     "errors",
     "files",
+    "notebook",
     "provenance",
     "rundir",
     "seeding",

@@ -13,9 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fleet.files import write_bytes
+
+if TYPE_CHECKING:
+    from fleet.profiles.spec import DataSpec
 
 AUDIT_FILE = "audit.json"
 
@@ -119,6 +122,23 @@ def load(target: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+class Drawn:
+    """A result that draws itself in a notebook."""
+
+    def to_dataframe(self) -> Any:
+        """The main table as a ``pandas.DataFrame``, one row for each figure of its CSV.
+
+        Raises:
+            BackendError: pandas is not installed.
+        """
+        return load("fleet.reports.cells:frame")(self)
+
+    def _repr_html_(self) -> str:
+        """Draw the verdict and the main table."""
+        drawn: str = load("fleet.reports.cells:html")(self)
+        return drawn
+
+
 def kind_of(audit: Any) -> Kind:
     """Which kind a result is.
 
@@ -149,6 +169,26 @@ def keep(audit: Any, directory: Path) -> Path:
         write_bytes(directory / EARLIER_FILE, path.read_bytes())
     audit.save(path)
     return path
+
+
+def usual_radii(kind: Kind, data: DataSpec, norm: str = "linf") -> tuple[float, ...]:
+    """The radii of a kind unless the user names some; see :func:`curve_eps`."""
+    curve = curve_eps(data, norm)
+    return curve if kind.curve else curve[1:3]
+
+
+def curve_eps(data: DataSpec, norm: str = "linf") -> tuple[float, ...]:
+    """Radii of an asr curve that fit a family's images: from hardly anything to all.
+
+    At the last one every network should fall, whatever its training, or the attack is at fault
+    (check M5). ``l2``: as long as the differences that fall to the Linf radii on 28x28 pixels, and
+    longer in proportion to the image's side.
+    """
+    grey, side = data.channels == 1, data.image_size
+    if norm == "linf":
+        return (0.05, 0.1, 0.2, 0.3, 0.5) if grey else (2 / 255, 4 / 255, 8 / 255, 16 / 255, 0.5)
+    lengths = (0.5, 1.0, 2.0, 3.0, 8.0) if grey else (0.25, 0.5, 1.0, 2.0, 16.0)
+    return tuple(length * side / (28 if grey else 32) for length in lengths)
 
 
 _ATTACKS = {

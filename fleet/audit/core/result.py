@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from fleet.audit.core.exhibits import Exhibit, Turn
-from fleet.audit.core.kind import Attacker
+from fleet.audit.core.kind import Attacker, Drawn
 from fleet.errors import AuditError
 from fleet.files import write_json
 
@@ -330,7 +330,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class AuditResult(Stored):
+class AuditResult(Drawn, Stored):
     """What the results of all kinds of audits have in common.
 
     Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from fleet.audit.core.kind import Kind, load
+from fleet.audit.core.kind import Kind, load, usual_radii
 from fleet.audit.core.kind import keep as keep_audit
 from fleet.cli import options
 from fleet.cli.audit.request import Request
@@ -98,8 +98,7 @@ def prepare(kind: Kind, subject: Subject, **effort: Any) -> Work:
         effort: Settings beyond radii and seed; the kind's own where they are not named.
     """
     asked = subject.asked
-    curve = options.curve_eps(subject.family, asked.norm)
-    radii = subject.radii or (curve if kind.curve else curve[1:3])
+    radii = subject.radii or usual_radii(kind, subject.family.data, asked.norm)
     settings = load(kind.settings)(eps=radii, seed=asked.seed, **effort)
     return Work(kind, settings, subject.count(asked.split, asked.images))
 

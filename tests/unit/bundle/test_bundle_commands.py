@@ -86,8 +86,8 @@ def test_package_replaces_other_bundles_only_when_forced(
 def test_a_run_without_a_date_needs_a_release(app: typer.Typer, tmp_path: Path) -> None:
     samples.finished_run(tmp_path / "mine", "cam-01")
     done = call(app, "package", tmp_path / "mine")
-    assert done.exit_code == 2
-    assert "--release" in done.output
+    assert isinstance(done.exception, BundleError)
+    assert "--release" in str(done.exception.hint)
     assert call(app, "package", tmp_path / "mine", "-r", "1").exit_code == 0
 
 

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from fleet.audit.core.gates import Confidence, Demand, Ruling, judge, refusals
-from fleet.audit.core.kind import Attacker, kind_of
+from fleet.audit.core.kind import Attacker, curve_eps, kind_of
 from fleet.audit.core.result import (
     AuditedDevice,
     AuditResult,
@@ -24,7 +24,7 @@ from fleet.audit.query.result import QueryAudit, QueryCurve, QueryPoint, WhiteBo
 from fleet.audit.transfer.result import TransferAudit
 from fleet.audit.whitebox.result import Margins, WhiteboxAudit, WhiteboxFigure
 from fleet.cli.gates import close
-from fleet.cli.options import NormChoice, curve_eps, radii_of
+from fleet.cli.options import NormChoice, radii_of
 from fleet.cli.output import Output
 from fleet.profiles.spec import DataSpec, FamilySpec
 from fleet.reports.flags import flag
@@ -304,13 +304,13 @@ def family(channels: int, size: int) -> FamilySpec:
 
 def test_radii_fit_the_images() -> None:
     grey, colour = family(1, 28), family(3, 64)
-    assert curve_eps(grey) == (0.05, 0.1, 0.2, 0.3, 0.5)
-    assert curve_eps(colour)[1:3] == (4 / 255, 8 / 255)
-    assert curve_eps(grey, NormChoice.l2)[1:3] == (1.0, 2.0)
-    assert curve_eps(colour, NormChoice.l2)[1:3] == (1.0, 2.0)
+    assert curve_eps(grey.data) == (0.05, 0.1, 0.2, 0.3, 0.5)
+    assert curve_eps(colour.data)[1:3] == (4 / 255, 8 / 255)
+    assert curve_eps(grey.data, NormChoice.l2)[1:3] == (1.0, 2.0)
+    assert curve_eps(colour.data, NormChoice.l2)[1:3] == (1.0, 2.0)
     for choice in NormChoice:
         for spec in (grey, colour):
-            radii = curve_eps(spec, choice)
+            radii = curve_eps(spec.data, choice)
             assert len(radii) == 5
             assert list(radii) == sorted(radii)
 

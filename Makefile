@@ -6,7 +6,7 @@ FLEET := $(BIN) -m fleet
 PEERS := .venv-crosscheck
 PEERS_BIN := $(PEERS)/bin/python
 
-.PHONY: install install-dev demo test mutants lint types check bench crosscheck docs reproduce-check reproduce-quick recompute
+.PHONY: install install-dev demo test mutants lint types check bench crosscheck docs reproduce-check reproduce-quick recompute docs-site
 .DEFAULT_GOAL := check
 
 $(VENV)/.installed: pyproject.toml
@@ -73,3 +73,8 @@ docs: install
 	$(FLEET) profiles schema --out profiles/devices.schema.json
 	$(BIN) -m docs.figures
 	$(BIN) -m docs.render
+
+# The documents as a site in build/site; nothing is fetched when it is built or read.
+docs-site: install
+	$(BIN) -m pip install --quiet --editable ".[docs]"
+	$(BIN) -m mkdocs build --strict

@@ -26,7 +26,6 @@ prints. A ``FleetError`` ends a command with exit code 2 and without a traceback
 What a user should know of while the work goes on is a :class:`FleetWarning`.
 """
 
-import multiprocessing
 import warnings
 
 
@@ -158,5 +157,7 @@ class FleetWarning(UserWarning):
 
 def warn(text: str) -> None:
     """Say something once: a worker keeps quiet, because the process that began it has said it."""
+    import multiprocessing  # noqa: PLC0415  # a device does without it
+
     if multiprocessing.parent_process() is None:
         warnings.warn(text, FleetWarning, stacklevel=3)

@@ -6,25 +6,15 @@ device `fleet install` and `fleet commit` have codes of their own (:mod:`fleet.c
 
 import os
 import sys
+from functools import cache
+from importlib import import_module
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from fleet.cli import device, options, rollout
-from fleet.cli.audit import commands
-from fleet.cli.bundle import inspect, package, verify
-from fleet.cli.demo import demo
-from fleet.cli.doctor import doctor
+from fleet.cli import options
 from fleet.cli.output import careful_streams, error_console
-from fleet.cli.plan import plan
-from fleet.cli.predict import predict
-from fleet.cli.profiles import app as profiles_app
-from fleet.cli.report import compare, report
-from fleet.cli.reproduce import reproduce
-from fleet.cli.rotate import rotate
-from fleet.cli.runs import runs
-from fleet.cli.train import train
 from fleet.errors import FleetError, is_out_of_memory, out_of_memory
 
 EPILOG = (
@@ -33,40 +23,78 @@ EPILOG = (
 
 INTERRUPTED = 130
 
-app = typer.Typer(
-    name="fleet",
-    help="Train, audit and package a family of interval-label image classifiers.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+PANELS = {
+    options.BUILD: {
+        "train": "train:train",
+        "package": "bundle:package",
+        "rotate": "rotate:rotate",
+        "demo": "demo:demo",
+    },
+    options.EVALUATE: {
+        "audit": "audit:commands",
+        "report": "report:report",
+        "compare": "report:compare",
+        "reproduce": "reproduce:reproduce",
+    },
+    options.ON_DEVICE: {
+        "verify": "bundle:verify",
+        "predict": "predict:predict",
+        "device": "device:app",
+        "install": "device:install",
+        "commit": "device:commit",
+        "rollback": "device:rollback",
+    },
+    options.ROLL_OUT: {
+        "keys": "rollout:keys_app",
+        "enroll": "rollout:enroll",
+        "publish": "rollout:publish",
+        "rollout": "rollout:rollout_app",
+        "repo": "rollout:repo_app",
+        "media": "rollout:media_app",
+    },
+    options.INSPECT: {
+        "profiles": "plan:app",
+        "runs": "runs:runs",
+        "inspect": "bundle:inspect",
+        "doctor": "doctor:doctor",
+    },
+}
+"""Where each command is, below ``fleet.cli``: a command needs no other one's imports."""
 
-app.command(rich_help_panel=options.BUILD)(train)
-app.command(rich_help_panel=options.BUILD)(package)
-app.command(rich_help_panel=options.BUILD)(rotate)
-app.command(rich_help_panel=options.BUILD)(demo)
-app.add_typer(commands(), name="audit", rich_help_panel=options.EVALUATE)
-app.command(rich_help_panel=options.EVALUATE)(report)
-app.command(rich_help_panel=options.EVALUATE)(compare)
-app.command(rich_help_panel=options.EVALUATE)(reproduce)
-app.command(rich_help_panel=options.ON_DEVICE)(verify)
-app.command(rich_help_panel=options.ON_DEVICE)(predict)
-app.add_typer(device.app, name="device", rich_help_panel=options.ON_DEVICE)
-app.command(rich_help_panel=options.ON_DEVICE)(device.install)
-app.command(rich_help_panel=options.ON_DEVICE)(device.commit)
-app.command(rich_help_panel=options.ON_DEVICE)(device.rollback)
-app.add_typer(rollout.keys_app, name="keys", rich_help_panel=options.ROLL_OUT)
-app.command(rich_help_panel=options.ROLL_OUT)(rollout.enroll)
-app.command(rich_help_panel=options.ROLL_OUT)(rollout.publish)
-app.add_typer(rollout.rollout_app, name="rollout", rich_help_panel=options.ROLL_OUT)
-app.add_typer(rollout.repo_app, name="repo", rich_help_panel=options.ROLL_OUT)
-app.add_typer(rollout.media_app, name="media", rich_help_panel=options.ROLL_OUT)
-profiles_app.command()(plan)
-app.add_typer(profiles_app, name="profiles", rich_help_panel=options.INSPECT)
-app.command(rich_help_panel=options.INSPECT)(runs)
-app.command(rich_help_panel=options.INSPECT)(inspect)
-app.command(rich_help_panel=options.INSPECT)(doctor)
+
+@cache
+def command_line(only: str | None = None) -> typer.Typer:
+    """Build the command tree.
+
+    Args:
+        only: The one command that is wanted, for a quick start; all if it is none of them.
+    """
+    app = typer.Typer(
+        name="fleet",
+        help="Train, audit and package a family of interval-label image classifiers.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    wanted = {only} if any(only in names for names in PANELS.values()) else None
+    for panel, places in PANELS.items():
+        for name, place in places.items():
+            if wanted is None or name in wanted:
+                _add(app, name, place, panel)
+    return app
+
+
+def _add(app: typer.Typer, name: str, place: str, panel: str) -> None:
+    module, _, attribute = place.partition(":")
+    part = getattr(import_module(f"fleet.cli.{module}"), attribute)
+    if name == "audit":
+        part = part()  # made of the kinds that are registered
+    if isinstance(part, typer.Typer):
+        app.add_typer(part, name=name, rich_help_panel=panel)
+    else:
+        app.command(name, rich_help_panel=panel)(part)
 
 
 def _show_version(wanted: bool) -> None:
@@ -77,7 +105,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool,
@@ -95,7 +122,7 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        app()
+        command_line(sys.argv[1] if sys.argv[1:] else None)()
     except FleetError as error:
         _fail(error.message, error.hint, error)
     except SystemExit as done:

@@ -17,7 +17,8 @@ from fleet.cli.output import Format, Output, table
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-    from fleet.bundle import Plan, Verification
+    from fleet.bundle import Verification
+    from fleet.bundle.package import Plan
     from fleet.rollout.packaging import Packaged
 
 
@@ -86,8 +87,7 @@ def package(
     Example: fleet package --require-audit --max-transfer 0.2
     """
     from fleet.audit.core.gates import Demand
-    from fleet.bundle import plan_run, write_plans
-    from fleet.bundle.package import release_of
+    from fleet.bundle.package import plan_run, release_of, write_plans
     from fleet.rundir import find_run
 
     output = Output(form)

@@ -97,9 +97,9 @@ def _steps(profile: Path, runs: Path, jobs: int | None, quick: bool) -> list[lis
 
 
 def _run(words: list[str]) -> None:
-    from fleet.cli.app import app
+    from fleet.cli.app import command_line
 
-    code = app(words, prog_name="fleet", standalone_mode=False)
+    code = command_line(words[0])(words, prog_name="fleet", standalone_mode=False)
     if code:
         raise typer.Exit(code)
 

@@ -12,7 +12,7 @@ from fleet.cli.output import Output
 
 if TYPE_CHECKING:
     from fleet.audit.core.gates import Demand, Ruling
-    from fleet.bundle import Plan
+    from fleet.bundle.package import Plan
     from fleet.rundir import RunDirectory
 
 

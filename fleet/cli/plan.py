@@ -11,7 +11,7 @@ import typer
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output, table
-from fleet.cli.profiles import Dataset, look_into
+from fleet.cli.profiles import Dataset, app, look_into
 from fleet.errors import ProfileError
 from fleet.files import write_text
 
@@ -36,6 +36,7 @@ class _Basis:
     measured_on: str = ""
 
 
+@app.command()
 def plan(
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="File to write.")] = Path(
         "profiles/planned.yaml"

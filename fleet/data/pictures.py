@@ -15,14 +15,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
 
 from fleet.errors import DataError
 from fleet.vocabulary import Fit
 
 Picture = NDArray[np.uint8]
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+_READERS = (
+    JpegImagePlugin.JpegImageFile,
+    PngImagePlugin.PngImageFile,
+    BmpImagePlugin.BmpImageFile,
+    WebPImagePlugin.WebPImageFile,
+)
+FORMATS = tuple(reader.format for reader in _READERS)
+"""Imported by name: else the first picture loads each of Pillow's forty readers."""
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 _TURNS = {

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleet.bundle import Bundle, Manifest, pack_second, plan_run
+from fleet.bundle import Bundle, Manifest, pack_second
 from fleet.bundle.described import summarise_certificate
+from fleet.bundle.package import plan_run
 from fleet.errors import BundleError, RolloutError
 from fleet.files import canonical_json, write_bytes, write_json, write_text
 from fleet.profiles.spec import read_family
@@ -87,7 +88,7 @@ def package_for_depot(
         RolloutError: A device is not enrolled, its audit is missing, or two
             devices have the same weights.
         BundleError: A bundle of this release is there: sealing gives other bytes each time.
-        BundleError, CheckpointError: As :func:`fleet.bundle.plan_run`.
+        BundleError, CheckpointError: As :func:`fleet.bundle.package.plan_run`.
         BackendError: The graph cannot be exported on this machine.
     """
     plans = plan_run(run, release, out, devices)
@@ -102,7 +103,8 @@ def package_for_depot(
     number = counter if counter is not None else _next_counter(depot)
     bundles = [Bundle(plan.manifest, plan.weights.read_bytes()) for plan in plans]
     certificates = {m.device: _certificate(run, m) for m in manifests}
-    graphs, tests = _graphs(bundles) if edge else {}, _self_tests(run, bundles)
+    tests = _self_tests(run, bundles)
+    graphs = _graphs(bundles) if edge else {}  # takes seconds: after all that may be missing
     written = []
     for bundle in bundles:
         manifest = bundle.manifest

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from fleet.cli.app import app
+from fleet.cli.app import command_line
 
 Path_ = tuple[str, ...]
 _HELP = {"--help", "-h"}
@@ -60,7 +60,7 @@ def resolve(arguments: list[str]) -> tuple[set[Path_], list[str]]:
 @cache
 def tree() -> Any:
     """The program's command tree."""
-    return typer.main.get_command(app)
+    return typer.main.get_command(command_line())
 
 
 def leaves(command: Any = None, path: Path_ = ()) -> set[Path_]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.bundle import package_run, read_bundle, write_bundle
+from fleet.bundle import read_bundle
+from fleet.bundle.package import package_run, write_bundle
 from fleet.errors import StorageError
 from unit.bundle import bundle_samples as samples
 

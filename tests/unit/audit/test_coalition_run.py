@@ -16,7 +16,7 @@ from fleet.audit.coalition.run import audit_run_coalition, take_held_out, trial_
 from fleet.audit.coalition.trials import Coalition, CoalitionSettings
 from fleet.audit.core.jobs import AuditJob, SplitName, take_sample
 from fleet.audit.core.members import TransferSettings
-from fleet.cli.app import app
+from fleet.cli.app import command_line
 from fleet.errors import AuditError
 from fleet.execution import Serial
 from fleet.profiles import load_profile
@@ -75,7 +75,7 @@ def trials(run: RunDirectory) -> dict[Path, int]:
 
 def invoke(run: RunDirectory, *arguments: str) -> Result:
     common = ["audit", "coalition", str(run.root), "--images", str(IMAGES), "--jobs", "1"]
-    return CliRunner().invoke(app, [*common, *arguments])
+    return CliRunner().invoke(command_line(), [*common, *arguments])
 
 
 def test_a_run_says_what_was_audited(run: RunDirectory, first: CoalitionAudit) -> None:

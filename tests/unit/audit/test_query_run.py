@@ -35,7 +35,7 @@ from fleet.audit.trace.evidence import TraceSettings
 from fleet.audit.trace.result import TraceAudit
 from fleet.audit.trace.run import audit_run_trace
 from fleet.audit.trace.unknown import trace_files
-from fleet.cli.app import app
+from fleet.cli.app import command_line
 from fleet.errors import AuditError, FleetWarning
 from fleet.execution import Progress, Serial
 from fleet.profiles import load_profile
@@ -246,7 +246,7 @@ def test_the_defaults_of_query_and_trace_attack_as_a_transfer_audit_does() -> No
 
 
 def invoke(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, ["audit", *map(str, arguments)])
+    return CliRunner().invoke(command_line(), ["audit", *map(str, arguments)])
 
 
 def test_the_query_command_writes_and_judges(run: RunDirectory, asked: QueryAudit) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fleet.audit.transfer.result import SCHEMA
-from fleet.bundle import AuditRow, described, package_run, plan_run, read_bundle, write_plans
+from fleet.bundle import AuditRow, described, read_bundle
 from fleet.bundle.manifest import AuditSummary
+from fleet.bundle.package import package_run, plan_run, write_plans
 from fleet.errors import BundleError, CheckpointError
 from fleet.files import canonical_json, write_bytes, write_json
 from fleet.rundir import RunDirectory
@@ -289,7 +290,7 @@ def test_a_damaged_audit_is_refused(run: RunDirectory, fields: dict[str, Any]) -
 SCRIPT = """
 import sys
 from pathlib import Path
-from fleet.bundle import package_run
+from fleet.bundle.package import package_run
 from fleet.rundir import RunDirectory
 for info in package_run(RunDirectory(Path(sys.argv[1])), "r1", Path(sys.argv[2])):
     print(info.sha256)

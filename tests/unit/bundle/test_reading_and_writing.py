@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.bundle import read_bundle, verify_bundle, write_bundle
+from fleet.bundle import read_bundle, verify_bundle
+from fleet.bundle.package import write_bundle
 from fleet.errors import BundleError, IntegrityError
 from unit.bundle import bundle_samples as samples
 

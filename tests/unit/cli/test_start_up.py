@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from fleet.cli.app import app
+from fleet.cli.app import command_line
 
 RunFleet = Callable[..., Any]
 
@@ -26,7 +26,7 @@ def command_tree(
         yield from command_tree(inner, (*words, name))
 
 
-COMMANDS = dict(command_tree(typer.main.get_command(app)))
+COMMANDS = dict(command_tree(typer.main.get_command(command_line())))
 
 
 def test_help_takes_less_than_half_a_second_of_user_time_and_no_torch() -> None:

@@ -13,7 +13,8 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from fleet.bundle import Bundle, Manifest, write_bundle
+from fleet.bundle import Bundle, Manifest
+from fleet.bundle.package import write_bundle
 from fleet.cli.bundle import package
 from fleet.cli.predict import predict
 from fleet.data import load_data

@@ -24,7 +24,7 @@ from fleet.audit.core.members import TransferSettings
 from fleet.audit.trace.evidence import TraceSettings
 from fleet.audit.trace.run import _Plan, trace_source
 from fleet.audit.transfer.audit import audit_run_transfer
-from fleet.bundle import package_run
+from fleet.bundle.package import package_run
 from fleet.data import load_data
 from fleet.data.dataset import StreamedImages
 from fleet.encoding import IntervalEncoding

@@ -12,7 +12,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from fleet.assembly import load_images, load_trained, new_classifier
-from fleet.bundle import package_run
+from fleet.bundle.package import package_run
 from fleet.data import to_unit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fleet.audit.core.members import TransferSettings
+from fleet.audit.core.permutation import DRAWS, MOST_ARRANGEMENTS
 from fleet.audit.core.result import AuditedDevice, Protocol
 from fleet.audit.transfer.audit import audit_run_transfer
 from fleet.audit.transfer.result import TransferAudit
@@ -28,7 +29,6 @@ from fleet.paper.figure3_result import (
     Varied,
 )  # fmt: skip
 from fleet.paper.figure3_tests import Transfer
-from fleet.paper.permutation import DRAWS, MOST_ARRANGEMENTS
 from fleet.paper.workspace import MatrixExperiment, Workspace
 
 PROTOCOLS: tuple[Protocol, ...] = ("adaptive", "paper")

@@ -1,7 +1,8 @@
 """What the paper's Figure 3 shows when it is made again, with what separates encoding from seed.
 
-All statistics are over networks, the unit that was randomised (:mod:`.permutation`). The stored
-form is JSON; documents and figures are rendered from it. Nothing in this module imports torch.
+All statistics are over networks, the unit that was randomised
+(:mod:`fleet.audit.core.permutation`). The stored form is JSON; documents and figures are rendered
+from it. Nothing in this module imports torch.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fleet.audit.core.permutation import LEVEL, RankTest
 from fleet.audit.core.result import Check, Protocol, Stored
-from fleet.paper.permutation import LEVEL, RankTest
 
 Kind = Literal["flip", "evade"]
 Relation = Literal["same", "equivalent", "different"]

@@ -15,10 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fleet.audit.core.permutation import (
+    LEVEL,
+    Floats,
+    arrange,
+    interval,
+    least_squares,
+    p_value,
+    rank_test,
+)
 from fleet.audit.core.result import Protocol
 from fleet.paper import figure3_result as result
 from fleet.paper.figure3_result import KINDS, RELATIONS, Kind, Lengths, Measure, Range, Varied
-from fleet.paper.permutation import LEVEL, Floats, arrange, interval, p_value, rank_test
 from fleet.seeding import derive_seed
 
 ALPHA, BETA = 4.0, 16.0
@@ -209,18 +217,9 @@ def weights(relations: Relations) -> Floats | None:
         float64 (networks, networks), 0 on the diagonal; None where these networks cannot tell the
         two relations apart.
     """
-    rows, columns = np.nonzero(relations != "self")
-    cells, size = relations[rows, columns], range(len(relations))
-    kinds = [cells == "same", cells == "equivalent"]
-    terms = [*kinds, *(rows == k for k in size), *(columns == k for k in size)]
-    design = np.stack(terms, axis=1).astype(np.float64)
-    solved = np.linalg.pinv(design)[0]
-    told = np.eye(len(terms))[0]
-    if not (cells == "different").any() or not np.allclose(solved @ design, told):
-        return None
-    found = np.zeros(relations.shape)
-    found[rows, columns] = solved
-    return found
+    terms = [relations == "same", relations == "equivalent"]
+    found = least_squares(np.zeros(relations.shape), terms)[1]
+    return found if (relations == "different").any() else None
 
 
 def _sampled_gaps(transfer: Transfer, kind: Kind) -> Floats:

@@ -69,6 +69,39 @@ def test_the_audit_stands_in_every_form_and_they_agree(
     assert "<svg" in (directory / "transfer.svg").read_text()
 
 
+def test_the_diversity_audit_takes_the_images_of_the_transfer_audit(
+    workplace: Path, audited: dict[str, Any], call_fleet: RunFleet
+) -> None:
+    sets = only_run(workplace) / "audits/transfer/sets"
+    before = {path: path.read_bytes() for path in sets.iterdir()}
+    done = call_fleet("audit", "diversity", "--jobs", 1, "--format", "json", cwd=workplace)
+    assert done.returncode == 0, done.stderr
+    assert "as in the transfer audit" in done.stderr
+    found = json.loads(done.stdout)
+    assert {path: path.read_bytes() for path in sets.iterdir()} == before
+    assert found["settings"]["sets"] == "transfer"
+    assert found["settings"]["images_sha256"] == audited["settings"]["images_sha256"]
+    assert [network["name"] for network in found["networks"]] == ["door", "gate"]
+    (worst,) = (
+        m
+        for m in audited["matrices"]
+        if (m["protocol"], m["attack"]) == ("adaptive", "worst") and m["eps"] == found["eps"][0]
+    )
+    rates = [
+        (cell["outcome"]["flip"] + cell["outcome"]["reject"]) / cell["outcome"]["n"]
+        for cell in worst["cells"]
+        if {cell["surrogate"], cell["victim"]} == {"door", "gate"}
+        and cell["surrogate"] != cell["victim"]
+    ]
+    assert found["groups"][0]["transfer"] == pytest.approx(sum(rates) / 2)
+    assert found["groups"][0]["differs"] == ["order", "network"]
+    assert {effect["why_not"] for effect in found["effects"]} == {
+        "no two networks share it", "all networks share it",
+    }  # fmt: skip
+    pairs = {tuple(row["devices"]) for row in found["together"] if row["event"] == "mistake"}
+    assert pairs == {("door", "gate"), ("door", "twin"), ("gate", "twin")}
+
+
 def test_the_audit_unmasks_the_papers_protocol(audited: dict[str, Any]) -> None:
     def diagonal(protocol: str, device: str) -> float:
         (matrix,) = [

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet.audit.core.permutation import LEVEL, arrange, interval, p_value, rank_test
 from fleet.paper.figure3_result import Lengths
 from fleet.paper.figure3_tests import relate, victim_levels, weights
-from fleet.paper.permutation import LEVEL, arrange, interval, p_value, rank_test
 from unit.paper.figure3_samples import GRID
 
 labels = st.lists(st.sampled_from([1.0, 4.0, 16.0]), min_size=2, max_size=5)

@@ -242,7 +242,8 @@ def plan_jobs(
     family = read_family(run)
     run_images(run, family.data)  # before anything is attacked or written
     role = partial(members.role_of, family=family)  # the twin is for comparing transfers alone
-    names = [d.name for d in family.trained if kind == "transfer" or role(d) != "twin"]
+    compared = kind in {"transfer", "diversity"}
+    names = [d.name for d in family.trained if compared or role(d) != "twin"]
     return family, [AuditJob(run, name, settings, images, split, kind) for name in names]
 
 

@@ -244,6 +244,21 @@ register(
 )
 register(
     Kind(
+        name="diversity",
+        title="Diversity",
+        result="fleet.audit.diversity.result:DiversityAudit",
+        settings="fleet.audit.core.members:TransferSettings",
+        run="fleet.audit.diversity.audit:audit_run_diversity",
+        report="fleet.reports.diversity:REPORT",
+        command="fleet.cli.audit.diversity:diversity",
+        masking=_BLIND,
+        harmless=frozenset({"D2", "D3"}),
+        devices=2,
+        presets=_ATTACKS,
+    )
+)
+register(
+    Kind(
         name="coalition",
         title="Coalition",
         result="fleet.audit.coalition.result:CoalitionAudit",

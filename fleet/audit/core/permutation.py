@@ -1,4 +1,4 @@
-"""Permutation tests over networks: the unit that was randomised is the network, not the image.
+"""Tests over networks by permutation: the unit that was randomised is the network, not the image.
 
 A cell of a transfer matrix counts a thousand images, and two cells that share a network share its
 luck. Errors that treat images, or pairs of networks, as independent are therefore far too small.
@@ -166,6 +166,37 @@ def interval(observed: float, statistics: Floats, slopes: Floats) -> tuple[float
     low = np.sort(np.concatenate([ends[0], -endless]))[int(LEVEL * len(slopes))]
     high = np.sort(np.concatenate([ends[1], endless]))[::-1][int(LEVEL * len(slopes))]
     return (float(low), float(high)) if np.isfinite([low, high]).all() else None
+
+
+def least_squares(
+    matrix: Floats, terms: Sequence[NDArray[np.bool_]]
+) -> tuple[Floats, Floats | None]:
+    """Fit a matrix of networks off its diagonal: one term a row, one a column, and the given ones.
+
+    Rows and columns are what a network is as surrogate and as victim. Without them an encoding that
+    is easy to attack would pass for a relation of pairs.
+
+    Args:
+        matrix: float64 (networks, networks); the diagonal is not looked at.
+        terms: bool (networks, networks): pairs that each further term is about.
+
+    Returns:
+        What the fit leaves, float64 (networks, networks), 0 on the diagonal; and weights whose
+        product with a matrix is the coefficient of the first term, float64 (networks, networks), 0
+        on the diagonal, None where these networks cannot tell it from the other terms.
+    """
+    size = len(matrix)
+    rows, columns = np.nonzero(~np.eye(size, dtype=bool))
+    every = [*(term[rows, columns] for term in terms)]
+    every += [*(rows == k for k in range(size)), *(columns == k for k in range(size))]
+    design = np.stack(every, axis=1).astype(np.float64)
+    inverse = np.linalg.pinv(design)
+    left, weights = np.zeros(matrix.shape), np.zeros(matrix.shape)
+    cells = matrix[rows, columns]
+    left[rows, columns] = cells - design @ (inverse @ cells)
+    weights[rows, columns] = inverse[0]
+    told = bool(terms) and np.allclose(inverse[0] @ design, np.eye(len(every))[0])
+    return left, weights if told else None
 
 
 def _deals(codes: NDArray[np.intp]) -> Iterator[tuple[int, ...]]:

@@ -1,0 +1,1 @@
+"""Diversity: what orders, lengths, methods and seeds bought, and what fails together."""

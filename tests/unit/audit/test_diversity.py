@@ -1,0 +1,153 @@
+"""A difference is told from luck where it is one, and luck is called luck."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleet.audit.core.permutation import least_squares
+from fleet.audit.diversity.audit import describe_networks
+from fleet.audit.diversity.effects import Seen, agreement, effects, groups, together
+from fleet.audit.diversity.result import Effect, Network
+from fleet.profiles import load_profile
+
+IMAGES = 400
+
+
+def fleet(orders: list[int], ratios: list[int] | None = None) -> list[Network]:
+    values = ratios or [0] * len(orders)
+    return [
+        Network(f"n{k}", order, ratio, 0, 0)
+        for k, (order, ratio) in enumerate(zip(orders, values, strict=True))
+    ]
+
+
+def seen(networks: list[Network], rates: np.ndarray, seed: int = 0) -> Seen:
+    """Networks whose images evade each other at these rates, each image by itself."""
+    random = np.random.default_rng(seed)
+    size = len(networks)
+    evaded = random.random((size, size, IMAGES)) < np.clip(rates, 0, 1)[:, :, None]
+    correct, noisy = random.random((2, size, IMAGES)) < np.array([0.97, 0.1])[:, None, None]
+    return Seen(networks, 0.1, correct, evaded, noisy)
+
+
+def rates(networks: list[Network], order: float, seed: int = 0, pair: float = 0.02) -> np.ndarray:
+    """Levels of surrogates and victims, luck of pairs, and what sharing an order gives."""
+    random = np.random.default_rng(seed)
+    size = len(networks)
+    own = random.normal(0, 0.05, (2, size))
+    same = np.array([[a.order == b.order for b in networks] for a in networks])
+    luck = random.normal(0, pair, (size, size))
+    return np.asarray(0.3 + own[0][:, None] + own[1][None] + order * same + luck)
+
+
+def order_effect(networks: list[Network], matrix: np.ndarray) -> Effect:
+    return next(e for e in effects(seen(networks, matrix)) if e.factor == "order")
+
+
+def test_an_effect_is_found_with_its_size_and_intervals() -> None:
+    networks = fleet([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    found = order_effect(networks, rates(networks, 0.15))
+    assert found.told
+    assert (found.same, found.different, found.values) == (9, 27, 3)
+    assert found.bought == pytest.approx(0.15, abs=0.03)
+    for bounds in (found.over_images, found.over_networks):
+        assert bounds is not None
+        assert bounds[0] < 0.15 < bounds[1]
+    assert found.detectable is not None
+    assert found.detectable < 0.1
+
+
+def test_luck_is_called_luck_about_as_often_as_promised() -> None:
+    networks = fleet([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    told = [order_effect(networks, rates(networks, 0.0, seed)).told for seed in range(20)]
+    assert sum(told) <= 3
+
+
+def test_a_fleet_that_is_too_small_says_so_however_large_the_effect() -> None:
+    networks = fleet([0, 0, 1, 2, 0])
+    found = order_effect(networks, rates(networks, 0.5))
+    assert found.bought == pytest.approx(0.5, abs=0.06)
+    assert not found.told
+    assert (found.detectable, found.smallest_p) == (None, pytest.approx(0.1))
+    assert found.over_networks is None
+
+
+def test_an_easy_victim_passes_for_no_order() -> None:
+    networks = fleet([0, 0, 0, 0, 0, 1, 1, 1])
+    matrix = np.full((8, 8), 0.2)
+    matrix[:, :5] += 0.4  # all victims of one order are easy, from everywhere
+    assert order_effect(networks, matrix).bought == pytest.approx(0, abs=0.03)
+
+
+def test_two_things_that_vary_are_told_apart_and_one_that_cannot_be_is_named() -> None:
+    networks = fleet([0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 0, 0, 1, 1])
+    found = {e.factor: e for e in effects(seen(networks, rates(networks, 0.2)))}
+    assert found["order"].bought == pytest.approx(0.2, abs=0.03)
+    assert found["ratio"].bought == pytest.approx(0, abs=0.03)
+    assert found["method"].why_not == "all networks share it"
+    confounded = fleet([0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2])
+    both = {e.factor: e for e in effects(seen(confounded, rates(confounded, 0.2)))}
+    assert both["order"].bought is both["ratio"].bought is None
+    assert "another difference" in both["order"].why_not
+
+
+def test_least_squares_leaves_nothing_of_what_it_fits() -> None:
+    networks = fleet([0, 0, 0, 1, 1, 1])
+    same = np.array([[a.order == b.order for b in networks] for a in networks])
+    matrix = rates(networks, 0.3, pair=0.0)
+    left, weights = least_squares(matrix, [same])
+    assert np.abs(left).max() < 1e-12
+    assert weights is not None
+    assert (weights * matrix).sum() == pytest.approx(0.3)
+
+
+def test_pairs_are_grouped_by_what_they_differ_in() -> None:
+    networks = fleet([0, 0, 1], [0, 0, 1])
+    matrix = np.array([[1, 0.4, 0.1], [0.6, 1, 0.1], [0.2, 0.2, 1]])
+    seed, both = groups(seen(networks, matrix))
+    assert (seed.differs, seed.pairs) == ((), 1)
+    assert (both.differs, both.pairs) == (("order", "ratio"), 2)
+    assert seed.transfer == pytest.approx(0.5, abs=0.05)
+    assert both.transfer == pytest.approx(0.15, abs=0.05)
+    assert seed.interval[0] < seed.transfer < seed.interval[1]
+    assert seed.excess == pytest.approx(seed.transfer - 0.1, abs=0.04)
+
+
+def test_shared_fate_is_counted_and_correlated() -> None:
+    befell = np.zeros((3, 100), dtype=bool)
+    befell[0, :20] = befell[1, :20] = befell[2, 20:40] = True
+    counted = np.ones((3, 100), dtype=bool)
+    first, *_ = together("failure", 0.1, ["a", "b", "c"], befell, counted)
+    assert (first.n, first.first, first.second, first.both) == (100, 20, 20, 20)
+    assert first.chance == pytest.approx(0.04)
+    found = agreement("failure", 0.1, befell[:2], counted[:2])
+    assert (found.correlation, found.effective) == (pytest.approx(1), pytest.approx(1))
+    assert agreement("failure", 0.1, befell, counted).correlation == pytest.approx((1 - 0.5) / 3)
+    rare = np.zeros((2, 100), dtype=bool)
+    rare[:, 0] = True  # in a third of the resamples it befalls nobody
+    assert agreement("failure", 0.1, rare, counted[:2]).interval == (1.0, 1.0)
+    nothing = agreement("failure", 0.1, np.zeros((2, 9), dtype=bool), counted[:2, :9])
+    assert (nothing.pairs, nothing.correlation, nothing.effective) == (0, None, None)
+
+
+def test_networks_are_numbered_by_what_they_share_and_values_stay_hidden(tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text(
+        "version: 1\nname: f\ntwin: true\ndata: {dataset: mnist, root: .}\n"
+        "defaults: {encoding: {alpha: 4, beta: 16}}\n"
+        "devices:\n"
+        "  - {name: a}\n"
+        "  - {name: b, encoding: {alpha: 1, beta: 4, order: [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]}, "
+        "allow_equivalent: true}\n"
+        "  - {name: c, encoding: {beta: 36}, model: {head: ordinal}}\n"
+        "  - {name: d, encoding: {order: spread}, training: {method: adversarial, eps: 0.1}}\n"
+    )
+    family = load_profile(tmp_path / "f.yaml")
+    networks = describe_networks(family)
+    assert [n.name for n in networks] == ["a", "b", "c", "d", "twin"]
+    values = [(n.order, n.ratio, n.method, n.network) for n in networks]
+    assert values == [(0, 0, 0, 0), (0, 0, 0, 0), (0, 1, 0, 1), (1, 0, 1, 0), (0, 0, 0, 0)]
+    assert describe_networks(replace(family, controls=())) == networks[:4]

@@ -56,6 +56,7 @@ _METADATA: dict[str, dict[str, str | None]] = {
     "svg": {"Date": None, "Creator": None},
 }
 _BAR_STEPS = 50
+_BOLD_LETTER = 0.095  # inches, rather wide
 _EMPTY = "#eceef1"  # a cell without a rate
 _LONGEST_SIDE = 8000  # pixels of a PNG; a fleet of 64 would be larger than viewers open
 
@@ -121,12 +122,12 @@ def head(figure: Figure, title: str, notes: Sequence[str]) -> None:
         write(figure, 0.2, height - 0.52 - 0.19 * number, note, size=9)
 
 
-def failed(figure: Figure, flagged: Flag | None, below: float) -> None:
-    """Say which checks failed, so many inches ``below`` a figure's upper edge."""
+def failed(figure: Figure, flagged: Flag | None, below: float, x: float = 0.2) -> None:
+    """Say which checks failed, ``x`` and ``below`` inches from a figure's upper left corner."""
     if flagged:
-        _, height = figure.get_size_inches()
-        words = f"{drawable(flagged.short, 80)} failed"
-        write(figure, 0.2, height - below, words, weight="bold", color=ALARM)
+        width, height = figure.get_size_inches()
+        words = f"{drawable(flagged.short, int((width - x) / _BOLD_LETTER) - 8)} failed"
+        write(figure, x, height - below, words, weight="bold", color=ALARM)
 
 
 def rate_color(rate: float | None) -> str:

@@ -92,9 +92,10 @@ def verdict(audit: AuditResult) -> tuple[Verdict, str]:
     if warned:
         warn = "warns" if warned == 1 else "warn"
         return "warn", f"{warned} of {len(counted)} reliability checks {warn}; none failed."
-    if len(counted) == 1:
-        return "pass", "The only reliability check passed."
-    return "pass", f"All {len(counted)} reliability checks passed."
+    every = (
+        f"All {len(counted)} reliability checks" if counted[1:] else "The only reliability check"
+    )
+    return "pass", f"{every} passed."
 
 
 def worst_level(levels: Iterable[Verdict]) -> Verdict:

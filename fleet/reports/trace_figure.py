@@ -28,8 +28,7 @@ def draw(audit: TraceAudit) -> Figure:
     height = top + len(audit.eps) * line
     figure = Figure(figsize=(max(width, 6.6), height))
     notes = [
-        "Left: device that is named (column) for images made on each device (row), single "
-        "images, combined score.",
+        "Left: device named (column) for one image made on each (row), combined score.",
         "Right: share that names its source, 95 % intervals; dashed: guessing.",
     ]
     drawing.head(figure, "Trace: on which device were the images made?", notes)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from fleet.audit.core.result import AuditedDevice, Outcome, Protocol, mean_rate
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import drawing
 from fleet.reports.flags import audited_protocols, flag
-from fleet.reports.palette import ADAPTIVE, ALARM, FLIP, INK, MASKED, MUTED, NOISE, PAPER, REJECT
+from fleet.reports.palette import ADAPTIVE, FLIP, INK, MASKED, MUTED, NOISE, PAPER, REJECT
 from fleet.reports.wording import ABSENT, MOST_PANELS, Success, control_mark, format_rate, short_eps
 
 _COLUMNS = 4
@@ -120,7 +121,7 @@ def _curves_legend(audit: WhiteboxAudit, *, many: bool) -> list[Artist]:
     words: dict[Protocol, str] = {}
     for protocol in audited_protocols(audit):
         flagged = flag(audit, protocol)
-        words[protocol] = f" ({drawing.drawable(flagged.short, 60)})" if flagged else ""
+        words[protocol] = f" ({drawing.drawable(flagged.short, 45)})" if flagged else ""
     band = "band: lowest to highest device" if many else "band: 95 %"
     found: list[Artist] = []
     if "adaptive" in words:
@@ -200,9 +201,7 @@ def _row_title(figure: Figure, axes: Axes, audit: WhiteboxAudit, protocol: Proto
     _, height = figure.get_size_inches()
     y = axes.get_position().y1 * height + 0.42
     drawing.write(figure, 0.2, y, f"{protocol} protocol", size=10.5, weight="bold")
-    if flagged:
-        words = f"{drawing.drawable(flagged.short, 60)} failed"
-        drawing.write(figure, 1.9, y, words, size=9, weight="bold", color=ALARM)
+    drawing.failed(figure, flagged, height - y, 1.9)
 
 
 def _split_legend() -> list[Patch]:
@@ -234,7 +233,7 @@ def draw_margins(audit: WhiteboxAudit) -> Figure:
     """Histograms, one for each device or group of devices: distance from the decision boundary.
 
     To first order, of each correct image, on a log scale, with every eps and the share of images
-    below it.
+    below it. All have one scale of shares.
     """
     values = {margins.device: margins for margins in audit.margins}
     groups = grouped(audit.devices)
@@ -250,27 +249,38 @@ def draw_margins(audit: WhiteboxAudit) -> Figure:
     ]
     drawing.head(figure, "Margins of correctly decoded images", notes)
     marks = _marks(audit.eps)
-    for number, (panel, (title, names)) in enumerate(zip(axes, groups.items(), strict=True)):
+    top = 0.01
+    for panel, (title, names) in zip(axes, groups.items(), strict=True):
         found = [value for name in names for value in values[name].values]
         panel.set_title(drawing.drawable(title, 29), pad=20)
-        _margins_panel(panel, found, edges, marks)
+        top = max(top, _margins_panel(panel, found, edges, marks))
         panel.set_xlabel(f"n {len(found)}", fontsize=8.5)
-        if number % _COLUMNS == 0:
+    step = next(step for step in (0.02, 0.05, 0.1, 0.2, 0.5) if top <= 4 * step)
+    ticks = [k * step for k in range(math.ceil(top / step) + 1)]
+    for number, panel in enumerate(axes):
+        panel.set_ylim(0, ticks[-1])
+        first = number % _COLUMNS == 0
+        panel.set_yticks(ticks, [f"{tick:.2g}" if first else "" for tick in ticks])
+        if first:
             panel.set_ylabel("share of images")
     return figure
 
 
 def _margins_panel(
     axes: Axes, values: Sequence[float], edges: Sequence[float], marks: Sequence[float]
-) -> None:
+) -> float:
+    """One histogram; its highest bar."""
+    top = 0.0
     axes.set_xscale("log")
     axes.set_xlim(edges[0], edges[-1])
     _decades(axes, edges[0], edges[-1])
-    axes.set_yticks([])
     if values:
         weights = [1 / len(values)] * len(values)
         kept = [min(max(value, edges[0]), edges[-1]) for value in values]
-        axes.hist(kept, bins=list(edges), weights=weights, color=ADAPTIVE, alpha=0.75, lw=0)
+        shares, *_ = axes.hist(
+            kept, bins=list(edges), weights=weights, color=ADAPTIVE, alpha=0.75, lw=0
+        )
+        top = float(np.max(shares))
     else:
         axes.text(0.5, 0.5, "no image", transform=axes.transAxes, ha="center", va="center")
     for number, eps in enumerate(marks):
@@ -278,6 +288,7 @@ def _margins_panel(
         share = sum(value < eps for value in values) / len(values) if values else None
         words = f"{short_eps(eps)}: {ABSENT if share is None else format_rate(share, 2)}"
         axes.text(0.36 * number, 1.03, words, fontsize=8, va="bottom", transform=axes.transAxes)
+    return top
 
 
 def _marks(eps: Sequence[float]) -> list[float]:

@@ -229,7 +229,15 @@ def test_each_device_has_a_card_with_what_tells_it_apart(audit):
 
 def test_it_says_how_it_was_run_and_how_long_it_took(audit, page):
     timed = Page(render_html(replace(audit, seconds=75.2))).table("Seconds: of the last start")
-    assert timed["Transfer"] == [["fleet audit transfer"], ["7"], ["1000"], ["–"], ["–"], [audit.created], ["75 s"]]
+    assert timed["Transfer"] == [
+        ["fleet audit transfer"],
+        ["7"],
+        ["1000"],
+        ["–"],
+        ["–"],
+        [audit.created],
+        ["75 s"],
+    ]
     assert page.table("Seconds")["Transfer"][-1] == ["–"]
 
 

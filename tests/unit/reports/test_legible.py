@@ -10,11 +10,16 @@ from itertools import combinations
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
+from fleet.audit.core.kind import load
+from fleet.audit.core.result import Check
 from fleet.reports import AuditReport, read_audit, render_html
 from fleet.reports.answers import GUARANTEED
 from fleet.reports.drawing import drawing
 from fleet.reports.figures import draw_figures
+from fleet.reports.ladder import ladder
+from fleet.reports.report import report_of
 from fleet.reports.transfer_figure import draw
 from fleet.reports.whitebox_figures import draw_curves
 
@@ -22,19 +27,53 @@ SLACK = 1.0  # pixels by which boxes of letters may meet
 ENCODING = {"alpha": 4.0, "beta": 16.0, "s0": 0.0}
 
 
+def drawn_texts(figure):
+    """Every text that the figure draws, tick labels and legends included, and the canvas."""
+    renderer, found, draw = FigureCanvasAgg(figure).get_renderer(), {}, Text.draw
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", lambda text, to: (found.setdefault(text), draw(text, to)))
+        figure.draw(renderer)
+    shown = [text for text in found if text.get_visible() and text.get_text().strip()]
+    return [(t.get_text(), t.get_window_extent(renderer)) for t in shown], renderer
+
+
 def covered(figure):
     """Pairs of texts whose boxes overlap, and texts that leave the figure."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    figure.draw_without_rendering()
-    texts = [*figure.texts, *(t for axes in figure.axes for t in axes.texts)]
-    boxes = [(t.get_text(), t.get_window_extent(renderer)) for t in texts if t.get_text()]
+    boxes, renderer = drawn_texts(figure)
     width, height = renderer.get_canvas_width_height()
-    out = [w for w, b in boxes if min(b.x0, b.y0) < 0 or b.x1 > width or b.y1 > height]
+    out = [
+        w
+        for w, b in boxes
+        if min(b.x0, b.y0) < -SLACK or b.x1 > width + SLACK or b.y1 > height + SLACK
+    ]
     return out + [
         (first, second)
         for (first, a), (second, b) in combinations(boxes, 2)
         if min(a.x1, b.x1) - max(a.x0, b.x0) > SLACK and min(a.y1, b.y1) - max(a.y0, b.y0) > SLACK
     ]
+
+
+def figures(report):
+    """Every figure of a report by its name."""
+    shown = {"ladder": ("fleet.reports.ladder_figure:draw", ladder(report.audits.values()))}
+    for audit in report.audits.values():
+        shown |= {figure.name: (figure.draw, audit) for figure in report_of(audit).figures}
+    with drawing():
+        return {name: load(draw)(what) for name, (draw, what) in shown.items()}
+
+
+def unticked(figure):
+    """Panels with a frame and an axis without ticks inside it."""
+    found = []
+    for panel in (axes for axes in figure.axes if axes.axison):
+        for name, axis, limits in (
+            ("x", panel.xaxis, panel.get_xlim()),
+            ("y", panel.yaxis, panel.get_ylim()),
+        ):
+            low, high = sorted(limits)
+            if not any(low <= tick <= high for tick in axis.get_majorticklocs()):
+                found.append((panel.get_title(loc="left"), name))
+    return found
 
 
 def encoded(audit, classes, private):
@@ -47,13 +86,44 @@ def encoded(audit, classes, private):
     return replace(audit, devices=devices)
 
 
-@pytest.mark.parametrize("count", [2, 4, 12])
-@pytest.mark.parametrize("classes", [2, 10, 100])
+FAMILIES = {
+    "two": ["a", "b"],
+    "long names": [f"camera-at-the-north-gate-{k}" for k in range(5)],
+    "many": [f"cam-{k:02}" for k in range(22)],
+}
+MANY_FAILED = tuple(Check(f"M{k}", "title", "fail", "finding", "rule") for k in range(1, 22))
+
+
+@pytest.mark.parametrize(
+    ("family", "found"),
+    [("two", ()), ("two", MANY_FAILED), ("long names", ()), ("many", MANY_FAILED)],
+)
+def test_no_text_of_any_figure_covers_another_and_every_axis_has_ticks(make_report, family, found):
+    shown = figures(make_report(FAMILIES[family], eps=(8 / 255,), found=found))
+    assert len(shown) == 8
+    assert {name: covered(figure) for name, figure in shown.items() if covered(figure)} == {}
+    assert {name: unticked(figure) for name, figure in shown.items() if unticked(figure)} == {}
+
+
+def test_no_text_of_any_figure_covers_another_at_several_eps(make_report):
+    shown = figures(make_report(["a", "b", "c"], eps=(2 / 255, 4 / 255, 16 / 255)))
+    assert {name: covered(figure) for name, figure in shown.items() if covered(figure)} == {}
+
+
+@pytest.mark.parametrize("classes", [2, 100])
 @pytest.mark.parametrize("private", [range(0), range(12), range(1, 12, 2)], ids=repr)
-def test_no_text_of_the_heat_map_covers_another(make_audit, count, classes, private):
-    audit = make_audit([f"cam-{k:02}" for k in range(count)], eps=(0.1,), with_control=True)
+def test_nor_does_it_whatever_is_disclosed_of_the_encodings(make_report, classes, private):
+    report = make_report(["cam-01", "cam-02"], eps=(0.1,))
+    audits = [encoded(audit, classes, private) for audit in report.audits.values()]
+    shown = figures(AuditReport.of(*audits))
+    assert {name: covered(figure) for name, figure in shown.items() if covered(figure)} == {}
+
+
+@pytest.mark.parametrize("private", [range(0), range(12), range(1, 12, 2)], ids=repr)
+def test_nor_in_the_heat_map_of_more_devices(make_audit, private):
+    audit = make_audit(FAMILIES["many"][:7], eps=(0.1,), with_control=True)
     with drawing():
-        assert not covered(draw(encoded(audit, classes, private)))
+        assert not covered(draw(encoded(audit, 100, private)))
 
 
 def test_one_eps_is_a_dot_with_its_tick(make_whitebox):

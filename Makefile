@@ -6,7 +6,7 @@ FLEET := $(BIN) -m fleet
 PEERS := .venv-crosscheck
 PEERS_BIN := $(PEERS)/bin/python
 
-.PHONY: install install-dev demo test mutants lint types check bench crosscheck docs reproduce-check reproduce-quick recompute docs-site
+.PHONY: install install-dev demo test mutants lint types check bench crosscheck docs reproduce-check reproduce-quick recompute cluster-check docs-site
 .DEFAULT_GOAL := check
 
 $(VENV)/.installed: pyproject.toml
@@ -52,6 +52,11 @@ reproduce-quick: install
 
 recompute: install
 	$(BIN) -m pytest -m "reproduction and not slow"
+
+# Kills nodes of a real Ray cluster on this machine (docs/clusters.md).
+cluster-check: install
+	$(BIN) -m pip install --quiet --editable ".[ray]"
+	$(BIN) -m pytest -m "cluster or not cluster" tests/integration/test_ray.py
 
 lint: install-dev
 	$(BIN) -m ruff check .

@@ -16,6 +16,7 @@ from fleet.data.load import check_training, list_splits
 from fleet.data.pictures import Frame
 from fleet.data.survey import check_pictures
 from fleet.errors import CheckpointError
+from fleet.files import read_bytes
 from fleet.models import Classifier, build_classifier, load_weights
 from fleet.profiles.spec import DataSpec, DeviceSpec, read_family
 from fleet.rundata import check_data
@@ -29,7 +30,18 @@ def load_images(spec: DataSpec) -> ImageData:
     Raises:
         DataError: They are absent or unreadable.
     """
+    if spec in _handed:
+        return _handed[spec]
     return _load(spec, _stamp(spec.root))
+
+
+_handed: dict[DataSpec, ImageData] = {}
+
+
+def hand_images(spec: DataSpec, images: ImageData) -> None:
+    """Let this process use images that another one has loaded; the files need not be here."""
+    _handed.clear()
+    _handed[spec] = images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +165,7 @@ def load_trained(run: RunDirectory, device: DeviceSpec, data: DataSpec) -> Class
     """
     path = run.model(device.name)
     try:
-        state = load(path.read_bytes())
+        state = load(read_bytes(path))
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{device.name} is not trained yet in {run.root}",

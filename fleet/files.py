@@ -1,7 +1,8 @@
 """Write whole files or nothing: temporary name, fsync, rename. And keep others out meanwhile.
 
 The only module that writes final files, so that a crash, a full disk or a kill leaves either the
-old file or the new one under a name that somebody reads.
+old file or the new one under a name that somebody reads. A job on another machine reads and writes
+through a :class:`Store` instead (:func:`stored_in`).
 """
 
 import errno
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fleet.errors import CheckpointError, StorageError, warn
 
@@ -32,6 +33,53 @@ _HINTS = {
 
 _REAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 """What a sync may fail with because of the data; all else means that there is no sync here."""
+
+
+class Store(Protocol):
+    """Files that lie on another machine."""
+
+    def read(self, path: Path) -> bytes:
+        """Read a whole file; an ``OSError`` as a local one would raise it."""
+
+    def write(self, path: Path, data: bytes, mode: int) -> None:
+        """:func:`write_bytes`, durable there when this returns."""
+
+    def remove(self, path: Path) -> None:
+        """Remove a file that need not be there."""
+
+
+_stores: list[Store] = []
+
+
+@contextmanager
+def stored_in(store: Store) -> Iterator[None]:
+    """Let all that this module reads, writes and removes in a block lie in ``store``."""
+    _stores.append(store)
+    try:
+        yield
+    finally:
+        _stores.pop()
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file of a run.
+
+    Raises:
+        OSError: It is absent or cannot be read.
+    """
+    return _stores[-1].read(path) if _stores else path.read_bytes()
+
+
+def remove(path: Path) -> None:
+    """Remove a file that need not be there.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    if _stores:
+        _stores[-1].remove(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
@@ -70,6 +118,9 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     Raises:
         StorageError: Disk full, no permission, and the like. A regular file is then as it was.
     """
+    if _stores:
+        _stores[-1].write(path, data, mode)
+        return
     try:
         target = _followed(path)
         if target is None:
@@ -153,7 +204,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: It is absent, damaged or no object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_bytes(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"cannot read {path}: {error}", hint="`fleet train` writes it"

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output, table
+from fleet.errors import FleetError
 from fleet.provenance import environment, package_version
 
 MEND_TORCH = f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision"
@@ -40,10 +41,14 @@ class Finding:
     mend: str = ""
 
 
-def doctor(form: options.Form = Format.auto) -> None:
+def doctor(
+    executor: options.Executor = options.ExecutorChoice.processes,
+    address: options.Address = "auto",
+    form: options.Form = Format.auto,
+) -> None:
     """Look at this machine, and say how to mend what is broken.
 
-    Exit code 1 when something needs mending.
+    With --executor ray also at every node of the cluster. Exit code 1 when something needs mending.
 
     Example: fleet doctor
     """
@@ -51,6 +56,8 @@ def doctor(form: options.Form = Format.auto) -> None:
     trains = package_version("torch") is not None or package_version("torchvision") is not None
     tools = [_torch(), _extras(), _cores()] if trains else [_device()]
     findings = [_python(), *tools, _disk(Path.cwd(), ENOUGH_DISK if trains else ENOUGH_FLASH)]
+    if executor is options.ExecutorChoice.ray:
+        findings += _nodes(address)
     marks = {True: Text("ok", style="green"), False: Text("mend", style="bold red")}
     rows = [(marks[finding.ok], finding.what, finding.detail) for finding in findings]
     value = {"findings": [asdict(f) for f in findings], "environment": environment()}
@@ -111,6 +118,16 @@ def _cores() -> Finding:
     cores = len(os.sched_getaffinity(0))
     detail = f"{cores}: {cores} devices train at a time, one thread each"
     return Finding("cores", True, detail)
+
+
+def _nodes(address: str) -> list[Finding]:
+    from fleet.execution.nodes import connect
+
+    try:
+        with connect(address, {"num_cpus": 1}) as nodes:
+            return [Finding(f"node {node.name}", True, node.words()) for node in nodes]
+    except FleetError as error:
+        return [Finding("cluster", False, error.message, error.hint or "")]
 
 
 def _disk(path: Path, enough: int) -> Finding:

@@ -60,6 +60,13 @@ class AuditFormat(StrEnum):
     junit = "junit"
 
 
+class ExecutorChoice(StrEnum):
+    """Where jobs run."""
+
+    processes = "processes"
+    ray = "ray"
+
+
 class FailOn(StrEnum):
     """What makes an audit end with exit code 1."""
 
@@ -81,6 +88,31 @@ Jobs = Annotated[
         min=1,
         envvar="FLEET_JOBS",
         help="Worker processes, one thread each. By default one a core.",
+    ),
+]
+Executor = Annotated[
+    ExecutorChoice,
+    typer.Option(
+        "--executor",
+        envvar="FLEET_EXECUTOR",
+        help="processes: of this machine; ray: the nodes of a Ray cluster (docs/clusters.md).",
+    ),
+]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        envvar="RAY_ADDRESS",
+        metavar="HOST:PORT",
+        help="Of the Ray cluster's head; auto: the cluster that this machine belongs to.",
+    ),
+]
+PerJob = Annotated[
+    str,
+    typer.Option(
+        "--per-job",
+        metavar="SHARE",
+        help="What a job takes of a node under Ray, like cpus=1,gpus=0.5,memory=8GB.",
     ),
 ]
 Run = Annotated[

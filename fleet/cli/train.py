@@ -15,9 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.cli import options
+from fleet.cli.executors import Where
 from fleet.cli.output import Format, Output, table
-from fleet.cli.progress import FamilyProgress
-from fleet.execution import Processes
 
 if TYPE_CHECKING:
     from fleet.profiles.spec import DeviceSpec, FamilySpec
@@ -52,6 +51,9 @@ def train(
     ] = False,
     data_root: options.DataRoot = None,
     jobs: options.Jobs = None,
+    executor: options.Executor = options.ExecutorChoice.processes,
+    address: options.Address = "auto",
+    per_job: options.PerJob = "",
     secret: options.Secret = None,
     dry_run: options.DryRun = False,
     form: options.Form = Format.auto,
@@ -78,19 +80,24 @@ def train(
         return
     if plan.pending:
         from fleet.assembly import load_images
+        from fleet.training.family import execute_plan
 
         images = load_images(plan.spec.data)  # what fails does so before a secret is written
-        if _wants_secret(plan.spec, path := secret or profiles.with_suffix(".secret")):
-            plan = planned(True)
-            output.note(f"wrote {path}: back it up; without it no encoding can be drawn again")
-        verb = "going on with" if plan.resumed else "training into"
-        todo = f"{len(plan.pending)} of {len(plan.states)} devices to do"
-        output.note(f"{verb} {plan.run.root}: {todo}")
-        if plan.added:
-            output.note(f"new in this run: {', '.join(plan.added)}; all others stay as they are")
-        say_single_steps(output, plan.spec, len(images.train))
-        say_weak_diversity(output, plan.spec)
-        result = _execute(plan, jobs, output)
+        where = Where(executor, jobs, address, per_job)
+        with where.opened(output.stderr) as opened:
+            if _wants_secret(plan.spec, path := secret or profiles.with_suffix(".secret")):
+                plan = planned(True)
+                output.note(f"wrote {path}: back it up; without it no encoding can be drawn again")
+            verb = "going on with" if plan.resumed else "training into"
+            todo = f"{len(plan.pending)} of {len(plan.states)} devices to do"
+            output.note(f"{verb} {plan.run.root}: {todo}")
+            if plan.added:
+                output.note(
+                    f"new in this run: {', '.join(plan.added)}; all others stay as they are"
+                )
+            say_single_steps(output, plan.spec, len(images.train))
+            say_weak_diversity(output, plan.spec)
+            result = execute_plan(plan, opened)
     else:
         _confirm(plan)
         result = None
@@ -117,13 +124,6 @@ def _read(profiles: Path, secret: Path | None, data_root: Path | None, create: b
 
 def _wants_secret(spec: FamilySpec, path: Path) -> bool:
     return spec.secret is not None and not path.exists()
-
-
-def _execute(plan: TrainingPlan, jobs: int | None, output: Output) -> FamilyResult:
-    from fleet.training.family import execute_plan
-
-    with FamilyProgress(output.stderr) as progress:
-        return execute_plan(plan, Processes(jobs, on_event=progress.update))
 
 
 def _confirm(plan: TrainingPlan) -> None:

@@ -1,7 +1,10 @@
 """What a loaded dataset is: splits of uint8 images, in memory or in files, and their provenance."""
 
+import io
+import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fleet.data.pictures import THREADS, Frame, Picture, RawSplit, fit_picture, read_picture
+from fleet.data.pictures import (
+    THREADS,
+    Frame,
+    Picture,
+    RawSplit,
+    fit_picture,
+    read_encoded,
+    read_picture,
+)
 
 _CHUNK = 1024
 
@@ -85,6 +96,19 @@ class ImageData:
         means = {"mean": list(self.mean), "std": list(self.std)}
         return {**self.provenance, "class_names": list(self.class_names), **means}
 
+    def portable(self) -> "ImageData":
+        """The same images without a file behind them, for another machine.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        return replace(
+            self,
+            train=_portable(self.train),
+            validation=_portable(self.validation),
+            test=_portable(self.test),
+        )
+
 
 def to_unit(images: Tensor) -> Tensor:
     """Turn 8-bit images into the classifier's input: ``images / 255``.
@@ -116,6 +140,26 @@ class MemoryImages:
         """Read images, uint8 (B, C, H, W), by their numbers, int64 (B,)."""
         return self.pixels[indices]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As an array, which processes of one machine can share; it is only read."""
+        return _from_array, (self.pixels.numpy(),)
+
+
+def _from_array(pixels: Picture) -> MemoryImages:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # shared memory is not writable
+        return MemoryImages(torch.from_numpy(pixels))
+
+
+def _portable(split: Split) -> Split:
+    source = split.source
+    if isinstance(source, StreamedImages) and not isinstance(source.split.pictures, np.ndarray):
+        with ThreadPoolExecutor(THREADS) as pool:
+            files = pool.map(read_encoded, source.split.pictures)
+            contents = tuple(np.frombuffer(data, np.uint8) for data in files)
+        return replace(split, source=EncodedImages(contents, source.frame))
+    return split
+
 
 @dataclass(frozen=True, eq=False)
 class StreamedImages:
@@ -133,16 +177,38 @@ class StreamedImages:
         Raises:
             DataError: A file is gone or unreadable.
         """
-        with ThreadPoolExecutor(THREADS) as pool:
-            pictures = list(pool.map(self._picture, indices.tolist()))
-        stacked = np.stack(pictures) if pictures else np.empty((0, *self.frame.shape), np.uint8)
-        return torch.from_numpy(stacked)
+        return _stacked(self._picture, indices, self.frame)
 
     def _picture(self, index: int) -> Picture:
         pictures = self.split.pictures
         if isinstance(pictures, np.ndarray):
             return fit_picture(Image.fromarray(pictures[index]), self.frame)
         return read_picture(pictures[index], self.frame)
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """The contents of picture files, uint8 (bytes,) each, decoded each time they are read."""
+
+    contents: tuple[Picture, ...]
+    frame: Frame
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    def read(self, indices: Tensor) -> Tensor:
+        """Read images, uint8 (B, C, H, W), by their numbers, int64 (B,)."""
+        return _stacked(self._picture, indices, self.frame)
+
+    def _picture(self, index: int) -> Picture:
+        return read_picture(io.BytesIO(self.contents[index].tobytes()), self.frame)
+
+
+def _stacked(picture: Callable[[int], Picture], indices: Tensor, frame: Frame) -> Tensor:
+    with ThreadPoolExecutor(THREADS) as pool:
+        pictures = list(pool.map(picture, indices.tolist()))
+    stacked = np.stack(pictures) if pictures else np.empty((0, *frame.shape), np.uint8)
+    return torch.from_numpy(stacked)
 
 
 def open_images(split: RawSplit, frame: Frame, *, in_memory: bool) -> ImageSource:

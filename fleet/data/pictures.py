@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,14 +82,14 @@ class Frame:
         return (self.channels, self.size, self.size)
 
 
-def read_picture(path: Path, frame: Frame) -> Picture:
+def read_picture(path: Path | BinaryIO, frame: Frame) -> Picture:
     """Read a picture file.
 
     The file's content decides its format, not its name. An EXIF orientation is applied, what is
     transparent shows the white of :data:`BACKGROUND` behind it, and 16 bits are cut to 8.
 
     Args:
-        path: JPEG, PNG, BMP or WebP.
+        path: JPEG, PNG, BMP or WebP: a file, or its content as a stream.
         frame: What to bring it into.
 
     Returns:
@@ -291,9 +291,18 @@ class RawDataset:
         return found[0], found[1]
 
 
-def _digest_file(path: Path) -> tuple[int, bytes]:
+def read_encoded(path: Path) -> bytes:
+    """Read a picture file as it is.
+
+    Raises:
+        DataError: It is absent or cannot be read.
+    """
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _digest_file(path: Path) -> tuple[int, bytes]:
+    content = read_encoded(path)
     return len(content), hashlib.sha256(content).digest()

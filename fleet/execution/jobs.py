@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from fleet.errors import BackendError, FleetError, is_out_of_memory, out_of_memory
+from fleet.rundir import RunDirectory
 
 
 class ProgressReporter(Protocol):
@@ -38,11 +39,13 @@ class Job:
         name: Unique among the jobs of one call.
         function: A top-level callable; it gets ``arguments`` and the keyword ``progress``.
         arguments: Picklable values.
+        run: Run whose images and files the function uses, for an executor on other machines.
     """
 
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    run: RunDirectory | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ def limited_threads(threads: int) -> Iterator[None]:
 
 _Message = Progress | JobOutcome
 
-_UNPICKLABLE = (pickle.PickleError, TypeError, AttributeError, ImportError, ValueError)
+UNPICKLABLE = (pickle.PickleError, TypeError, AttributeError, ImportError, ValueError)
 """What pickling raises, there and back."""
 
 
@@ -255,7 +258,7 @@ def _send(worker: _Worker, job: Job) -> JobOutcome | None:
     with suppress(BrokenPipeError):
         try:
             worker.pipe.send(job)
-        except _UNPICKLABLE as error:
+        except UNPICKLABLE as error:
             return unexpected(f"{job.name} cannot be sent to a worker process", error)
     return None
 
@@ -268,7 +271,7 @@ def _listen(worker: _Worker, job: Job, outcomes: dict[str, JobOutcome], on_event
         worker.process.join()
         outcomes[job.name] = JobOutcome(error=_obituary(job, worker.process.exitcode))
         return False
-    except _UNPICKLABLE as error:
+    except UNPICKLABLE as error:
         message = unexpected(f"the result of {job.name} cannot be sent between processes", error)
     if isinstance(message, Progress):
         on_event(message)
@@ -318,12 +321,12 @@ def _serve(pipe: Connection) -> None:
     """Wait for a job, run it, and send its outcome back."""
     try:
         job: Job = pipe.recv()
-    except _UNPICKLABLE as error:
+    except UNPICKLABLE as error:
         pipe.send(unexpected("a worker process cannot read its job", error))
         return
     try:
         pipe.send(perform(job, partial(_report, pipe, job.name)))
-    except _UNPICKLABLE as error:
+    except UNPICKLABLE as error:
         pipe.send(unexpected(f"the result of {job.name} cannot be sent between processes", error))
 
 

@@ -1,16 +1,18 @@
 """Weights in and out: safetensors bytes that depend on the weights alone."""
 
 import hashlib
+import io
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from fleet.errors import CheckpointError
+from fleet.files import read_bytes
 from fleet.models.classifier import Classifier
 
 _SHOWN = 3
@@ -80,9 +82,10 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
+        data = read_bytes(path)
         if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            return load(data)
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError) as error:
         text = str(error).partition("\n")[0]
         raise CheckpointError(

@@ -15,6 +15,7 @@ from typing import Any
 
 from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError
+from fleet.files import read_bytes
 from fleet.rundir import RunDirectory
 from fleet.vocabulary import DatasetName, ModelSpec, Task, TrainingSpec, plain_settings
 
@@ -196,7 +197,7 @@ def read_family(run: RunDirectory) -> FamilySpec:
         CheckpointError: The file is absent, damaged, or of another version.
     """
     try:
-        return FamilySpec.from_dict(json.loads(run.profile.read_text(encoding="utf-8")))
+        return FamilySpec.from_dict(json.loads(read_bytes(run.profile)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{run.profile} is no resolved profile: {type(error).__name__}: {error}",

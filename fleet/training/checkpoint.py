@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fleet.errors import CheckpointError
-from fleet.files import write_bytes
+from fleet.files import read_bytes, write_bytes
 from fleet.models import Classifier, load_weights
 
 _KEY = "fleet"
@@ -88,8 +88,9 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: The file is damaged or belongs to another training or torch version.
+        FileNotFoundError: There is none.
     """
-    data = path.read_bytes()
+    data = read_bytes(path)
     note, tensors = _parse(path, data)
     anew = "`--resume never` trains anew"
     if note.get("identity") != identity:

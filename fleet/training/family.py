@@ -121,9 +121,9 @@ def execute_plan(plan: TrainingPlan, executor: Executor = LOCAL) -> FamilyResult
         plan.run.root.chmod(0o700)  # the first drawn encoding may have joined a public run
     with locked(plan.run.root, "training"):
         _write_headers(plan, images)
-        digest = plan.spec.digest()
+        digest, data = plan.spec.digest(), plan.spec.data
         jobs = [
-            Job(device.name, fit_device, (FitJob(plan.run, device, plan.spec.data, digest),))
+            Job(device.name, fit_device, (FitJob(plan.run, device, data, digest),), plan.run)
             for device in plan.pending
         ]
         outcomes = executor.run(jobs)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from fleet.assembly import new_classifier, run_images
 from fleet.data import ImageData, Split
 from fleet.errors import TrainingError
 from fleet.execution import ProgressReporter
-from fleet.files import write_bytes, write_json, write_text
+from fleet.files import read_bytes, remove, write_bytes, write_json, write_text
 from fleet.models import Classifier, weights_bytes
 from fleet.models.heads import LinearHead
 from fleet.profiles.spec import DataSpec, DeviceSpec
@@ -152,7 +153,7 @@ def _begin(job: FitJob, images: ImageData) -> _Fit:
     identity = _identity(job, images)
     path = job.run.checkpoint(device.name)
     position = Position()
-    if path.exists():
+    with suppress(FileNotFoundError):
         position, state = load_checkpoint(path, classifier, optimizer, identity=identity)
         method.load_state(state)
     return _Fit(job, images, classifier, optimizer, method, position, identity)
@@ -272,8 +273,8 @@ def _finish(fit: _Fit) -> dict[str, Any]:
         "profile_digest": job.profile_digest,
     }
     write_json(job.run.result(name), result)
-    job.run.checkpoint(name).unlink(missing_ok=True)
-    job.run.epoch_start(name).unlink(missing_ok=True)
+    remove(job.run.checkpoint(name))
+    remove(job.run.epoch_start(name))
     return result
 
 
@@ -288,7 +289,7 @@ def _identity(job: FitJob, images: ImageData) -> str:
     """Digest of all that determines the weights; the test images do not."""
     model = plain_settings(job.device.model)
     if job.device.model.weights is not None:
-        model["weights"] = hashlib.sha256(Path(job.device.model.weights).read_bytes()).hexdigest()
+        model["weights"] = hashlib.sha256(read_bytes(Path(job.device.model.weights))).hexdigest()
     spec = {
         "device": {
             **asdict(job.device),

@@ -191,7 +191,7 @@ def _try_all(
 ) -> list[trials.Tried]:
     function = partial(try_devices, settings=settings)
     work = [
-        Job(f"{number:03d} {coalition.name}", function, (job, coalition, digests))
+        Job(f"{number:03d} {coalition.name}", function, (job, coalition, digests), job.run)
         for number, coalition in enumerate(coalitions, start=1)
     ]
     fallen: list[trials.Fallen] = executor.values(work)

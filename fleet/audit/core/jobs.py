@@ -330,7 +330,7 @@ def run_all(
     verb: str, function: Callable[..., Any], jobs: list[AuditJob], executor: Executor
 ) -> list[Any]:
     """Run one function on each job; the first error is raised once all are done."""
-    return executor.values([Job(f"{verb} {job.device}", function, (job,)) for job in jobs])
+    return executor.values([Job(f"{verb} {job.device}", function, (job,), job.run) for job in jobs])
 
 
 def examine_device(job: AuditJob, *, progress: ProgressReporter) -> Examination:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 
-from fleet.files import canonical_json, write_json
+from fleet.files import canonical_json, read_bytes, write_json
 from fleet.provenance import package_version
 
 SCHEMA = "fleet.audit.kept/2"
@@ -90,7 +90,7 @@ def _whole(key: dict[str, Any], version: int) -> dict[str, Any]:
 
 def _read(path: Path, key: dict[str, Any], kind: type[Value]) -> Value | None:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_bytes(path))
         value = document["value"]
         wanted = {"schema": SCHEMA, "key": key, "sha256": _digest(value)}
         if {name: document[name] for name in wanted} != wanted:

@@ -26,7 +26,7 @@ from fleet.audit.core.evidence import WORST, AttackName, GradientHealth, attack_
 from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.data import to_unit
 from fleet.errors import AuditError
-from fleet.files import canonical_json, write_bytes, write_json
+from fleet.files import canonical_json, read_bytes, write_bytes, write_json
 from fleet.vocabulary import Norm
 
 
@@ -266,7 +266,7 @@ def load_sets(path: Path) -> AdversarialSets:
     """
     manifest = _manifest(path)
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
             raise AuditError(
                 f"{path} is not the file that {path.stem}.json describes: its SHA-256 differs",
@@ -355,7 +355,7 @@ def find_part(
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        manifest = json.loads(read_bytes(path.with_suffix(".json")))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:

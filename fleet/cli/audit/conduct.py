@@ -13,8 +13,6 @@ from fleet.cli import options
 from fleet.cli.audit.request import Request
 from fleet.cli.gates import close, told
 from fleet.cli.output import Output
-from fleet.cli.progress import FamilyProgress
-from fleet.execution import Processes
 
 if TYPE_CHECKING:
     from fleet.audit.core.gates import Demand, Ruling
@@ -146,12 +144,12 @@ def announce(work: Work, subject: Subject) -> None:
 
 def perform(work: Work, subject: Subject) -> Any:
     """Call the library, and show the progress of its jobs."""
-    with FamilyProgress(subject.output.stderr) as progress:
+    with subject.asked.where.opened(subject.output.stderr) as executor:
         return load(work.kind.run)(
             subject.run,
             work.settings,
             images=work.images,
-            executor=Processes(subject.asked.jobs, on_event=progress.update),
+            executor=executor,
             split=subject.asked.split.value,
             **work.arguments,
         )

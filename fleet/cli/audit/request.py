@@ -12,6 +12,7 @@ import typer
 
 from fleet.audit.core.kind import GATES, Attacker, Kind
 from fleet.cli import options
+from fleet.cli.executors import Where
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,20 @@ class Request:
     seed: options.Seed = 0
     data_root: options.DataRoot = None
     jobs: options.Jobs = None
+    executor: options.Executor = options.ExecutorChoice.processes
+    address: options.Address = "auto"
+    per_job: options.PerJob = ""
     confidence: options.Confidence = options.ConfidenceChoice.point
     fail_on: options.Fail = None
     dry_run: options.DryRun = False
     form: options.AuditForm = options.AuditFormat.auto
     limits: Mapping[Attacker, float] = field(default_factory=dict)
     norm: options.NormChoice = options.NormChoice.linf
+
+    @property
+    def where(self) -> Where:
+        """Where jobs run."""
+        return Where(self.executor, self.jobs, self.address, self.per_job)
 
 
 Command = Callable[..., None]

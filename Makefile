@@ -11,6 +11,7 @@ PEERS_BIN := $(PEERS)/bin/python
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH),$(BIN) -m pip install --quiet torch torchvision --index-url https://download.pytorch.org/whl/$(TORCH))
 	$(BIN) -m pip install --quiet --editable ".[train,test]"
 	@touch $@
 

@@ -206,9 +206,10 @@ def certificates(
     Raises:
         AuditError: A layer or the head has no bounds.
     """
-    network = copy.deepcopy(classifier).to(dtype).eval()
+    network, place = copy.deepcopy(classifier).to(dtype).eval(), classifier.mean.device
+    images, labels = images.to(place), labels.to(place)
     unit = FLOAT32 if dtype == torch.float64 else 0.0
-    radii = torch.as_tensor(eps, dtype=dtype).expand(len(images)).split(BATCH)
+    radii = torch.as_tensor(eps, dtype=dtype, device=place).expand(len(images)).split(BATCH)
     found = []
     with torch.inference_mode():
         for x, y, radius in zip(images.split(BATCH), labels.split(BATCH), radii, strict=True):
@@ -221,7 +222,7 @@ def certificates(
                 held = decisions(network.head, box.part(rows), y[rows], margins)
                 stays[rows], never_wrong[rows] = held
             found.append((stays, never_wrong))
-    return Certificates(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    return Certificates(*(torch.cat(parts).cpu() for parts in zip(*found, strict=True)))
 
 
 def pixel_box(network: Classifier, x: Tensor, eps: float | Tensor, unit: float) -> Box:

@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
+from fleet.accelerator import ACCELERATOR
 from fleet.cli import options
 from fleet.cli.output import Format, Output, table
 from fleet.errors import FleetError
@@ -17,6 +18,7 @@ from fleet.provenance import environment, package_version
 
 MEND_TORCH = f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision"
 MEND_TRAIN = 'pip install "interval-fleet[train]"'
+SMALL_TORCH = "`make install TORCH=cpu`"
 MEND_EDGE = 'pip install "interval-fleet[edge]"'
 IMPORT_TIMEOUT_S = 120
 ENOUGH_DISK = 2**30  # bytes: a family of ten ResNet-18 with checkpoints
@@ -27,7 +29,12 @@ _PROBE = """
 import torch, torchvision
 boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 torchvision.ops.nms(boxes, torch.tensor([1.0]), 0.5)
-print(torch.__version__, torchvision.__version__, torch.get_num_threads())
+there = torch.backends.mps.is_available() and ["mps"] or []
+for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+    found = torch.cuda.get_device_properties(number)
+    there.append(f"cuda:{number} {found.name}, {found.total_memory / 2**30:.1f} GiB")
+built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"
+print("\\n".join([built, *there]))
 """
 
 
@@ -54,7 +61,7 @@ def doctor(
     """
     output = Output(form)
     trains = package_version("torch") is not None or package_version("torchvision") is not None
-    tools = [_torch(), _extras(), _cores()] if trains else [_device()]
+    tools = [*_torch(), _extras(), _cores()] if trains else [_device()]
     findings = [_python(), *tools, _disk(Path.cwd(), ENOUGH_DISK if trains else ENOUGH_FLASH)]
     if executor is options.ExecutorChoice.ray:
         findings += _nodes(address)
@@ -87,11 +94,11 @@ def _device() -> Finding:
     return Finding("device", True, detail)
 
 
-def _torch() -> Finding:
+def _torch() -> list[Finding]:
     what = "torch and torchvision"
     versions = f"torch {package_version('torch')}, torchvision {package_version('torchvision')}"
     if package_version("torch") is None or package_version("torchvision") is None:
-        return Finding(what, False, f"{versions}: training and audits need both", MEND_TRAIN)
+        return [Finding(what, False, f"{versions}: training and audits need both", MEND_TRAIN)]
     try:
         probe = subprocess.run(
             [sys.executable, "-c", _PROBE],
@@ -101,11 +108,26 @@ def _torch() -> Finding:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Finding(what, False, f"{versions}: import hangs", MEND_TORCH)
+        return [Finding(what, False, f"{versions}: import hangs", MEND_TORCH)]
     if probe.returncode == 0:
-        return Finding(what, True, f"{versions}: a working pair")
+        built, *there = probe.stdout.strip().splitlines()
+        return [Finding(what, True, f"{versions}: a working pair"), _accelerator(built, there)]
     lines = probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"]
-    return Finding(what, False, f"{versions} do not fit together: {lines[-1]}", MEND_TORCH)
+    return [Finding(what, False, f"{versions} do not fit together: {lines[-1]}", MEND_TORCH)]
+
+
+def _accelerator(built: str, there: list[str]) -> Finding:
+    """What there is beside the CPU, and whether this torch is the right one for it."""
+    asked = (os.environ.get(ACCELERATOR) or "auto").partition(":")[0]
+    driver = shutil.which("nvidia-smi") is not None
+    cuda = built != "the CPU"
+    if there:
+        return Finding("accelerator", True, "; ".join(there))
+    if asked in {"cuda", "mps"} or (driver and not cuda):
+        mend = "`make install` takes torch for CUDA" if not cuda else "update the NVIDIA driver"
+        return Finding("accelerator", False, f"none to be used; torch is for {built}", mend)
+    smaller = f"; {SMALL_TORCH} takes a fifth of the disk" if cuda else ""
+    return Finding("accelerator", True, f"none: the CPU; torch is for {built}{smaller}")
 
 
 def _extras() -> Finding:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
+from fleet.accelerator import chosen
 from fleet.cli.options import ExecutorChoice
 from fleet.cli.progress import FamilyProgress
 from fleet.execution import Executor, Processes
@@ -31,12 +32,14 @@ class Where:
         jobs: Worker processes of this machine; None is one a core.
         address: Of a Ray cluster.
         per_job: What a job takes of one of its nodes.
+        accelerator: Where networks compute; None leaves it to the profile.
     """
 
     executor: ExecutorChoice = ExecutorChoice.processes
     jobs: int | None = None
     address: str = "auto"
     per_job: str = ""
+    accelerator: str | None = None
 
     @contextmanager
     def opened(self, console: Console) -> Iterator[Executor]:
@@ -46,6 +49,12 @@ class Where:
             FleetError: The cluster cannot be used, before any work is begun.
             typer.BadParameter: ``--per-job`` cannot be read, or only makes sense with Ray.
         """
+        place = nullcontext() if self.accelerator is None else chosen(self.accelerator)
+        with place, self._executor(console) as executor:
+            yield executor
+
+    @contextmanager
+    def _executor(self, console: Console) -> Iterator[Executor]:
         progress = FamilyProgress(console)
         if self.executor is ExecutorChoice.processes:
             if self.per_job:

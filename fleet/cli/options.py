@@ -67,6 +67,15 @@ class ExecutorChoice(StrEnum):
     ray = "ray"
 
 
+class AcceleratorChoice(StrEnum):
+    """Where networks compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
 class FailOn(StrEnum):
     """What makes an audit end with exit code 1."""
 
@@ -96,6 +105,14 @@ Executor = Annotated[
         "--executor",
         envvar="FLEET_EXECUTOR",
         help="processes: of this machine; ray: the nodes of a Ray cluster (docs/clusters.md).",
+    ),
+]
+Accelerator = Annotated[
+    AcceleratorChoice | None,
+    typer.Option(
+        "--accelerator",
+        envvar="FLEET_ACCELERATOR",
+        help="Where networks compute. By default as the profile says; auto: CUDA if it is there.",
     ),
 ]
 Address = Annotated[

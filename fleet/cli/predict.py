@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fleet.cli import options
 from fleet.cli.output import Format, Output
 from fleet.errors import DataError
 
@@ -72,6 +73,7 @@ def predict(
     home: Annotated[
         Path | None, typer.Option("--home", help="A device's directory, to open a sealed bundle.")
     ] = None,
+    accelerator: options.Accelerator = None,
     form: FormOption = PredictionFormat.auto,
 ) -> None:
     """Decide what is on images, as the device would: a class, or None, with its margin.
@@ -90,7 +92,14 @@ def predict(
         from fleet.rollout.keys import load_identity
 
         key = load_identity(home).seal_key
-    write_predictions(load_bundle(bundle, key=key), paths, form, watch, raw)
+    if accelerator in {None, options.AcceleratorChoice.cpu}:
+        write_predictions(load_bundle(bundle, key=key), paths, form, watch, raw)
+        return
+    from fleet.accelerator import chosen, find_accelerator
+
+    with chosen(find_accelerator(accelerator.value)):
+        device = load_bundle(bundle, key=key, engine="torch")
+        write_predictions(device, paths, form, watch, raw)
 
 
 def list_pictures(

@@ -54,6 +54,7 @@ def train(
     executor: options.Executor = options.ExecutorChoice.processes,
     address: options.Address = "auto",
     per_job: options.PerJob = "",
+    accelerator: options.Accelerator = None,
     secret: options.Secret = None,
     dry_run: options.DryRun = False,
     form: options.Form = Format.auto,
@@ -83,7 +84,7 @@ def train(
         from fleet.training.family import execute_plan
 
         images = load_images(plan.spec.data)  # what fails does so before a secret is written
-        where = Where(executor, jobs, address, per_job)
+        where = Where(executor, jobs, address, per_job, accelerator)
         with where.opened(output.stderr) as opened:
             if _wants_secret(plan.spec, path := secret or profiles.with_suffix(".secret")):
                 plan = planned(True)

@@ -64,6 +64,12 @@ class Split:
         """
         return self.source.read(indices)
 
+    def to(self, device: torch.device) -> "Split":
+        """The same images and labels, given on an accelerator; itself for the CPU."""
+        if device.type == "cpu":
+            return self
+        return Split(self.labels.to(device), PlacedImages(self.source, device))
+
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
@@ -96,6 +102,15 @@ class ImageData:
         means = {"mean": list(self.mean), "std": list(self.std)}
         return {**self.provenance, "class_names": list(self.class_names), **means}
 
+    def to(self, device: torch.device) -> "ImageData":
+        """The same images, given on an accelerator."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
+        )
+
     def portable(self) -> "ImageData":
         """The same images without a file behind them, for another machine.
 
@@ -125,6 +140,21 @@ def to_unit(images: Tensor) -> Tensor:
     if images.dtype != torch.uint8:
         raise TypeError(f"images are {images.dtype}, not torch.uint8")
     return images.to(torch.float32).div_(255)
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedImages:
+    """Images that are brought to an accelerator as they are read, 8 bits a value."""
+
+    source: ImageSource
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, indices: Tensor) -> Tensor:
+        """Read images, uint8 (B, C, H, W), by their numbers, int64 (B,)."""
+        return self.source.read(indices.cpu()).to(self.device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ goes on when that is on disk. So a job that is begun again on another node finds
 """
 
 import asyncio
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from fleet.accelerator import ACCELERATOR
 from fleet.errors import BackendError, CheckpointError, FleetError
 from fleet.execution.jobs import (
     UNPICKLABLE,
@@ -73,6 +75,17 @@ class Cluster(Executor):
     """
 
     share: Share = Share()
+
+    def accelerator(self, asked: str) -> str:
+        """CUDA where each job has a share of a GPU; this machine need not have one."""
+        if asked == "auto":
+            return "cuda" if self.share.gpus else "cpu"
+        if asked.startswith("cuda") and not self.share.gpus:
+            raise BackendError(
+                f"--accelerator {asked}: a job on the cluster has no GPU",
+                hint="give each job one: --per-job gpus=1",
+            )
+        return asked
 
     def _run(self, jobs: Sequence[Job]) -> dict[str, JobOutcome]:
         shift = _Shift(self)
@@ -141,6 +154,14 @@ class _Desk:
 
 
 @dataclass(frozen=True)
+class _Context:
+    """What jobs of this machine have from their process."""
+
+    threads: int
+    accelerator: str
+
+
+@dataclass(frozen=True)
 class _DeskStore:
     """The run's files as a worker sees them: all of them lie with the driver."""
 
@@ -176,12 +197,13 @@ class _DeskStore:
 
 
 def _serve(
-    job: Job, attempt: str, desk: Any, images: tuple[DataSpec, list[Any]] | None, threads: int
+    job: Job, attempt: str, desk: Any, images: tuple[DataSpec, list[Any]] | None, context: _Context
 ) -> JobOutcome:
     """Run one attempt of a job; the body of a worker."""
     import ray
 
-    limit_threads(threads)
+    os.environ[ACCELERATOR] = context.accelerator
+    limit_threads(context.threads)
     told = 0.0
 
     def progress(done: int, total: int, text: str = "") -> None:
@@ -289,7 +311,8 @@ class _Shift:
         name = f"{job.name} #{number}"
         images = None if job.run is None else self._images(job.run)
         try:
-            reference = self.serve.remote(job, name, self.desk, images, self.cluster.threads)
+            context = _Context(self.cluster.threads, os.environ.get(ACCELERATOR, "cpu"))
+            reference = self.serve.remote(job, name, self.desk, images, context)
         except UNPICKLABLE as error:
             self.outcomes[job.name] = unexpected(f"{job.name} cannot be sent to a worker", error)
             return

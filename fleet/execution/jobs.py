@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
+from fleet.accelerator import ACCELERATOR, chosen, find_accelerator
 from fleet.errors import BackendError, FleetError, is_out_of_memory, out_of_memory
 from fleet.rundir import RunDirectory
 
@@ -123,6 +124,27 @@ class Executor(ABC):
             if outcome.error is not None:
                 raise outcome.error
         return [outcome.value for outcome in outcomes]
+
+    @contextmanager
+    def accelerated(self, asked: str) -> Iterator[None]:
+        """Let the networks of all jobs in a block run on an accelerator.
+
+        Args:
+            asked: ``auto``, ``cpu``, ``cuda`` or ``mps``; ``FLEET_ACCELERATOR`` goes before it.
+
+        Raises:
+            BackendError: It is not there.
+        """
+        with chosen(self.accelerator(os.environ.get(ACCELERATOR) or asked)):
+            yield
+
+    def accelerator(self, asked: str) -> str:
+        """What ``asked`` comes to where the jobs run.
+
+        Raises:
+            BackendError: It is not there.
+        """
+        return find_accelerator(asked)
 
     @abstractmethod
     def _run(self, jobs: Sequence[Job]) -> dict[str, JobOutcome]:

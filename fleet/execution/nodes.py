@@ -136,7 +136,10 @@ def _look() -> Callable[[], Any]:
                 return None
 
         versions = {name: version(name) for name in ("torch", "numpy")}
-        found = importlib.util.find_spec("fleet")
+        try:
+            found = importlib.util.find_spec("fleet")
+        except ImportError:
+            found = None
         if found is None or found.origin is None:
             return platform.python_version(), {**versions, "fleet": None, "code": None}
         digest, root = hashlib.sha256(), Path(found.origin).parent

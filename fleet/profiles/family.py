@@ -92,7 +92,14 @@ def load_profile(
         raise source.error(problems)
     beside = (*(derive_controls(specs) if control else ()), *([derive_twin(specs)] if twin else []))
     drawn = any(spec.drawn for spec in specs)
-    return FamilySpec(root.plain["name"], data, specs, beside, key.fingerprint if drawn else None)
+    return FamilySpec(
+        root.plain["name"],
+        data,
+        specs,
+        beside,
+        key.fingerprint if drawn else None,
+        root.plain.get("accelerator", "auto"),
+    )
 
 
 def _check_version(source: Source, root: Node) -> None:

@@ -263,6 +263,11 @@ class ProfileSection(Section):
         description="Train the first device a second time, with other weights, shipped to nobody: "
         "audits then tell what a different encoding bought from luck.",
     )
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto",
+        description="Where networks are trained and audited; `auto` is CUDA where it is there, "
+        "else the CPU. `--accelerator` and FLEET_ACCELERATOR go before it.",
+    )
     devices: Annotated[tuple[DeviceSection, ...], Field(min_length=1, max_length=MAX_DEVICES)] = (
         Field(
             description="The family, in the order of its audits; an entry with a count, such as "

@@ -115,6 +115,7 @@ class FamilySpec:
             the same backbones, and the twin of the first device (:mod:`fleet.profiles.control`).
         secret: Fingerprint of the secret that values were drawn from, or None; no part of the
             digest.
+        accelerator: Where networks are trained and audited: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
 
     name: str
@@ -122,6 +123,7 @@ class FamilySpec:
     devices: tuple[DeviceSpec, ...]
     controls: tuple[DeviceSpec, ...] = ()
     secret: str | None = None
+    accelerator: str = "auto"
 
     @property
     def trained(self) -> tuple[DeviceSpec, ...]:
@@ -141,11 +143,13 @@ class FamilySpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; :meth:`from_dict` is the inverse."""
-        secret = {} if self.secret is None else {"secret": self.secret}
+        later = {} if self.secret is None else {"secret": self.secret}
+        if self.accelerator != "auto":  # so that digests of before stay
+            later["accelerator"] = self.accelerator
         return {
             "version": 1,
             "name": self.name,
-            **secret,
+            **later,
             "data": {**dataclasses.asdict(self.data), "root": str(self.data.root)},
             "devices": [device.to_dict() for device in self.devices],
             "controls": [control.to_dict() for control in self.controls],
@@ -168,6 +172,7 @@ class FamilySpec:
             devices=tuple(map(DeviceSpec.from_dict, data["devices"])),
             controls=tuple(map(DeviceSpec.from_dict, data.get("controls", ()))),
             secret=data.get("secret"),
+            accelerator=data.get("accelerator", "auto"),
         )
 
     def digest(self) -> str:

@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from fleet.accelerator import torch_device
 from fleet.bundle import Bundle, Manifest
 from fleet.bundle.tensors import TensorInfo, tensor_layout
 from fleet.errors import BundleError, CheckpointError, ProfileError
@@ -19,7 +20,7 @@ _HINT = "the bundle was put together wrongly; package the device again"
 
 
 class TorchEngine:
-    """Runs a bundle in float32 on the processor.
+    """Runs a bundle in float32, on the CPU unless ``FLEET_ACCELERATOR`` says otherwise.
 
     Args:
         bundle: A bundle that was read with all its checks.
@@ -38,13 +39,14 @@ class TorchEngine:
                 f"the weights of {bundle.manifest.device!r} do not fit its manifest: {error}",
                 hint=_HINT,
             ) from error
-        self._classifier.eval()
+        self._device = torch_device()
+        self._classifier.eval().to(self._device)
 
     def outputs(self, images: FloatArray) -> FloatArray:
         """Compute what is decoded; see :class:`fleet.runtime.engine.Engine`."""
         with torch.inference_mode():
-            outputs = self._classifier(torch.tensor(images))
-        return cast(FloatArray, outputs.numpy())
+            outputs = self._classifier(torch.tensor(images, device=self._device))
+        return cast(FloatArray, outputs.cpu().numpy())
 
 
 def build_network(manifest: Manifest, **changes: Any) -> Classifier:

@@ -49,7 +49,8 @@ def training_batch(
         images = _translate(images, shift, generator)
     if mirror:
         flip = torch.rand(len(images), generator=generator) < 0.5
-        images = torch.where(flip[:, None, None, None], images.flip(3), images)
+        turned = flip[:, None, None, None].to(images.device)
+        images = torch.where(turned, images.flip(3), images)
     unit = to_unit(images).contiguous(memory_format=torch.channels_last)
     return unit, split.labels[indices]
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from fleet.accelerator import kind_key
 from fleet.errors import CheckpointError
 from fleet.files import read_bytes, write_bytes
 from fleet.models import Classifier, load_weights
@@ -73,8 +74,9 @@ def save_checkpoint(
     own = dict(method or {})
     tensors |= {f"method.{key}": own.pop(key) for key in [*own] if isinstance(own[key], Tensor)}
     note = {"identity": identity, "torch": torch.__version__, "position": asdict(position)}
+    note |= kind_key()
     note["method"] = own
-    plain = {key: value.detach().contiguous() for key, value in sorted(tensors.items())}
+    plain = {key: value.detach().cpu().contiguous() for key, value in sorted(tensors.items())}
     write_bytes(path, save(plain, metadata={_KEY: json.dumps(note, sort_keys=True)}))
 
 
@@ -100,6 +102,12 @@ def load_checkpoint(
             f"{path} was written by torch {note.get('torch')}, this is {torch.__version__}: "
             "the rest of the training would differ",
             hint=f"install that version again, or {anew}",
+        )
+    if note.get("accelerator") != kind_key().get("accelerator"):
+        raise CheckpointError(
+            f"{path} was written on accelerator {note.get('accelerator', 'cpu')}: the rest of the "
+            "training would differ",
+            hint=f"say --accelerator {note.get('accelerator', 'cpu')}, or {anew}",
         )
     load_weights(classifier, _with_prefix(tensors, "model."))
     state: dict[int, dict[str, Tensor]] = {}

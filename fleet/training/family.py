@@ -108,6 +108,11 @@ def train_family(
 
 def execute_plan(plan: TrainingPlan, executor: Executor = LOCAL) -> FamilyResult:
     """Carry out a plan; see :func:`train_family`."""
+    with executor.accelerated(plan.spec.accelerator):
+        return _carry_out(plan, executor)
+
+
+def _carry_out(plan: TrainingPlan, executor: Executor) -> FamilyResult:
     images = load_images(plan.spec.data)  # absent or damaged data stops here, before any file
     if plan.resumed:
         check_data(plan.run, images.record(), plan.spec.data.root, tests=_tested(plan))

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fleet.accelerator import accelerator_words, torch_device
 from fleet.assembly import new_classifier, run_images
 from fleet.data import ImageData, Split
 from fleet.errors import TrainingError
@@ -67,7 +68,8 @@ def fit_device(job: FitJob, *, progress: ProgressReporter) -> dict[str, Any]:
     """Train one device, from its checkpoint if there is one, and write its weights and result.
 
     Every random choice is keyed by seed, device, epoch and step, so that an interrupted training
-    ends with the same bits as an unbroken one on the same machine with the same threads.
+    ends with the same bits as an unbroken one on the same machine with the same threads. The
+    initial weights are drawn on the CPU, whatever the accelerator.
 
     Returns:
         The content of ``result.json``.
@@ -78,9 +80,10 @@ def fit_device(job: FitJob, *, progress: ProgressReporter) -> dict[str, Any]:
         DataError: The images cannot be read.
         StorageError: Something cannot be written.
     """
-    images = run_images(job.run, job.data)
-    with torch.random.fork_rng(devices=[]):
-        fit = _begin(job, images)
+    place = torch_device()
+    images = run_images(job.run, job.data).to(place)
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        fit = _begin(job, images, place)
         try:
             _train(fit, progress)
         except TrainingError as error:
@@ -142,10 +145,10 @@ class _Fit:
         )
 
 
-def _begin(job: FitJob, images: ImageData) -> _Fit:
+def _begin(job: FitJob, images: ImageData, place: torch.device) -> _Fit:
     device = job.device
     classifier = new_classifier(device, job.data, images.mean, images.std)
-    classifier.to(memory_format=torch.channels_last)
+    classifier.to(place).to(memory_format=torch.channels_last)
     method = METHODS[device.training.method](device, images, classifier)
     torch.manual_seed(derive_seed(device.training.seed, device.name, "begin"))
     method.begin()
@@ -270,6 +273,7 @@ def _finish(fit: _Fit) -> dict[str, Any]:
         "finished": utc_now(),
         "fleet_version": fleet_version(),
         "torch_version": torch.__version__,
+        "accelerator": accelerator_words(),
         "profile_digest": job.profile_digest,
     }
     write_json(job.run.result(name), result)

@@ -269,7 +269,7 @@ class Method:
     def raw(self, images: Tensor) -> Tensor:
         """Head values before arithmetic, in the precision of the profile."""
         bf16 = self.device.training.precision == "bf16"
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bf16):
             return self.classifier.raw(images)
 
     def clean_loss(self, raw: Tensor, labels: Tensor) -> Tensor:

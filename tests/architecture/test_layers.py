@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 ROWS = [
-    {"errors", "files", "notebook", "provenance", "rundir", "seeding", "vocabulary"},
+    {
+        "accelerator",
+        "errors",
+        "files",
+        "notebook",
+        "provenance",
+        "rundir",
+        "seeding",
+        "vocabulary",
+    },
     {"encoding"},
     {"data", "models", "profiles"},
     {"rundata"},
@@ -21,7 +30,16 @@ ROWS = [
     {"cli"},
 ]
 ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}
-ROW_ZERO_ORDER = ["errors", "notebook", "vocabulary", "provenance", "seeding", "files", "rundir"]
+ROW_ZERO_ORDER = [
+    "errors",
+    "accelerator",
+    "notebook",
+    "vocabulary",
+    "provenance",
+    "seeding",
+    "files",
+    "rundir",
+]
 WITHOUT_TORCH = {
     "errors",
     "files",

@@ -214,9 +214,11 @@ def share_of_events(seen: list[Progress], job: str) -> list[float]:
 LONG = """\
 version: 1
 name: long
-data: {{dataset: mnist, root: {root}, validation: 500, train_limit: 3000}}
+data: {{dataset: mnist, root: {root}, validation: 100, train_limit: 1000, test_limit: 100}}
 defaults:
-  training: {{epochs: 8, batch_size: 64, shift: 0}}
+  model: {{width: 0.25}}
+  training: {{epochs: 20, batch_size: 50, shift: 0}}
+control: false
 devices:
   - {{name: a, encoding: {{alpha: 4, beta: 16}}}}
   - {{name: b, encoding: {{alpha: 4, beta: 12}}}}
@@ -268,29 +270,29 @@ def test_a_node_killed_in_the_middle_of_a_training(
     assert again, "the node was killed too late to matter"
     for event in again:  # it went on behind its first epoch
         later = share_of_events(seen[seen.index(event) + 1 :], event.job)
-        assert min(later) > 1 / 8
+        assert min(later) >= 1 / 20
 
 
 @pytest.mark.cluster
 def test_a_node_killed_in_the_middle_of_an_audit(
     whole: Nodes, driver_place: Path, reference: Path
 ) -> None:
-    settings = TransferSettings(eps=(0.1, 0.2), steps=20, restarts=1)
+    settings = TransferSettings(eps=(0.2,), steps=20, restarts=1, batch_size=8)
     run = RunDirectory(driver_place / "audited")
     shutil.copytree(reference, run.root)
     seen: list[Progress] = []
     with on_cluster(whole.address, Share(), seen.append) as cluster:
-        killer = when(lambda: len(share_of_events(seen, "attack c")) > 2, whole.kill_one)
-        killed = audit_run_transfer(run, settings, images=60, executor=cluster)
+        killer = when(lambda: len(share_of_events(seen, "attack c")) > 1, whole.kill_one)
+        killed = audit_run_transfer(run, settings, images=24, executor=cluster)
         killer.join()
     assert any("begun again" in event.text for event in seen)
-    local = audit_run_transfer(RunDirectory(reference), settings, images=60, executor=Serial())
+    local = audit_run_transfer(RunDirectory(reference), settings, images=24, executor=Serial())
     assert killed.matrices == local.matrices
     assert killed.checks == local.checks
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_a_driver_that_ends_stops_its_jobs_and_goes_on_later(
     how: signal.Signals,
     whole: Nodes,

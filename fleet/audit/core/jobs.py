@@ -11,6 +11,7 @@ killed goes on where it stopped, and one that is extended by a device attacks th
 its images on the others and theirs on it, and does nothing else again.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any, Literal
 
 import torch
 
+from fleet.accelerator import ACCELERATOR
 from fleet.assembly import run_images
 from fleet.attacks import radius
 from fleet.attacks.pixels import squared_radius
@@ -322,7 +324,7 @@ def auditing(
     began = time.monotonic()
     family, jobs = plan_jobs(run, settings, images, split, kind)
     describe_run(run, family)  # a damaged record stops the audit before its work
-    with locked(make_directory(run.audits), "audit"):
+    with executor.accelerated(family.accelerator), locked(make_directory(run.audits), "audit"):
         yield RunAudit(family, jobs, executor, began)
 
 
@@ -395,6 +397,7 @@ def describe_run(run: RunDirectory, family: FamilySpec) -> dict[str, Any]:
         "dataset": read_json(run.dataset),
         "profile_sha256": family.digest(),
         "environment": environment(),
+        "accelerator": os.environ.get(ACCELERATOR, "cpu"),
         "trainings": {device.name: _training(run, device) for device in family.trained},
     }
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 
+from fleet.accelerator import kind_key
 from fleet.files import canonical_json, read_bytes, write_json
 from fleet.provenance import package_version
 
@@ -84,7 +85,7 @@ def recall(path: Path, key: dict[str, Any], kind: type[Value], *, version: int =
 
 
 def _whole(key: dict[str, Any], version: int) -> dict[str, Any]:
-    whole = {"version": version, "torch": package_version("torch"), **key}
+    whole = {"version": version, "torch": package_version("torch"), **kind_key(), **key}
     return cast(dict[str, Any], json.loads(json.dumps(whole)))  # as it is read back: no tuples
 
 

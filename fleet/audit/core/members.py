@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fleet import attacks
+from fleet.accelerator import torch_device
 from fleet.assembly import load_trained
 from fleet.audit.core.result import Role
 from fleet.errors import AuditError, CheckpointError
@@ -262,7 +263,7 @@ def load_member(run: RunDirectory, family: FamilySpec, device: DeviceSpec) -> Me
         CheckpointError: It is not finished, or its weights are damaged or not those that its
             training recorded.
     """
-    classifier = load_trained(run, device, family.data)
+    classifier = load_trained(run, device, family.data).to(torch_device())
     digest = weights_digest(classifier)
     recorded = read_json(run.result(device.name)).get("weights_sha256")
     if recorded != digest:

@@ -147,13 +147,18 @@ def _decide(member: Member, images: Tensor, labels: Tensor, settings: TransferSe
     device = member.classifier.mean.device
     outputs, outcomes, floor, named = [], [], [], []
     size = attacks.at_once(settings.batch_size, images)
-    for x, y in zip(images.split(size), labels.to(device).split(size), strict=True):
-        part = attacks.decide(member.classifier, x.to(device), y)
+
+    def decide(rows: Tensor) -> None:
+        y = labels[rows].to(device)
+        part = attacks.decide(member.classifier, images[rows].to(device), y)
         classes = member.classifier.decode(part.outputs, "floor")
         outputs.append(part.outputs.reshape(len(y), -1))
         outcomes.append(part.outcomes)
         named.append(member.classifier.decode(part.outputs))
         floor.append(torch.where(classes == y, 0, torch.where(classes == REJECTED, 1, 2)))
+
+    for rows in torch.arange(len(images)).split(size):
+        attacks.halving(decide, rows)
     return _Decided(
         torch.cat(outputs),
         torch.cat(outcomes).cpu().numpy(),
@@ -186,16 +191,20 @@ def outcomes_on(member: Member, images: Tensor, labels: Tensor, batch_size: int)
     device = member.classifier.mean.device
     every, everywhere = images.flatten(0, 1), labels.repeat(len(images))
     size = attacks.at_once(batch_size, every)
-    decided = []
+
+    def decide(rows: Tensor) -> Tensor:
+        part, true = every[rows].to(device), everywhere[rows].to(device)
+        decision = attacks.decide(member.classifier, part, true)
+        if not bool(decision.outputs.isfinite().all()):
+            raise AuditError(
+                f"{member.name} gives NaN or infinite outputs",
+                hint="its weights or its normalisation are broken; train it again",
+            )
+        return decision.outcomes.cpu()
+
     with attacks.attackable(member.classifier):
-        for part, true in zip(every.split(size), everywhere.split(size), strict=True):
-            decision = attacks.decide(member.classifier, part.to(device), true.to(device))
-            if not bool(decision.outputs.isfinite().all()):
-                raise AuditError(
-                    f"{member.name} gives NaN or infinite outputs",
-                    hint="its weights or its normalisation are broken; train it again",
-                )
-            decided.append(decision.outcomes.cpu())
+        parts = torch.arange(len(every)).split(size)
+        decided = [found for rows in parts for found in attacks.halving(decide, rows)]
     outcomes: Outcomes = torch.cat(decided).reshape(images.shape[:2]).numpy()
     return outcomes
 

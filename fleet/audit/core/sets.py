@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -22,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fleet import attacks
+from fleet.accelerator import kind_key
 from fleet.audit.core.evidence import WORST, AttackName, GradientHealth, attack_rows
 from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.data import to_unit
@@ -114,7 +116,8 @@ def attack_surrogate(
     """Make all adversarial images of one surrogate.
 
     Besides the images it holds what one batch needs: about 4 bytes a pixel for
-    ``2 * settings.batch_size`` images and the network's activations for them.
+    ``2 * settings.batch_size`` images and the network's activations for them. A batch that runs out
+    of memory is made in halves, to the same images.
 
     Args:
         member: The surrogate; left exactly as it was.
@@ -131,8 +134,10 @@ def attack_surrogate(
     for level, eps in enumerate(settings.eps):
         parts = []
         for number, rows in enumerate(batches):
-            names, made = _attack_batch(member, sample.part(rows), eps, settings)
-            parts.append(made)
+            work = partial(_attack_rows, member, sample, eps, settings)
+            done = attacks.halving(work, rows)
+            names = done[0][0]
+            parts += [made for _, made in done]
             if progress is not None:
                 progress(level * len(batches) + number + 1, total, f"eps {eps:.4g}")
         levels.append(torch.cat(parts, dim=1))
@@ -151,11 +156,11 @@ def attack_surrogate(
     )
 
 
-def _attack_batch(
-    member: Member, batch: Sample, eps: float, settings: TransferSettings
+def _attack_rows(
+    member: Member, sample: Sample, eps: float, settings: TransferSettings, rows: Tensor
 ) -> tuple[tuple[AttackName, ...], Tensor]:
-    """Names, and 8-bit images (A, B, C, H, W), of every attack on one batch."""
-    classifier = member.classifier
+    """Names, and 8-bit images (A, B, C, H, W), of every attack on some of the images."""
+    classifier, batch = member.classifier, sample.part(rows)
     device = classifier.mean.device
     clean, labels = batch.images.to(device), batch.labels.to(device)
     keys = attacks.SampleKeys(settings.seed, member.name, batch.indices.to(device))
@@ -179,9 +184,9 @@ def _gradient_health(member: Member, sample: Sample, batch_size: int) -> Gradien
     classifier = member.classifier
     logits = classifier.encoding is None
     adaptive: attacks.Objective = attacks.Margin() if logits else attacks.Directions()
-    counts = torch.zeros(5, dtype=torch.int64)
     device = classifier.mean.device
-    for rows in sample.batches(batch_size):
+
+    def count(rows: Tensor) -> Tensor:
         images, labels = sample.images[rows].to(device), sample.labels[rows].to(device)
         with attacks.attackable(classifier):
             correct = attacks.decide(classifier, images, labels).outcomes == 0
@@ -191,8 +196,11 @@ def _gradient_health(member: Member, sample: Sample, batch_size: int) -> Gradien
         ]
         broken = torch.stack([fault.nonfinite for fault in faults]).any(0)
         zero = [(fault.zero & correct).sum() for fault in faults]
-        counts += torch.stack([correct.sum(), *zero, broken.sum()]).cpu()
-    return GradientHealth(member.name, *counts.tolist())
+        return torch.stack([correct.sum(), *zero, broken.sum()]).cpu()
+
+    batches = sample.batches(batch_size)
+    counts = torch.stack([part for rows in batches for part in attacks.halving(count, rows)])
+    return GradientHealth(member.name, *counts.sum(0).tolist())
 
 
 def sets_origin(member: Member, sample: Sample, settings: TransferSettings) -> dict[str, Any]:
@@ -215,6 +223,7 @@ def sets_origin(member: Member, sample: Sample, settings: TransferSettings) -> d
             "norm": settings.norm,
             "seed": settings.seed,
             "torch": torch.__version__,
+            **kind_key(),
         },
         "eps": list(settings.eps),
         "images_sha256": sample.digest(),

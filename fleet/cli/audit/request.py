@@ -36,6 +36,7 @@ class Request:
     executor: options.Executor = options.ExecutorChoice.processes
     address: options.Address = "auto"
     per_job: options.PerJob = ""
+    accelerator: options.Accelerator = None
     confidence: options.Confidence = options.ConfidenceChoice.point
     fail_on: options.Fail = None
     dry_run: options.DryRun = False
@@ -46,7 +47,7 @@ class Request:
     @property
     def where(self) -> Where:
         """Where jobs run."""
-        return Where(self.executor, self.jobs, self.address, self.per_job)
+        return Where(self.executor, self.jobs, self.address, self.per_job, self.accelerator)
 
 
 Command = Callable[..., None]

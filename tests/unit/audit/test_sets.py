@@ -246,3 +246,35 @@ def test_large_images_are_attacked_and_decided_fewer_at_a_time(side: int, most: 
     assert network.most == most
     attack_surrogate(Member("wide", wide), sample, settings)
     assert network.most <= 4 * most  # both directions, and variants, of each image
+
+
+class Hungry(nn.Module):
+    """A network that has memory for 40 images, and no more."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 40:  # attacks take two directions of each image at once
+            torch.empty(1 << 58)
+        return x.flatten(1).sum(1) * 5
+
+
+class Sated(Hungry):
+    """The same, with memory enough."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1).sum(1) * 5
+
+
+def test_an_attack_without_memory_makes_the_same_images_in_halves() -> None:
+    encoding = IntervalEncoding(3, alpha=2.0, beta=2.0)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, 1, 2, 2), generator=generator, dtype=torch.uint8)
+    clean = Sample.of(images, torch.arange(40) % 3)
+    settings = replace(SETTINGS, batch_size=40)
+    made, scores = [], []
+    for network in (Sated(), Hungry()):
+        device = Member("door", Classifier.from_module(network, encoding, (1, 2, 2)))
+        sets = attack_surrogate(device, clean, settings)
+        made.append(sets.digest())
+        scores.append(score_sets(device, clean, sets.images, settings).outcomes)
+    assert made[0] == made[1]
+    assert (scores[0] == scores[1]).all()

@@ -44,7 +44,7 @@ def test_a_torch_that_crashes_at_import_is_found(run_fleet: RunFleet, tmp_path: 
 
 def test_a_base_install_is_told_which_extra_to_add(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "package_version", lambda _: None)
-    for finding in (module._torch(), module._extras()):
+    for finding in (*module._torch(), module._extras()):
         assert not finding.ok
         assert "interval-fleet[train]" in finding.mend
 

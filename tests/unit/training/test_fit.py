@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,27 @@ def test_a_second_training_of_the_same_run_is_refused(family: Family, tmp_path: 
     finally:
         os.close(descriptor)
     assert list(plan.run.root.iterdir()) == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", ["standard", "certified", "adversarial"])
+def test_cuda_trains_to_the_same_bits_each_time(
+    family: Family, tmp_path: Path, method: str
+) -> None:
+    spec = replace(family("a", method=method, eps=0.1, precision="fp32"), accelerator="cuda")
+    first, again = (train(spec, tmp_path / place).results["a"] for place in ("first", "again"))
+    assert first["weights_sha256"] == again["weights_sha256"]
+    assert first["accelerator"].startswith("cuda")
+    assert first["test"]["correct"] > 100
+
+
+def test_the_accelerator_is_recorded_and_leaves_the_digest_of_auto_alone(
+    family: Family, tmp_path: Path
+) -> None:
+    spec = family("a", epochs=1)
+    named = replace(spec, accelerator="cpu")
+    assert "accelerator" not in spec.to_dict()
+    assert named.digest() != spec.digest()
+    result = train(named, tmp_path / "run").results["a"]
+    assert result["accelerator"] == "cpu"
+    assert read_family(RunDirectory(tmp_path / "run")) == named

@@ -1,0 +1,105 @@
+"""Where networks compute: the processor, or an accelerator beside it. Torch is imported late."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from fleet.errors import BackendError
+
+if TYPE_CHECKING:
+    import torch
+
+AcceleratorName = Literal["auto", "cpu", "cuda", "mps"]
+
+ACCELERATOR = "FLEET_ACCELERATOR"
+"""Environment variable by which a command tells its workers."""
+
+
+def find_accelerator(asked: str) -> str:
+    """What ``asked`` comes to on this machine: ``auto`` is CUDA where it is there, else the CPU.
+
+    ``auto`` never takes MPS: it has no float64, which certificates need.
+
+    Args:
+        asked: ``auto``, ``cpu``, ``cuda`` or ``mps``; or one CUDA device, like ``cuda:1``.
+
+    Raises:
+        BackendError: It is not there, or the word is none of these.
+    """
+    import torch
+
+    kind, _, number = asked.partition(":")
+    if kind == "auto" and not number:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if kind not in {"cpu", "cuda", "mps"} or (number and not number.isdecimal()):
+        raise BackendError(
+            f"there is no accelerator {asked!r}", hint="choose auto, cpu, cuda or mps"
+        )
+    count = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }[kind]
+    if int(number or 0) >= count:
+        built = kind == "cpu" or getattr(torch.backends, kind).is_built()
+        found = f"this machine has {count}" if built else f"torch {torch.__version__} has no {kind}"
+        raise BackendError(
+            f"--accelerator {asked}: {found}",
+            hint="`fleet doctor` says what is there and which torch to install; "
+            "--accelerator auto takes what there is",
+        )
+    return asked
+
+
+@contextmanager
+def chosen(name: str) -> Iterator[None]:
+    """Compute on ``name`` in a block, in this process and in those it starts."""
+    before = os.environ.get(ACCELERATOR)
+    os.environ[ACCELERATOR] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[ACCELERATOR]
+        else:
+            os.environ[ACCELERATOR] = before
+
+
+def torch_device() -> torch.device:
+    """Where this process computes, as ``FLEET_ACCELERATOR`` says; the CPU where it says nothing.
+
+    On CUDA only algorithms that give the same bits each time are taken, and float32 is not cut to
+    TF32. Processes of one machine go round its devices.
+    """
+    import torch
+
+    name = find_accelerator(os.environ.get(ACCELERATOR) or "cpu")
+    if name.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        if name == "cuda":
+            name = f"cuda:{os.getpid() % torch.cuda.device_count()}"
+    return torch.device(name)
+
+
+def kind_key() -> dict[str, str]:
+    """What a key says of the accelerator: nothing for the CPU, so that older keys stay."""
+    name = os.environ.get(ACCELERATOR) or "cpu"
+    kind = (find_accelerator(name) if name == "auto" else name).partition(":")[0]
+    return {} if kind == "cpu" else {"accelerator": kind}
+
+
+def accelerator_words() -> str:
+    """The accelerator and its name, for a record."""
+    import torch
+
+    device = torch_device()
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return device.type

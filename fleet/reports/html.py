@@ -163,8 +163,9 @@ def _changes(report: AuditReport) -> list[Block]:
     """What changed since the earlier audits of the report; nothing without any in common."""
     if report.earlier is None:
         return []
+    again = [audit for kind, audit in report.audits.items() if kind in report.earlier.audits]
     try:
-        return list(comparison_blocks(compare_reports(report.earlier, report)))
+        return list(comparison_blocks(compare_reports(report.earlier, AuditReport.of(*again))))
     except AuditError:
         return []
 
@@ -197,7 +198,8 @@ def _shipped(devices: Sequence[AuditedDevice]) -> str:
     roles = [device.role for device in devices]
     words = [f"{format_count(roles.count('device'), 'device')} of the fleet"]
     words += [format_count(n, role) for role in ("control", "twin") if (n := roles.count(role))]
-    return f"{' and '.join(words)}."
+    *first, last = words
+    return f"{', '.join(first)} and {last}." if first else f"{last}."
 
 
 def _dates(report: AuditReport) -> str:

@@ -166,12 +166,14 @@ def test_the_audit_that_was_there_is_kept_and_the_page_says_what_changed(runs, b
     audits = runs / "new" / "audits"
     assert read_audits(audits).earlier is None
     keep(before, audits / "transfer")
+    certified(before, 400).save(audits / "certify" / "audit.json")
     report = read_audits(audits)
     assert report.audits["transfer"] == before
     assert report.earlier.audits["transfer"] == scaled(before, 0.2)
     text = render_html(report)
     assert '<a href="#changes">' in text
     assert "worse" in text
+    assert "only after" not in text, "an audit that was made once has not changed"
     assert 'id="changes"' not in render_html(replace(report, earlier=None))
 
 

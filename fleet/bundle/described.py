@@ -6,8 +6,9 @@ What its audit found is read from ``audit.json`` as plain JSON: the audit packag
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,17 +43,17 @@ def summarise_audit(path: Path, device: str, weights_sha256: str) -> manifest.Au
         CheckpointError: The file is damaged, or the audit is about other weights.
     """
 
-    def summary(audit: dict[str, Any]) -> manifest.AuditSummary | None:
+    def summary(audit: dict[str, Any], digest: str) -> manifest.AuditSummary | None:
         settings = audit.get("settings", {})
         if settings.get("norm") == "l2":
             return None
+        roles = {entry["name"]: entry.get("role", "device") for entry in audit["devices"]}
         rows = [
-            _row(matrix, device)
+            _row(matrix, device, roles)
             for matrix in sorted(audit["matrices"], key=lambda matrix: float(matrix["eps"]))
             if (matrix["protocol"], matrix["attack"]) == ("adaptive", "worst")
         ]
         failed = len({c["id"] for c in audit["checks"] if c["verdict"] == "fail" and _counts(c)})
-        digest = findings_digest(audit)
         present = tuple(row for row in rows if row is not None)
         found = manifest.AuditSummary(digest, failed, present, settings.get("split"))
         return found if present else None
@@ -81,7 +82,7 @@ def summarise_certificate(path: Path, device: str, weights_sha256: str) -> dict[
         CheckpointError: The file is damaged, or the audit is about other weights.
     """
 
-    def summary(audit: dict[str, Any]) -> dict[str, Any] | None:
+    def summary(audit: dict[str, Any], _: str) -> dict[str, Any] | None:
         rows = [
             {
                 "eps": float(row["eps"]),
@@ -106,22 +107,30 @@ def summarise_certificate(path: Path, device: str, weights_sha256: str) -> dict[
 
 
 def _read(
-    path: Path, kind: str, schema: str, summary: Callable[[dict[str, Any]], Summary]
+    path: Path, kind: str, schema: str, summary: Callable[[dict[str, Any], str], Summary]
 ) -> tuple[dict[str, str], Summary] | None:
     """Digests of the audited weights by device, and a summary; None if it is no such audit."""
     if not path.exists():
         return None
     try:
-        audit = json.loads(path.read_bytes())
+        about = path.stat()
+        audit, digest = _load(path, (about.st_mtime_ns, about.st_size))
         if audit["schema"] != schema:
             return None
         audited = {entry["name"]: entry["weights_sha256"] for entry in audit["devices"]}
-        return audited, summary(audit)
+        return audited, summary(audit, digest)
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{path} is damaged: {type(error).__name__}: {error}",
             hint=f"`fleet audit {kind}` writes it again",
         ) from error
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, _stamp: tuple[int, int]) -> tuple[dict[str, Any], str]:
+    """An audit and the digest of its findings: read once for all devices, again if it changed."""
+    audit = json.loads(path.read_bytes())
+    return audit, findings_digest(audit)
 
 
 def _check_weights(path: Path, kind: str, device: str, audited: str, present: str) -> None:
@@ -151,15 +160,25 @@ def _counts(check: dict[str, Any]) -> bool:
     return subject.partition(" ")[0].rstrip(",:") != "paper"
 
 
-def _row(matrix: dict[str, Any], victim: str) -> manifest.AuditRow | None:
-    """Make one row, or None where nothing was originally correct or no other device is there."""
+def _row(matrix: dict[str, Any], victim: str, roles: Mapping[str, str]) -> manifest.AuditRow | None:
+    """Make one row, or None where nothing was originally correct or no other network is there.
+
+    What counts is what `--max-transfer` counts: an attacker who has another device. Where there is
+    no other device, the control stands in. The twin never does: no attacker has it.
+    """
     outcomes = {
-        cell["surrogate"]: cell["outcome"] for cell in matrix["cells"] if cell["victim"] == victim
+        cell["surrogate"]: cell["outcome"]
+        for cell in matrix["cells"]
+        if cell["victim"] == victim and roles.get(cell["surrogate"]) != "twin"
     }
     own = outcomes.pop(victim, {"n": 0})
-    if not own["n"] or not outcomes:
+    devices = [
+        outcome for name, outcome in outcomes.items() if roles.get(name, "device") == "device"
+    ]
+    counted = devices or list(outcomes.values())
+    if not own["n"] or not counted:
         return None
-    others = max(_evade(outcome) for outcome in outcomes.values())
+    others = max(_evade(outcome) for outcome in counted)
     return manifest.AuditRow(float(matrix["eps"]), own["n"], _evade(own), others)
 
 

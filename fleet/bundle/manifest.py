@@ -214,7 +214,8 @@ class AuditRow(Section):
         eps: Linf radius in pixel units, [0, 1].
         n: Attacked images, those that this device decodes correctly without an attack.
         white_box_evade: Evade rate when the attacker has this device.
-        transfer_evade: Largest evade rate when the attacker has another device of the family.
+        transfer_evade: Largest evade rate when the attacker has another device of the family, as
+            `--max-transfer` counts; that of the control where there is no other device.
     """
 
     eps: float = _taken("number", 0.0, 1.0)

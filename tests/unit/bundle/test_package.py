@@ -235,6 +235,33 @@ def test_the_summary_of_the_audit_goes_along(run: RunDirectory) -> None:
     assert [plan.state for plan in plan_run(run, "r1")] == ["different", "unchanged"]
 
 
+@pytest.mark.parametrize(
+    ("others", "rate"),
+    [
+        ({"cam-02": 10, "control": 40, "twin": 60}, 0.1),
+        ({"control": 40, "twin": 60}, 0.4),
+        ({"twin": 60}, None),
+    ],
+)
+def test_a_manifest_counts_transfers_as_the_gate_does(
+    run: RunDirectory, others: dict[str, int], rate: float | None
+) -> None:
+    digest = hashlib.sha256(run.model("cam-01").read_bytes()).hexdigest()
+    found = {"cam-01": 90, **others}
+    devices = [
+        {"name": n, "weights_sha256": digest, "role": n if n in {"control", "twin"} else "device"}
+        for n in found
+    ]
+    cells = [
+        {"surrogate": n, "victim": "cam-01", "outcome": {"n": 100, "flip": flip, "reject": 0}}
+        for n, flip in found.items()
+    ]
+    matrix = {"protocol": "adaptive", "attack": "worst", "eps": 0.1, "cells": cells}
+    audit(run, devices=devices, matrices=[matrix])
+    quoted = plan_run(run, "r1", devices=["cam-01"])[0].manifest.audit
+    assert (None if quoted is None else quoted.rows[0].transfer_evade) == rate
+
+
 def test_an_audit_of_other_weights_is_refused(run: RunDirectory) -> None:
     audit(run, devices=[{"name": "cam-01", "weights_sha256": "0" * 64}])
     with pytest.raises(CheckpointError, match="about other weights of 'cam-01'"):

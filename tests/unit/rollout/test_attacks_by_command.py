@@ -379,6 +379,33 @@ def test_no_such_address(scene: Workshop, call_fleet: RunFleet, url: str, words:
     assert running(scene) == before
 
 
+@pytest.mark.parametrize(("years", "code"), [(-56, 0), (10, 23)])
+def test_a_clock_that_is_wrong(
+    scene: Workshop,
+    call_fleet: RunFleet,
+    monkeypatch: pytest.MonkeyPatch,
+    years: int,
+    code: int,
+) -> None:
+    """At 1970 the device goes on from the latest time it saw; years ahead, all is expired."""
+    seen = scene.device(NAME).slots.floor().clock
+    told = datetime.now(UTC) + timedelta(days=365 * years)
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return told
+
+    command = ("install", "--home", scene.home(NAME), "--from", scene.url)
+    monkeypatch.setattr(device_side, "datetime", Wrong)
+    done = call_fleet(*command)
+    assert done.returncode == code, done.stderr
+    assert scene.device(NAME).slots.floor().clock == seen
+    monkeypatch.undo()
+    assert call_fleet(*command).returncode == (0 if code else 10)
+    assert running(scene)[0] == "r2"
+
+
 def test_a_second_installer_is_sent_away(scene: Workshop, call_fleet: RunFleet) -> None:
     command = ("install", "--home", scene.home(NAME), "--from", scene.url)
     with locked(scene.home(NAME), "install"):

@@ -208,28 +208,6 @@ def test_expired_metadata_are_refused_and_a_refresh_mends_it(workshop: Workshop)
     assert workshop.install("cam-01", later).pending.release == "r1"
 
 
-def test_a_clock_at_1970_does_not_make_expired_metadata_valid(workshop: Workshop) -> None:
-    workshop.roll_out("r1", 1)
-    workshop.install("cam-01", NOW)
-    later = NOW + timedelta(days=8)
-    with pytest.raises(ExpiredError):
-        workshop.install("cam-01", later)
-    open_repository(workshop.depot, later).refresh()
-    workshop.install("cam-01", later)
-    frozen = later + timedelta(days=8)
-    open_repository(workshop.depot, frozen - timedelta(hours=1)).refresh()
-    workshop.install("cam-01", frozen)
-    shutil.rmtree(workshop.depot.public / "metadata")
-    # A mirror that froze in time: valid then, expired by what the device has seen since.
-    stale = make_workshop(workshop.root / "stale", "x")
-    assert stale.depot.public.is_dir()
-    with pytest.raises(DownloadError):
-        workshop.install("cam-01", datetime(1970, 1, 1, tzinfo=UTC))
-    assert workshop.device("cam-01").slots.now(datetime(1970, 1, 1, tzinfo=UTC)) == frozen.replace(
-        microsecond=0
-    )
-
-
 def test_expired_metadata_stay_expired_when_the_clock_steps_back(workshop: Workshop) -> None:
     workshop.roll_out("r1", 1)
     old = workshop.root / "old"

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output, table
-from fleet.cli.train import say_single_steps, say_weak_diversity
+from fleet.cli.train import say_few_steps, say_weak_diversity
 from fleet.errors import DataError, ProfileError
 from fleet.files import canonical_json, write_text
 from fleet.vocabulary import shown
@@ -83,7 +83,7 @@ def check(
     if counts is not None:
         output.data(_counts_table(family, counts), _counts_value(family, counts))
     if images is not None:
-        say_single_steps(output, family, images)
+        say_few_steps(output, family, images)
         output.note(_effort(family, images))
     output.next_command("fleet", "train", "--profiles", profile)
 

@@ -96,7 +96,7 @@ def train(
                 output.note(
                     f"new in this run: {', '.join(plan.added)}; all others stay as they are"
                 )
-            say_single_steps(output, plan.spec, len(images.train))
+            say_few_steps(output, plan.spec, len(images.train))
             say_weak_diversity(output, plan.spec)
             result = execute_plan(plan, opened)
     else:
@@ -181,17 +181,28 @@ def _remedy(device: DeviceSpec) -> str:
     return f"{epochs}, or lower `training.learning_rate` (now {device.training.learning_rate:g})"
 
 
-def say_single_steps(output: Output, spec: FamilySpec, images: int) -> None:
-    """Name the devices that a batch as large as all images gives one step an epoch."""
-    from fleet.training.plan import single_step_devices
+def say_few_steps(output: Output, spec: FamilySpec, images: int) -> None:
+    """Name the devices with one step an epoch, and those that may collapse for want of steps."""
+    from fleet.training.plan import LEAST_RAMP, hasty_devices, single_step_devices
 
+    hasty = hasty_devices(spec, images)
+    if hasty:
+        steps = min(hasty.values())
+        output.note(
+            f"note: eps grows in {steps} steps for {_few(list(hasty))}: certified training with "
+            f"fewer than {LEAST_RAMP} may collapse to None everywhere; raise "
+            "`training.epochs`, `training.ramp` or `training.learning_rate`"
+        )
     names = single_step_devices(spec, images)
     if names:
-        devices = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         output.note(
-            f"note: 1 step an epoch for {devices}: {images} images for training are fewer than "
+            f"note: 1 step an epoch for {_few(names)}: {images} images for training are fewer than "
             "two batches; a smaller `training.batch_size` gives more steps"
         )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def say_weak_diversity(output: Output, spec: FamilySpec) -> None:

@@ -49,6 +49,23 @@ def single_step_devices(spec: FamilySpec, images: int) -> list[str]:
     return [device.name for device in spec.trained if images < 2 * device.training.batch_size]
 
 
+LEAST_RAMP = 250
+"""Steps in which eps should grow: in fewer, certified training can end with a head of almost zero,
+which no perturbation moves and which answers None to every image."""
+
+
+def hasty_devices(spec: FamilySpec, images: int) -> dict[str, int]:
+    """Certified devices whose eps grows in fewer than :data:`LEAST_RAMP` steps, and in how many."""
+    ramps = {
+        device.name: int(
+            device.training.ramp * device.training.epochs * (images // device.training.batch_size)
+        )
+        for device in spec.devices
+        if device.training.method == "certified"
+    }
+    return {name: steps for name, steps in ramps.items() if steps < LEAST_RAMP}
+
+
 def plan_training(
     spec: FamilySpec,
     *,

@@ -46,6 +46,21 @@ def test_check_says_ok_on_stderr_and_nothing_on_stdout(profile: Path) -> None:
     assert f"next: fleet train --profiles {profile}" in result.stderr
 
 
+def test_check_names_certified_devices_with_too_few_steps(profile: Path) -> None:
+    profile.write_text(
+        "version: 1\nname: f\ndata: {dataset: mnist, root: ., train_limit: 6000}\n"
+        "defaults: {encoding: {alpha: 2, beta: 18}, model: {architecture: cnn, head: softmax}}\n"
+        "devices:\n"
+        "  - {name: a, training: {method: certified, eps: 0.1, epochs: 4}}\n"
+        "  - {name: b, extends: a, allow_equivalent: true, training: {epochs: 20}}\n"
+    )
+    result = fleet_profiles("check", profile)
+    assert result.exit_code == 0
+    assert "note: eps grows in 92 steps for a: certified training" in result.stderr
+    profile.write_text(profile.read_text().replace("train_limit: 6000", "train_limit: null"))
+    assert "eps grows" not in fleet_profiles("check", profile).stderr
+
+
 def test_check_prints_every_mistake_and_exits_1(profile: Path) -> None:
     profile.write_text(GOOD.replace("beta: 16", "beta: -16").replace("tra}", "trap}"))
     result = fleet_profiles("check", profile)

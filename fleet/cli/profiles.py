@@ -152,7 +152,7 @@ def new(
 ) -> None:
     """Write a commented profile to start from; a folder of photos is looked into.
 
-    Photos lie in ROOT/train/CLASS/ and ROOT/test/CLASS/ (or ROOT/val/CLASS/).
+    Photos lie in ROOT/CLASS/, or in ROOT/train/CLASS/ and ROOT/test/CLASS/ (or ROOT/val/CLASS/).
 
     Example: fleet profiles new cameras.yaml --dataset folder --root photos
     """
@@ -174,6 +174,7 @@ def new(
 
 def look_into(root: Path, output: Output) -> Photos:
     """Survey a folder of photos, and say what was found and what is of no use."""
+    from fleet.data.folder import SPLIT
     from fleet.data.survey import survey_folder
     from fleet.profiles import Photos
 
@@ -184,6 +185,8 @@ def look_into(root: Path, output: Output) -> Photos:
         f"found {len(found.classes)} classes in {root}: {train} images for training and {test} "
         f"for test, {colours}, about {found.side} pixels"
     )
+    if not found.is_split:
+        output.note(f"note: {SPLIT}")
     for name in found.stray:
         output.note(f"note: a stray class folder, which training refuses: {name}")
     return Photos(len(found.classes), found.channels, found.side, train)

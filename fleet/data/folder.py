@@ -1,7 +1,9 @@
 """Image folders, one directory for each class, and ImageNet's first ten classes among them."""
 
+import hashlib
+import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,7 @@ IMAGENET10 = {
 def read_folder(root: Path) -> RawDataset:
     """List ``root/train/CLASS/*`` and ``root/test/CLASS/*`` (``val`` if there is no ``test``).
 
+    Without any of these directories, pictures in ``root/CLASS/*`` are split (:func:`split`).
     Classes are the directories' names, sorted. What is hidden is skipped.
 
     Raises:
@@ -46,12 +49,37 @@ def read_folder(root: Path) -> RawDataset:
     return _dataset(root, folders.parts, classes, folders.left_out)
 
 
+TEST_SHARE = 5
+"""Of photos without ``train`` and ``test``, one of so many of each class is for test."""
+
+SPLIT = (
+    f"there is no train/ and test/, so of each class 1 photo of {TEST_SHARE} is kept for test, "
+    "chosen by the SHA-256 of its name; photos of one scene on both sides flatter every figure, so "
+    "then make train/ and test/ yourself"
+)
+"""What :func:`split` does, in words."""
+
+
+def split(pictures: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Split the pictures of one class into those for training and those for test.
+
+    The same names give the same split on every machine: the fifth (rounded, one at least) with the
+    lowest SHA-256 of the file name is for test.
+
+    Args:
+        pictures: Sorted.
+    """
+    ranked = sorted(pictures, key=lambda path: hashlib.sha256(os.fsencode(path.name)).digest())
+    tests = set(ranked[: max(1, round(len(ranked) / TEST_SHARE))])
+    return [p for p in pictures if p not in tests], [p for p in pictures if p in tests]
+
+
 @dataclass(frozen=True)
 class ClassFolders:
     """The two parts of a folder of images.
 
     Attributes:
-        parts: ``train``, and ``test`` or ``val``.
+        parts: ``train``, and ``test`` or ``val``; twice the folder itself if it has none of these.
         names: Classes that have a directory in both, sorted.
         left_out: What else lies there.
     """
@@ -59,6 +87,20 @@ class ClassFolders:
     parts: tuple[Path, Path]
     names: list[str]
     left_out: list[Path]
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the folder says which pictures are for test."""
+        return self.parts[0] != self.parts[1]
+
+    def pictures(self, name: str) -> tuple[list[Path], list[Path]]:
+        """Pictures of a class for training and for test, each sorted.
+
+        Raises:
+            DataError: A directory cannot be read.
+        """
+        train, test = (pictures_in(part / name) for part in self.parts)
+        return (train, test) if self.is_split else split(train)
 
 
 def class_folders(root: Path) -> tuple[ClassFolders, list[str]]:
@@ -69,18 +111,22 @@ def class_folders(root: Path) -> tuple[ClassFolders, list[str]]:
     """
     train = root / "train"
     tests = [root / name for name in ("test", "val") if (root / name).is_dir()]
+    if not tests and not train.is_dir():
+        train, tests = root, [root]
     if not tests:
         raise DataError(
             f"no test images: there is neither {root / 'test'} nor {root / 'val'}",
-            hint="put one directory for each class under it, as under `train`",
+            hint="put one directory for each class under it, as under `train`; or move the classes "
+            f"from `train` to {root} itself, where 1 photo of {TEST_SHARE} is taken for test",
         )
     left_out = tests[1:]
     names: list[list[str]] = []
-    for part in (train, tests[0]):
+    for part in dict.fromkeys((train, tests[0])):
         entries = _entries(part)
         names.append([entry.name for entry in entries if entry.is_dir()])
         left_out += [entry for entry in entries if not entry.is_dir()]
         _check_names(part, names[-1])
+    names = [names[0], names[-1]]
     stray = [
         f"{shown(name)} (only in {part})"
         for part, own, other in (("train", *names), (tests[0].name, *reversed(names)))
@@ -139,6 +185,9 @@ def _dataset(
 ) -> RawDataset:
     """Make a dataset of two trees; ``classes`` gives each directory its class name."""
     train, test = (_list(part, classes, left_out) for part in parts)
+    if parts[0] == parts[1]:
+        train, test = _split(train)
+        left_out = list(dict.fromkeys(left_out))
     words = _in_words(root, left_out)
     return RawDataset(train, test, tuple(classes.values()), credit, root, fit, words)
 
@@ -161,6 +210,22 @@ def _list(part: Path, folders: Mapping[str, str], left_out: list[Path]) -> RawSp
     return RawSplit(np.array(labels, dtype=np.int64), tuple(paths))
 
 
+def _split(whole: RawSplit) -> tuple[RawSplit, RawSplit]:
+    """:func:`split` for each class."""
+    paths = np.array(whole.pictures, dtype=object)
+    tests: set[Path] = set()
+    for label in np.unique(whole.labels):
+        found = list(paths[whole.labels == label])
+        if len(found) < 2:
+            raise DataError(
+                f"{found[0].parent} holds one picture, which cannot be split",
+                hint="put more pictures there; one at least is for training and one for test",
+            )
+        tests |= set(split(found)[1])
+    for_test = np.array([path in tests for path in paths])
+    return whole.select(np.flatnonzero(~for_test)), whole.select(np.flatnonzero(for_test))
+
+
 def _is_picture(path: Path) -> bool:
     """By its name; a link to nothing is one too, and an error when it is read."""
     return path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists())
@@ -173,7 +238,8 @@ def _entries(folder: Path) -> list[Path]:
     except OSError as error:
         raise DataError(
             f"cannot read the directory {folder}: {error.strerror}",
-            hint="images lie in ROOT/train/CLASS/ and ROOT/test/CLASS/ (or ROOT/val/CLASS/)",
+            hint="images lie in ROOT/CLASS/, or in ROOT/train/CLASS/ and ROOT/test/CLASS/ (or "
+            "ROOT/val/CLASS/)",
         ) from error
 
 

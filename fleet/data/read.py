@@ -217,7 +217,7 @@ _READERS: dict[str, tuple[str, Callable[[Path], RawDataset]]] = {
     "mnist": ("MNIST/raw", read_mnist),
     "fashion-mnist": ("FashionMNIST/raw", read_fashion_mnist),
     "cifar10": ("cifar-10-batches-py", read_cifar10),
-    "folder": ("train", read_folder),
+    "folder": (".", read_folder),
     "imagenet10": ("train", read_imagenet10),
 }
 """What each dataset's files lie in, and its reader."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fleet.data.folder import class_folders, pictures_in
+from fleet.data.folder import class_folders
 from fleet.data.pictures import FORMATS, THREADS, Frame, RawDataset, RawSplit, read_picture
 from fleet.errors import DataError
 from fleet.vocabulary import shown
@@ -31,6 +31,7 @@ class Survey:
         stray: Class folders that are of no use, each with the reason.
         channels: 1 where all pictures looked at are grey, else 3.
         side: Median of the pictures' short sides, in pixels; 0 where none can be read.
+        is_split: Whether the folder says which pictures are for test.
     """
 
     classes: tuple[str, ...]
@@ -39,24 +40,24 @@ class Survey:
     stray: tuple[str, ...]
     channels: int
     side: int
+    is_split: bool
 
 
 def survey_folder(root: Path) -> Survey:
-    """Look into ``root/train`` and ``root/test`` (or ``val``); no picture is decoded.
+    """Look into ``root/train`` and ``root/test`` (or ``val``), or ``root``; none is decoded.
 
     Raises:
         DataError: There are no such folders, or fewer than two classes in them.
     """
     folders, stray = class_folders(root)
-    found = {
-        name: tuple(pictures_in(part / name) for part in folders.parts) for name in folders.names
-    }
+    found = {name: folders.pictures(name) for name in folders.names}
     both = {name: pair for name, pair in found.items() if all(pair)}
     if len(both) < 2:
+        where = " and ".join(part.name for part in folders.parts)
+        under = f" under both {where}" if folders.is_split else ""
         raise DataError(
-            f"{root} holds {len(both)} classes with pictures under both "
-            f"{folders.parts[0].name} and {folders.parts[1].name}; a family needs 2",
-            hint="photos lie in ROOT/train/CLASS/ and ROOT/test/CLASS/",
+            f"{root} holds {len(both)} classes with pictures{under}; a family needs 2",
+            hint="photos lie in ROOT/CLASS/, or in ROOT/train/CLASS/ and ROOT/test/CLASS/",
         )
     stray += [f"{shown(name)} (no pictures)" for name in found if name not in both]
     train = [path for pair in both.values() for path in pair[0]]
@@ -69,6 +70,7 @@ def survey_folder(root: Path) -> Survey:
         tuple(stray),
         1 if grey and sides else 3,
         int(statistics.median(sides)) if sides else 0,
+        folders.is_split,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from PIL import Image
 
 from fleet.cli.train import weak_devices
 from fleet.data import load_data
+from fleet.data.folder import read_folder
 from fleet.encoding.orders import zigzag_orders
 from fleet.errors import DataError, FleetWarning
 from fleet.profiles import load_profile
@@ -70,6 +73,82 @@ def test_new_looks_into_the_photos_and_check_accepts_what_it_wrote(
     human = call_fleet("profiles", "check", "cams.yaml", cwd=home).stdout
     rows = [line.split() for line in human.splitlines()]
     assert ["│", "all", "│", str(left), "│", str(data.validation), "│", "36", "│"] in rows
+
+
+@pytest.fixture
+def unsplit(tmp_path: Path) -> Path:
+    """180 photos of 20 x 16 pixels in three classes, without train and test."""
+    for label, name in enumerate(CLASSES):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for i in range(60):
+            colour = (60 * label + i, 255 - 60 * label, 3 * i)
+            Image.new("RGB", (20, 16), colour).save(folder / f"IMG_{100 * label + i}.png")
+    return tmp_path
+
+
+def test_photos_without_train_and_test_are_split_by_their_names(
+    unsplit: Path, call_fleet: Fleet
+) -> None:
+    done = new(call_fleet, unsplit)
+    assert done.returncode == 0, done.stderr
+    assert "144 images for training and 36 for test" in done.stderr
+    assert "of each class 1 photo of 5 is kept for test" in done.stderr
+    first = read_folder(unsplit / "photos")
+    assert [int((first.test.labels == label).sum()) for label in range(3)] == [12, 12, 12]
+    assert not set(first.train.pictures) & set(first.test.pictures)
+    (unsplit / "photos").rename(unsplit / "moved")
+    again = read_folder(unsplit / "moved")
+    names = [[Path(path).name for path in found.test.pictures] for found in (first, again)]
+    assert names[0] == names[1]
+    rare = unsplit / "moved" / "dog"
+    rare.mkdir()
+    Image.new("RGB", (20, 16)).save(rare / "only.png")
+    with pytest.raises(DataError, match="dog holds one picture, which cannot be split"):
+        read_folder(unsplit / "moved")
+
+
+def test_train_without_test_says_both_ways_out(unsplit: Path, call_fleet: Fleet) -> None:
+    (unsplit / "photos").rename(unsplit / "train")
+    (unsplit / "photos").mkdir()
+    (unsplit / "train").rename(unsplit / "photos" / "train")
+    done = new(call_fleet, unsplit)
+    assert done.returncode == 2
+    assert "no test images" in done.stderr
+    assert "move the classes from `train` to photos itself" in done.stderr
+
+
+def test_each_next_command_leads_on_from_photos_to_a_decision(
+    unsplit: Path, call_fleet: Fleet
+) -> None:
+    """Nothing is typed but what the last command said and a photo; the training is cut short."""
+    words = ["profiles", "new", "cams.yaml", "--dataset", "folder", "--root", "photos"]
+    words += ["--devices", "1"]
+    obeyed, photo = [], sorted((unsplit / "photos" / "bee").iterdir())[0]
+    while words:
+        if words[-1] == "IMAGE...":
+            words[-1] = str(photo)
+        if words[0] == "audit":
+            words += ["--preset", "quick", "--jobs", "1"]
+        done = call_fleet(*words, *(["--jobs", "1"] if words[0] == "train" else []), cwd=unsplit)
+        assert done.returncode == 0, done.stderr
+        if words[:2] == ["profiles", "new"]:
+            profile = unsplit / "cams.yaml"
+            profile.write_text(re.sub(r"epochs: \d+", "epochs: 2", profile.read_text()))
+        obeyed.append(" ".join(words[: 2 if words[0] in {"profiles", "audit"} else 1]))
+        said = [line for line in done.stderr.splitlines() if line.startswith("next: fleet ")]
+        words = shlex.split(said[-1].removeprefix("next: fleet ")) if said else []
+    assert obeyed == [
+        "profiles new",
+        "profiles check",
+        "train",
+        "audit transfer",
+        "package",
+        "verify",
+        "predict",
+    ]
+    assert any(name in done.stdout.split() for name in (*CLASSES, "None"))
+    assert len(list(unsplit.glob("runs/*/bundles/*.fleet"))) == 1
 
 
 def test_new_tells_grey_photos_from_colour(home: Path, call_fleet: Fleet) -> None:

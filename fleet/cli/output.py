@@ -18,7 +18,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +28,9 @@ from fleet.errors import FleetWarning
 from fleet.files import storage_error
 
 PIPE_WIDTH = 100
-"""Columns of a table that is not written to a terminal."""
+"""Columns of what is not written to a terminal; a table whose words need more is wider."""
+
+_WIDEST = 10_000
 
 
 class Format(StrEnum):
@@ -61,7 +65,7 @@ class Output:
             text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=narrow)
             sys.stdout.write(text + "\n")
         else:
-            self.stdout.print(human)
+            self.stdout.print(human, crop=not isinstance(self.stdout, _Pipe))
 
     def text(self, text: str) -> None:
         """Write the command's result as it is."""
@@ -97,15 +101,30 @@ def error_console() -> Console:
     return _console(sys.stderr)
 
 
+class _Pipe(Console):
+    """A console that nobody looks at the edge of: a table is as wide as its words need."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        options = options or self.options
+        if isinstance(renderable, Table) and renderable.box is not None:
+            whole = options.update(width=_WIDEST)
+            need = Measurement.get(self, whole, renderable).minimum
+            options = options.update(max_width=max(options.max_width, need))
+        return super().render(renderable, options)
+
+
 def _console(stream: TextIO, *, force_terminal: bool | None = None) -> Console:
     """Build a console that prints a string as it is: ``[old]`` and ``:a:`` in names are no markup.
 
     Styles are given as :class:`~rich.text.Text` and to tables.
     """
-    return Console(
+    piped = not stream.isatty()
+    return (_Pipe if piped else Console)(
         file=stream,
         force_terminal=force_terminal,
-        width=None if stream.isatty() else PIPE_WIDTH,
+        width=PIPE_WIDTH if piped else None,
         markup=False,
         emoji=False,
         highlight=False,

@@ -112,8 +112,8 @@ def flagged_title(audit: TransferAudit, protocol: Protocol, title: str) -> Text:
 class MatrixView:
     """Every protocol at one eps, fitted to the width at which it is printed.
 
-    Side by side where there is room, else one under the other; a matrix wider than the terminal
-    gives way to its worst pairs and a line that says where the whole is.
+    Side by side where there is room, else one under the other; a matrix wider than a terminal
+    gives way to its worst pairs and a line that says where the whole is. A pipe gets it whole.
 
     Attributes:
         audit: The audit.
@@ -136,7 +136,7 @@ class MatrixView:
             grid = RichTable.grid()
             grid.add_row(*(Padding(table, (0, 2, 0, 0)) for table in tables))
             yield grid
-        elif all(size.minimum <= options.max_width for size in sizes):
+        elif not console.is_terminal or max(s.minimum for s in sizes) <= options.max_width:
             yield Group(*tables)
         else:
             for name in shown:

@@ -128,3 +128,15 @@ def test_brief_is_one_paragraph_and_writes_nothing(command, runs):
     assert len(result.stdout.splitlines()) <= 3
     assert "Nothing is guaranteed" in result.stdout
     assert sorted(runs.rglob("*")) == before
+
+
+def test_a_pipe_gets_tables_whole_however_wide(command, make_audit, tmp_path):
+    names = [f"camera-at-the-gate-{k:02}" for k in range(6)]
+    path = tmp_path / "audit.json"
+    make_audit(names, eps=(0.1,)).save(path)
+    result = command(path, "--full")
+    assert result.exit_code == 0, result.output
+    heads = [line for line in result.stdout.splitlines() if all(name in line for name in names)]
+    assert heads, "no name of a column is folded or cut"
+    assert "…" not in result.stdout
+    assert "wider than this terminal" not in result.stdout

@@ -350,8 +350,10 @@ def _missing(before: Side, after: Side) -> Iterator[str]:
         if kinds:
             yield f"only {words}: audits {', '.join(kinds)}"
         if gone:
+            there = {(what, eps) for what, _, eps in other.figures}
             names = dict.fromkeys(
-                f"{what} of {where}" + (f" at eps {eps:.4g}" if eps else "")
+                (f"{what} of {where}" if (what, eps) in there else what)
+                + (f" at eps {eps:.4g}" if eps else "")
                 for what, where, eps in gone
             )
             first = ", ".join(list(names)[:3])

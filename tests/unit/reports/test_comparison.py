@@ -100,7 +100,7 @@ def test_what_only_one_has_is_named_and_nothing_in_common_is_an_error(
     _, found = changes(before, other)
     assert [c.where for c in found.changes] == ["fleet", "a"]
     assert found.missing[0] == "only before: audits Transfer"
-    assert "only after: accuracy of z, white-box of a at eps 0.1" in found.missing[3]
+    assert "only after: accuracy of z, white-box at eps 0.1" in found.missing[3]
     with pytest.raises(AuditError, match="no figure in common"):
         compare_reports(AuditReport.of(), AuditReport.of(before))
 

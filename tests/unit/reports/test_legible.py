@@ -12,8 +12,15 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from docs import figures as documents
 from fleet.audit.core.kind import load
 from fleet.audit.core.result import Check
+from fleet.audit.crosscheck.result import Crosscheck
+from fleet.audit.transfer.result import TransferAudit
+from fleet.paper import convergence_figure, features_figure, figure3_figure
+from fleet.paper.figure2_result import Figure2
+from fleet.paper.figure3_result import Figure3
+from fleet.paper.trainings import Rows
 from fleet.reports import AuditReport, read_audit, render_html
 from fleet.reports.answers import GUARANTEED
 from fleet.reports.drawing import drawing
@@ -126,6 +133,28 @@ def test_nor_in_the_heat_map_of_more_devices(make_audit, private):
         assert not covered(draw(encoded(audit, 100, private)))
 
 
+def test_nor_in_the_figures_of_the_paper_and_of_the_documents(project):
+    results = project / "results"
+    made = results / "reproduce"
+    fleets = [
+        (name, TransferAudit.load(results / name))
+        for name in ("paper-demo/audit.json", "demo/transfer.json")
+    ]
+    curve = json.loads((results / "robust" / "demo-gates.json").read_text())
+    with drawing():
+        shown = {
+            "figure2": features_figure.draw(Figure2.load(made / "figure2.json")),
+            "figure3": figure3_figure.draw(Figure3.load(made / "figure3-mnist.json"), 0.1),
+            "convergence": convergence_figure.draw(Rows.load(made / "convergence.json")),
+            "both fleets": documents.transfer(fleets),
+            "gates": documents.gates(curve),
+        }
+        met = {name: covered(figure) for name, figure in shown.items()}
+    halo = [pair for pair in met.pop("figure2") if pair[0] != pair[1]]  # a number over its outline
+    assert not halo
+    assert not any(met.values()), met
+
+
 def test_one_eps_is_a_dot_with_its_tick(make_whitebox):
     with drawing():
         axes = draw_curves(make_whitebox(eps=(0.1,))).axes
@@ -186,9 +215,11 @@ def demo(project):
     return AuditReport.of(*(read_audit(results / f"{k}.json") for k in ("certify", "transfer")))
 
 
-def test_nothing_is_wider_than_its_window(report, drawn, demo, look):
+def test_nothing_is_wider_than_its_window(report, drawn, demo, look, project):
     """At 400 a table may scroll in its own frame, and the page may not."""
-    pages = [render_html(report, drawn), render_html(demo, draw_figures(demo))]
+    check = Crosscheck.load(project / "results" / "paper-demo" / "crosscheck.json")
+    everything = replace(demo, earlier=demo, crosscheck=check)
+    pages = [render_html(report, drawn), render_html(everything, draw_figures(demo))]
     seen = look(*((page, width, 800) for page in pages for width in (1600, 1280, 400)))
     found = [[w for w in one["wide"] if k % 3 < 2 or w[0] is None] for k, one in enumerate(seen)]
     assert found == [[]] * 6

@@ -25,6 +25,7 @@ DIGESTS = dict(
     line.split()
     for line in """
 photos-accuracy 8f07e07c3c6582d6a0a710996491a64138ed37de09a8c8ae65b71fa44f8da30f
+orders ea5dfedf49f6198ef2a782299840dcc50266fa1039a15bd28aa2af424918230a
 devices ade6345627bfa74ba2a45341d85326d2345941cacbf9c08a1c9fed7b70d7f720
 paper-demo d8dab879a4a1c194164ddfa0e29f5d4b64be537572accf828107a0b7cb80ff62
 robust-mnist 847acfcad119004540fb9fafad101d6a03790b332adbca860b56e04176b5e09d
@@ -74,8 +75,8 @@ def test_shipped_profile_is_valid(path: Path) -> None:
     assert path.read_text(encoding="utf-8").splitlines()[0] == modeline
 
 
-def test_the_profiles_are_the_demo_the_certified_fleets_and_photos() -> None:
-    names = ["devices", "paper-demo", "photos-accuracy", "robust-mnist", "robust-one"]
+def test_the_profiles_are_the_demo_orders_the_certified_fleets_and_photos() -> None:
+    names = ["devices", "orders", "paper-demo", "photos-accuracy", "robust-mnist", "robust-one"]
     assert [p.stem for p in PROFILES] == names
 
 

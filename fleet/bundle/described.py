@@ -96,7 +96,8 @@ def summarise_certificate(path: Path, device: str, weights_sha256: str) -> dict[
             if row["device"] == device and row["correct"]
         ]
         failed = sum(check["verdict"] == "fail" for check in audit["checks"])
-        found = {"split": audit.get("split"), "failed_checks": failed, "rows": rows}
+        split = audit.get("settings", {}).get("split")
+        found = {"split": split, "failed_checks": failed, "rows": rows}
         return found if any(row["stay"] for row in rows) else None
 
     read = _read(path, "certify", CERTIFY_SCHEMA, summary)

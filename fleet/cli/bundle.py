@@ -130,7 +130,9 @@ def package(
         shown = table(title, _SEALED, map(_sealed_row, rows))
         output.data(shown, {"bundles": [row.to_dict() for row in rows]})
         if not dry_run:
-            output.next_command("fleet", "publish", directory, "--depot", depot)
+            output.next_command(
+                "fleet", "publish", directory, "--release", chosen, "--depot", depot
+            )
         return
     if not dry_run:
         write_plans(plans, force=force)

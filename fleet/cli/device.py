@@ -103,7 +103,8 @@ def rollback(home: HomeOption = HOME, form: options.Form = Format.auto) -> None:
 
     state = give_up(open_device(home))
     release = None if state.current is None else state.current.release
-    Output(form).data(f"release {release} runs", {"release": release})
+    runs = "nothing runs" if release is None else f"release {release} runs"
+    Output(form).data(runs, {"release": release})
 
 
 @app.command("status")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,24 +97,30 @@ def publish(
     bundles: Annotated[
         list[Path], typer.Argument(metavar="BUNDLE", help="Sealed bundles, or directories of them.")
     ],
+    release: Annotated[
+        str | None,
+        typer.Option("--release", "-r", help="Of directories: only the bundles of this release."),
+    ] = None,
     depot: DepotOption = Path("depot"),
     form: options.Form = Format.auto,
 ) -> None:
     """Put the bundles of one release into the repository; no device sees them before a wave.
 
-    Example: fleet publish runs/RUN/bundles
+    Example: fleet publish runs/RUN/bundles --release 2026.11.1
     """
     from fleet.rollout.operations import publish as put
 
     output = Output(form)
-    paths = [file for path in bundles for file in (_inside(path) if path.is_dir() else [path])]
+    paths = [
+        file for path in bundles for file in (_inside(path, release) if path.is_dir() else [path])
+    ]
     published = put(_depot(depot), paths)
     rows = [entry.to_dict() for entry in published]
     output.data(
         _table("published", ("device", "release", "counter", "file"), rows), {"bundles": rows}
     )
-    release = published[0].assignment.release
-    output.next_command("fleet", "rollout", "start", release, "--depot", depot)
+    shown = published[0].assignment.release
+    output.next_command("fleet", "rollout", "start", shown, "--depot", depot)
 
 
 @repo_app.command("refresh")
@@ -199,7 +206,9 @@ def rollout_start(
 
 @rollout_app.command("receive")
 def rollout_receive(
-    reports: Annotated[list[Path], typer.Argument(metavar="REPORT", help="From `fleet report`.")],
+    reports: Annotated[
+        list[Path], typer.Argument(metavar="REPORT", help="From `fleet device report`.")
+    ],
     depot: DepotOption = Path("depot"),
     form: options.Form = Format.auto,
 ) -> None:
@@ -233,9 +242,12 @@ def rollout_status(
     """
     from fleet.rollout.operations import judge, load_rollout
 
-    found = _depot(depot)
+    output, found = Output(form), _depot(depot)
     rollout = load_rollout(found, release)
-    _show(Output(form), rollout, judge(found, rollout))
+    decision = judge(found, rollout)
+    _show(output, rollout, decision)
+    if rollout.phase in ("running", "paused"):
+        _say_why_not(output, decision)
 
 
 @rollout_app.command("advance")
@@ -255,8 +267,7 @@ def rollout_advance(
     decision = judge(found, rollout)
     if not decision.go:
         _show(output, rollout, decision)
-        for reason in decision.reasons:
-            output.note(f"not yet: {reason}")
+        _say_why_not(output, decision)
         raise typer.Exit(1)
     _show(output, advance(found, rollout))
 
@@ -379,12 +390,15 @@ def _depot(path: Path) -> Depot:
     return Depot(path)
 
 
-def _inside(directory: Path) -> list[Path]:
+def _inside(directory: Path, release: str | None) -> list[Path]:
     from fleet.errors import RolloutError
 
-    found = sorted(directory.glob("*.fleet"))
+    found = sorted(directory.glob("*.fleet" if release is None else f"*-{escape(release)}.fleet"))
     if not found:
-        raise RolloutError(f"no bundles in {directory}", hint="`fleet package --depot` makes some")
+        of = "" if release is None else f" of release {release}"
+        raise RolloutError(
+            f"no bundles{of} in {directory}", hint="`fleet package --depot` makes some"
+        )
     return found
 
 
@@ -394,6 +408,11 @@ def _set_phase(path: Path, release: str | None, phase: str) -> None:
     depot = _depot(path)
     rollout = set_phase(depot, load_rollout(depot, release), phase)
     Output(Format.auto).note(f"the rollout of {rollout.release} is {rollout.phase}")
+
+
+def _say_why_not(output: Output, decision: Decision) -> None:
+    for reason in decision.reasons:
+        output.note(f"not yet: {reason}")
 
 
 def _show(output: Output, rollout: Rollout, decision: Decision | None = None) -> None:
@@ -418,4 +437,8 @@ def _show(output: Output, rollout: Rollout, decision: Decision | None = None) ->
 
 
 def _table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> Table:
-    return table(title, columns, ([str(row[name]) for name in columns] for row in rows))
+    return table(
+        title,
+        columns,
+        (["-" if row[name] is None else str(row[name]) for name in columns] for row in rows),
+    )

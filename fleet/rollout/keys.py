@@ -98,8 +98,9 @@ def read_enrolment(path: Path) -> Enrolment:
         Ed25519PublicKey.from_public_bytes(sign_key)
         return Enrolment(value["name"], seal_key, sign_key, value["revoked"] is True)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise RolloutError(
-            f"cannot read the enrolment {path}: {error}",
+            f"cannot read the enrolment {path}: {reason}",
             hint="`fleet device init NAME` writes it on the device, as HOME/device.json",
         ) from error
 

@@ -91,7 +91,7 @@ def publish(depot: Depot, bundles: Sequence[Path]) -> list[Published]:
         if len(releases) != 1:
             raise RolloutError(
                 f"bundles of {len(releases)} releases: {', '.join(releases) or 'none'}",
-                hint="publish one release at a time",
+                hint="publish one release at a time: `fleet publish DIR --release NAME`",
             )
         record = depot.release(releases[0])
         if record.exists():

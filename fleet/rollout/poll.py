@@ -275,7 +275,7 @@ def _updater(home: Path, metadata_url: str, now: datetime) -> Updater:
     except OSError as error:
         raise errors.RolloutError(
             f"this device trusts no repository yet: {home / 'trust' / 'root.json'} is absent",
-            hint="`fleet device init NAME --trust root.json` with the operator's root.json",
+            hint=f"copy the operator's root.json to {home / 'trust' / 'root.json'}",
         ) from error
     cache = home / "tuf"
     cache.mkdir(exist_ok=True)

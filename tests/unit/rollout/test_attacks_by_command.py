@@ -568,3 +568,16 @@ def test_the_depot_stays_as_it_was(scene: Workshop, call_fleet: RunFleet, mistak
 
 def contents(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_a_directory_of_several_releases_is_published_by_name_and_status_says_what_is_missing(
+    scene: Workshop, call_fleet: RunFleet
+) -> None:
+    dist, depot = scene.bundle(NAME, "r3", 3).parent, ("--depot", scene.depot.root)
+    scene.bundle(NAME, "r4", 4)
+    refused(call_fleet("publish", dist, *depot), 2, "--release NAME")
+    refused(call_fleet("publish", dist, "-r", "r5", *depot), 2, "no bundles of release r5")
+    done = call_fleet("publish", dist, "--release", "r3", *depot)
+    assert done.returncode == 0, done.stderr
+    assert call_fleet("rollout", "start", "r3", "--waves", "100%", *depot).returncode == 0
+    assert "not yet: 0 devices of the wave" in call_fleet("rollout", "status", *depot).stderr

@@ -22,7 +22,7 @@ def audit(**changes: Any) -> dict[str, Any]:
     row = {"device": "cam-01", "eps": 0.1, "n": 1000, "correct": 980, "stays": 950}
     return {
         "schema": CERTIFY_SCHEMA,
-        "split": "test",
+        "settings": {"split": "test"},
         "devices": [{"name": "cam-01", "weights_sha256": WEIGHTS}],
         "proven": [{**row, "never_wrong": 960}],
         "checks": [{"verdict": "pass"}],

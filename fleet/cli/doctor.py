@@ -126,7 +126,7 @@ def _accelerator(built: str, there: list[str]) -> Finding:
     if asked in {"cuda", "mps"} or (driver and not cuda):
         mend = "`make install` takes torch for CUDA" if not cuda else "update the NVIDIA driver"
         return Finding("accelerator", False, f"none to be used; torch is for {built}", mend)
-    smaller = f"; {SMALL_TORCH} takes a fifth of the disk" if cuda else ""
+    smaller = f"; {SMALL_TORCH} takes a sixth of the disk" if cuda else ""
     return Finding("accelerator", True, f"none: the CPU; torch is for {built}{smaller}")
 
 

@@ -184,25 +184,27 @@ def test_a_job_that_keeps_failing_costs_itself_alone(whole: Nodes) -> None:
 
 
 def test_what_is_wrong_with_a_cluster_is_said_before_any_work(
-    nodes: Nodes, tiny_profile: Path, run_fleet: RunFleet, tmp_path: Path
+    nodes: Nodes, tiny_profile: Path, run_fleet: RunFleet, call_fleet: RunFleet, tmp_path: Path
 ) -> None:
     words = ("train", "--profiles", tiny_profile, "--executor", "ray", "--address")
     (tmp_path / "broken" / "ray").mkdir(parents=True)
     (tmp_path / "broken" / "ray" / "__init__.py").write_text("raise ImportError('no libray')\n")
-    for case, env, told in (
-        ((nodes.address, "--per-job", "cpus=64"), {}, "no node has room for one job"),
-        (("127.0.0.1:9",), {}, "no Ray cluster answers at 127.0.0.1:9"),
-        (("nowhere",), {}, "no Ray cluster answers at nowhere"),
-        (("ray://127.0.0.1:10001",), {}, "a machine of the cluster, not a client"),
-        (("auto",), {"PYTHONPATH": str(tmp_path / "broken")}, "Ray cannot be imported"),
+    path = os.pathsep.join([str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")])
+    broken = run_fleet(*words, "auto", cwd=tmp_path, PYTHONPATH=path)
+    assert "Ray cannot be imported" in broken.stderr
+    assert "Traceback" not in broken.stderr
+    for case, told in (
+        ((nodes.address, "--per-job", "cpus=64"), "no node has room for one job"),
+        (("127.0.0.1:9",), "no Ray cluster answers at 127.0.0.1:9"),
+        (("nowhere",), "no Ray cluster answers at nowhere"),
+        (("ray://127.0.0.1:10001",), "a machine of the cluster, not a client"),
+        ((nodes.address, "--accelerator", "cuda"), "a job on the cluster has no GPU"),
     ):
-        path = os.pathsep.join([env.get("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")])
-        done = run_fleet(*words, *case, cwd=tmp_path, PYTHONPATH=path)
-        assert done.returncode == 2, done.stderr
+        done = call_fleet(*words, *case, cwd=tmp_path)
+        assert done.returncode == broken.returncode == 2, done.stderr
         assert told in done.stderr
-        assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
-    looked = run_fleet("doctor", "--executor", "ray", "--address", nodes.address)
+    looked = call_fleet("doctor", "--executor", "ray", "--address", nodes.address)
     assert looked.returncode == 0, looked.stderr
     assert looked.stdout.count("CPU") >= 3
 

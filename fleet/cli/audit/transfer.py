@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +10,9 @@ import typer
 
 from fleet.audit.core.kind import KINDS
 from fleet.cli import options
-from fleet.cli.audit.conduct import conduct, find, prepare
+from fleet.cli.audit.conduct import Subject, Work, announce, conduct, find, planned, prepare
 from fleet.cli.audit.request import Request, audit_command
+from fleet.cli.output import table
 
 KIND = KINDS["transfer"]
 
@@ -30,6 +31,18 @@ def transfer(
             "outcomes are used again where they fit, so a new device costs one row and one column.",
         ),
     ] = None,
+    surrogates: Annotated[
+        int | None,
+        typer.Option(min=2, help="Attack a stratified sample of so many devices; see --victims."),
+    ] = None,
+    victims: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Try the images on a sample of so many: estimates for the whole of a large fleet, "
+            "with intervals for devices and images.",
+        ),
+    ] = None,
 ) -> None:
     """Attack each device, and try the images on all others (the paper's Figure 3).
 
@@ -43,5 +56,57 @@ def transfer(
     subject = find(replace(asked, norm=norm))
     source = None if sets_from is None else find_run(sets_from, asked.runs)
     work = prepare(KIND, subject, steps=steps, restarts=restarts, norm=norm.value)
+    if surrogates is not None or victims is not None:
+        whole = len(subject.family.devices)
+        _sample(work, subject, surrogates or whole, victims or whole)
+        return
     work = replace(work, arguments={"sets_from": source})
     conduct(work, subject, then="package {run}")
+
+
+def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None:
+    """Audit a sample of pairs, and say what it tells about the fleet."""
+    from fleet.audit.transfer.sampled import SAMPLE_FILE, audit_run_pairs, draw_pairs
+
+    asked, settings = subject.asked, work.settings
+    if asked.limits or asked.fail_on is not None:
+        raise typer.BadParameter("gates need the whole audit, without --surrogates and --victims")
+    rows, columns = draw_pairs(subject.family, surrogates, victims, settings.seed)
+    words = f"{len(rows.names)} surrogates on {len(columns.names)} victims"
+    announce(replace(work, words=(words,)), subject)
+    if asked.dry_run:
+        drawn = {"surrogates": rows.names, "victims": columns.names}
+        subject.output.data(
+            "nothing is attacked and nothing is written", planned(work, subject) | drawn
+        )
+        return
+    with asked.where.opened(subject.output.stderr) as executor:
+        found = audit_run_pairs(
+            subject.run,
+            settings,
+            images=work.images,
+            surrogates=surrogates,
+            victims=victims,
+            executor=executor,
+            split=asked.split.value,
+        )
+    shown = (
+        (
+            f"{at.eps:.4g}",
+            f"{at.estimate.rate:.1%}",
+            f"{at.estimate.low:.1%} .. {at.estimate.high:.1%}",
+            f"{at.quantiles[2]:.1%}",
+            f"{at.worst[0][2]:.1%} ({at.worst[0][0]} on {at.worst[0][1]})",
+        )
+        for at in found
+        if at.worst
+    )
+    title = f"Transfer between two of {len(subject.family.devices)} devices, from {words}"
+    columns_ = ("eps", ">mean", ">95 % interval", ">median pair", "worst pair of the sample")
+    subject.output.data(
+        table(
+            title, columns_, shown, "Adaptive evade rate. A worse pair may be outside the sample."
+        ),
+        {"at": [asdict(at) for at in found]},
+    )
+    subject.output.note(f"wrote {subject.run.audit(KIND.name) / SAMPLE_FILE}")

@@ -1,6 +1,6 @@
 """Ray as executor, on a real cluster: three nodes that see no file of the driver's.
 
-The marker ``cluster`` takes the parts that kill nodes and drivers out of the normal suite.
+The marker ``cluster`` takes all but one test out of the normal suite: minutes on two cores.
 """
 
 from __future__ import annotations
@@ -127,6 +127,7 @@ def digests(run: Path) -> dict[str, str]:
     return {path.parent.name: read_json(path)["weights_sha256"] for path in found}
 
 
+@pytest.mark.cluster
 def test_a_cluster_ends_with_the_bits_of_processes(
     nodes: Nodes,
     driver_place: Path,
@@ -154,7 +155,9 @@ def test_a_cluster_ends_with_the_bits_of_processes(
     assert (run / "audits" / "transfer" / "trials" / "door" / "gate.json").exists()
 
 
-def test_a_job_that_keeps_failing_costs_itself_alone(whole: Nodes) -> None:
+def test_a_job_that_keeps_failing_costs_itself_alone_and_trainings_end_with_the_same_bits(
+    whole: Nodes, driver_place: Path, tmp_path: Path, mnist_root: Path
+) -> None:
     sys.path.insert(0, str(CREW))
     try:
         import crew
@@ -171,6 +174,13 @@ def test_a_job_that_keeps_failing_costs_itself_alone(whole: Nodes) -> None:
     ]
     with on_cluster(whole.address, Share(), seen.append) as cluster:
         outcomes = cluster.run(jobs)
+        profile = tmp_path / "brief.yaml"
+        profile.write_text(LONG.format(root=mnist_root).replace("epochs: 20", "epochs: 1"))
+        spec = load_profile(profile)
+        there = train_family(spec, run=driver_place / "brief", executor=cluster)
+    here = train_family(spec, run=tmp_path / "brief", executor=Serial())
+    assert digests(there.run.root) == digests(here.run.root)
+    assert len(digests(here.run.root)) == 3
     assert [outcomes[f"square {value}"].value for value in (2, 3)] == [4, 9]
     dead = outcomes["dies"].error
     assert isinstance(dead, BackendError)
@@ -183,6 +193,7 @@ def test_a_job_that_keeps_failing_costs_itself_alone(whole: Nodes) -> None:
     assert outcomes["locked"].error is not None
 
 
+@pytest.mark.cluster
 def test_what_is_wrong_with_a_cluster_is_said_before_any_work(
     nodes: Nodes, tiny_profile: Path, run_fleet: RunFleet, call_fleet: RunFleet, tmp_path: Path
 ) -> None:

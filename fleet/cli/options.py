@@ -76,6 +76,12 @@ class AcceleratorChoice(StrEnum):
     mps = "mps"
 
 
+class LogChoice(StrEnum):
+    """Where metrics go beside metrics.jsonl."""
+
+    tensorboard = "tensorboard"
+
+
 class FailOn(StrEnum):
     """What makes an audit end with exit code 1."""
 
@@ -87,6 +93,12 @@ AuditForm = Annotated[
     AuditFormat,
     typer.Option(
         "--format", help="How to write the result to stdout; junit: checks and gates, for CI."
+    ),
+]
+Log = Annotated[
+    LogChoice | None,
+    typer.Option(
+        "--log", help="Write loss, accuracy, certified share and the heat map for TensorBoard too."
     ),
 ]
 Jobs = Annotated[

@@ -1,7 +1,8 @@
-"""Progress of jobs: bars on a terminal, one line for each finished job elsewhere."""
+"""Progress of jobs: bars on a terminal; elsewhere a line when one ends and every 30 seconds."""
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -10,6 +11,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from fleet.execution.jobs import Progress as JobProgress
 
 _ALL = "all"
+
+EVERY = 30.0
+"""Seconds between two lines where there is no terminal."""
 
 
 class FamilyProgress:
@@ -22,6 +26,8 @@ class FamilyProgress:
         self._console = console
         self._shares: dict[str, float] = {}
         self._bars: dict[str, TaskID] = {}
+        self._began = self._said = time.monotonic()
+        self._first: float | None = None  # the share that was done before: a resumed training's
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -56,5 +62,20 @@ class FamilyProgress:
         if event.job not in self._bars:
             self._bars[event.job] = self._progress.add_task(event.job, total=1.0, text="")
         self._progress.update(self._bars[event.job], completed=share, text=event.text)
+        if self._first is None:
+            self._first = mean
         if share >= 1.0 > before and not self._console.is_terminal:
             self._console.print(f"{event.job}: {event.text}", markup=False, soft_wrap=True)
+        elif time.monotonic() - self._said > EVERY and not self._console.is_terminal:
+            self._said = time.monotonic()
+            told = f"{mean:.0%} done{self._left(mean)}; {event.job}: {event.text}"
+            self._console.print(told, markup=False, soft_wrap=True)
+
+    def _left(self, mean: float) -> str:
+        """How long the rest takes if it goes on like this, in words."""
+        gone = mean - (self._first or 0.0)
+        if gone <= 0:
+            return ""
+        seconds = (time.monotonic() - self._began) * (1 - mean) / gone
+        told = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+        return f", about {told} left"

@@ -46,6 +46,7 @@ def report(
     brief: Annotated[
         bool, typer.Option("--brief", help="One paragraph, and write nothing.")
     ] = False,
+    log: options.Log = None,
     form: options.Form = Format.auto,
 ) -> None:
     """Render audits again (tables, HTML, CSV, PNG, SVG) without computing anything.
@@ -65,6 +66,20 @@ def report(
         _crosscheck(target, out, output)
     else:
         _audits(target or run, runs, against, out, full=full, brief=brief, output=output)
+    if log is not None:
+        _log(target or run, runs, output)
+
+
+def _log(run: Path | None, runs: Path, output: Output) -> None:
+    """Write a run's epochs and heat map for TensorBoard."""
+    from fleet.rundir import find_run
+    from fleet.training.telemetry import TensorBoard
+
+    found = find_run(run, runs)
+    with TensorBoard(found) as board:
+        board.follow()
+        board.heat_map()
+    output.note(f"wrote {board.place}: `tensorboard --logdir {found.root}` shows it")
 
 
 def _audits(

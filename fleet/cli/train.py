@@ -19,6 +19,7 @@ from fleet.cli.executors import Where
 from fleet.cli.output import Format, Output, table
 
 if TYPE_CHECKING:
+    from fleet.execution import Executor
     from fleet.profiles.spec import DeviceSpec, FamilySpec
     from fleet.rundir import RunDirectory
     from fleet.training.family import FamilyResult
@@ -55,6 +56,7 @@ def train(
     address: options.Address = "auto",
     per_job: options.PerJob = "",
     accelerator: options.Accelerator = None,
+    log: options.Log = None,
     secret: options.Secret = None,
     dry_run: options.DryRun = False,
     form: options.Form = Format.auto,
@@ -81,7 +83,6 @@ def train(
         return
     if plan.pending:
         from fleet.assembly import load_images
-        from fleet.training.family import execute_plan
 
         images = load_images(plan.spec.data)  # what fails does so before a secret is written
         where = Where(executor, jobs, address, per_job, accelerator)
@@ -98,7 +99,7 @@ def train(
                 )
             say_few_steps(output, plan.spec, len(images.train))
             say_weak_diversity(output, plan.spec)
-            result = execute_plan(plan, opened)
+            result = _execute(plan, opened, log, output)
     else:
         _confirm(plan)
         result = None
@@ -121,6 +122,22 @@ def _read(profiles: Path, secret: Path | None, data_root: Path | None, create: b
     if data_root is None:
         return spec
     return replace(spec, data=replace(spec.data, root=data_root.absolute()))
+
+
+def _execute(
+    plan: TrainingPlan, executor: Executor, log: options.LogChoice | None, output: Output
+) -> FamilyResult:
+    from fleet.training.family import execute_plan
+
+    if log is None:
+        return execute_plan(plan, executor)
+    from fleet.training.telemetry import TensorBoard
+
+    with TensorBoard(plan.run) as board:
+        result = execute_plan(plan, board.following(executor))
+        board.follow()
+    output.note(f"wrote {board.place}: `tensorboard --logdir {plan.run.root}` shows it")
+    return result
 
 
 def _wants_secret(spec: FamilySpec, path: Path) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import resource
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -42,7 +43,10 @@ CHECKPOINT_SECONDS = 30.0
 """A checkpoint is written after each epoch, and inside a long epoch this often."""
 
 REPORT_STEPS = 20
-"""Progress is reported every so many steps."""
+"""Progress is reported every so many steps, ..."""
+
+REPORT_SECONDS = 2.0
+"""... and of slow steps this often, so that the first of them tell how long the rest takes."""
 
 RESULT_SCHEMA = "fleet.result/1"
 
@@ -164,7 +168,7 @@ def _begin(job: FitJob, images: ImageData, place: torch.device) -> _Fit:
 
 def _train(fit: _Fit, progress: ProgressReporter) -> None:
     device, spec, position = fit.job.device, fit.job.device.training, fit.position
-    saved = time.monotonic()
+    saved = told = time.monotonic()
     while position.epoch < spec.epochs:
         epoch = position.epoch
         order = epoch_order(len(fit.images.train), spec.batch_size, spec.seed, device.name, epoch)
@@ -178,8 +182,9 @@ def _train(fit: _Fit, progress: ProgressReporter) -> None:
             position.step = step + 1
             position.seconds += time.perf_counter() - started
             _validate_inside(fit, step + 1, len(order))
-            if (done + 1) % REPORT_STEPS == 0:
-                progress(done + 1, total, _words(position, spec.epochs))
+            if (done + 1) % REPORT_STEPS == 0 or time.monotonic() - told > REPORT_SECONDS:
+                told = time.monotonic()
+                progress(done + 1, total, f"{_words(position, spec.epochs)}  {_memory()}")
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 fit.save()
                 saved = time.monotonic()
@@ -187,6 +192,12 @@ def _train(fit: _Fit, progress: ProgressReporter) -> None:
         fit.save()
         saved = time.monotonic()
         progress(position.epoch * len(order), total, _words(position, spec.epochs))
+
+
+def _memory() -> str:
+    """The most memory that this process has held so far; its first steps need about all of it."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f"{kilobytes / 1024**2:.1f} GB"
 
 
 def _step(fit: _Fit, indices: torch.Tensor, done: int, total: int) -> float:

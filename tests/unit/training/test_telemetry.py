@@ -1,0 +1,72 @@
+"""What TensorBoard reads of a run, read back by TensorBoard itself; without it, the error."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fleet.errors import BackendError
+from fleet.execution import Job, ProgressReporter, Serial
+from fleet.profiles.spec import read_family
+from fleet.rundir import RunDirectory
+from fleet.training.telemetry import HEAT_MAP, TensorBoard
+from unit.bundle import bundle_samples as samples
+
+INSTALLED = find_spec("tensorboard") is not None
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    found: RunDirectory = samples.finished_run(tmp_path / "runs" / "20261128-101010-demo", "cam-01")
+    return found
+
+
+def line(epoch: int) -> str:
+    counts = {"n": 200, "correct": 100 + epoch, "rejected": epoch}
+    values = {"epoch": epoch, "loss": 1 / epoch, "images_per_second": 10, "validation": counts}
+    return json.dumps({**values, "certified": 10 * epoch, "certified_n": 50}) + "\n"
+
+
+@pytest.mark.skipif(INSTALLED, reason="tensorboard is installed")
+def test_without_tensorboard_the_error_says_what_to_install(run: RunDirectory) -> None:
+    with pytest.raises(BackendError, match="needs a package") as failed:
+        TensorBoard(run)
+    assert "interval-fleet[tensorboard]" in str(failed.value.hint)
+
+
+@pytest.mark.skipif(not INSTALLED, reason="tensorboard is not installed")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_epochs_are_written_once_as_they_end_and_the_heat_map_as_an_image(
+    run: RunDirectory,
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    metrics = run.metrics(read_family(run).devices[0].name)
+    metrics.write_text(line(1))
+    (run.audits / HEAT_MAP).parent.mkdir(parents=True)
+    Image.new("RGB", (30, 20), (255, 0, 0)).save(run.audits / HEAT_MAP)
+
+    def epoch(progress: ProgressReporter) -> None:
+        metrics.write_text(line(1) + line(2))
+        progress(1, 1, "epoch 2")
+
+    heard: list[str] = []
+    with TensorBoard(run) as board:
+        board.follow()
+        following = board.following(Serial(on_event=lambda event: heard.append(event.text)))
+        following.values([Job("cam-01", epoch, ())])
+        board.follow()
+        board.heat_map()
+    assert heard == ["", "epoch 2"]
+    events = EventAccumulator(str(board.place / "cam-01")).Reload()
+    share = [(event.step, round(event.value, 3)) for event in events.Scalars("certified share")]
+    assert share == [(1, 0.2), (2, 0.4)]
+    accuracy = [round(event.value, 3) for event in events.Scalars("validation accuracy")]
+    assert accuracy == [0.505, 0.51]
+    assert [round(event.value, 3) for event in events.Scalars("loss")] == [1.0, 0.5]
+    (image,) = EventAccumulator(str(board.place / "audits")).Reload().Images("transfer")
+    assert (image.width, image.height) == (30, 20)

@@ -6,7 +6,7 @@ reliability checks failed, no rate is given as an answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -97,9 +97,9 @@ def answers(report: AuditReport) -> Answers:
     audits = report.audits
     verdicts = {name: verdict(audit) for name, audit in audits.items()}
     rungs = _headline(ladder(audits.values()))
-    promised = tuple(_guarantee(cast("CertifyAudit | None", audits.get("certify"))))
+    promised = tuple(_guarantee(cast("CertifyAudit | None", audits.get("certify")), rungs))
     measured = (
-        *_attackers(rungs),
+        *_attackers(rungs, promised),
         *_bought(cast("TransferAudit | None", audits.get("transfer"))),
     )
     found = promised + measured if "certify" in audits else measured + promised
@@ -165,25 +165,31 @@ def _headline(rungs: dict[float, list[Rung]]) -> dict[float, dict[str, Rung]]:
     return {eps: by_level[eps] for eps in sorted({*radii[:1], *radii[-1:]})}
 
 
-def _attackers(rungs: dict[float, dict[str, Rung]]) -> Iterator[Answer]:
+def _attackers(
+    rungs: dict[float, dict[str, Rung]], promised: tuple[Answer, ...]
+) -> Iterator[Answer]:
+    limits = {answer.eps: answer.worst for answer in promised if answer.known}
     for level, (question, does) in QUESTIONS.items():
         known = [
             (eps, found[level]) for eps, found in rungs.items() if found[level].mean is not None
         ]
-        yield from (_answer(question, does, eps, rung) for eps, rung in known)
+        yield from (_answer(question, does, eps, rung, limits.get(eps)) for eps, rung in known)
         if not known:
             gaps = [found[level].gap for found in rungs.values()] or ["no such audit was made"]
             yield Answer(question, f"Not measured: {gaps[0]}.")
 
 
-def _answer(question: str, does: str, eps: float, rung: Rung) -> Answer:
+def _answer(question: str, does: str, eps: float, rung: Rung, limit: float | None) -> Answer:
     rate = rung.mean or 0.0
     at = f"eps {short_eps(eps)}: "
     if rung.flag:
         ids = ", ".join(rung.flag.ids)
+        more = "and a better one may fool many more."
+        if limit is not None and limit < 1:
+            more = f"a better one may fool more, but none more than {in_100(limit)} (guaranteed)."
         words = (
             f"{at}not known. {ids} failed, so the attack may have been blind: it fooled "
-            f"{in_100(rate)}, and a better one may fool many more."
+            f"{in_100(rate)}, {more}"
         )
         return Answer(question, words, eps)
     words = f"{at}{does} on {in_100(rate)}"
@@ -226,15 +232,17 @@ def _bought(transfer: TransferAudit | None) -> Iterator[Answer]:
         )
 
 
-def _guarantee(certify: CertifyAudit | None) -> Iterator[Answer]:
-    """The guaranteed blast radius of a certificate audit: ``(c - s) / c``, worst and mean."""
+def _guarantee(certify: CertifyAudit | None, attacked: Iterable[float]) -> Iterator[Answer]:
+    """The guaranteed blast radius ``(c - s) / c``, worst and mean, also where attacks were made."""
     question = GUARANTEED
     if certify is None:
         yield Answer(question, "Nothing: no certificate was computed. Attacks can miss.")
         return
     shipped = {device.name for device in certify.devices if device.role == "device"}
     broken = any(check.verdict == "fail" for check in certify.checks)
-    for eps in sorted({*certify.eps[:1], *certify.eps[-1:]}):
+    for eps in sorted(
+        {*certify.eps[:1], *certify.eps[-1:], *set(attacked).intersection(certify.eps)}
+    ):
         proven = [p for p in certify.proven if p.eps == eps and p.device in shipped and p.correct]
         known = {p.device: p.blast_radius for p in proven}
         mean = mean_rate(known.values())
@@ -259,9 +267,11 @@ def _advice(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
     """What to do next, most urgent first."""
     one, *_ = (answer for answer in found if answer.question == QUESTIONS["T1"][0])
     promised = [a for a in found if a.question == GUARANTEED and a.known]
+    bounded = any(a.eps == one.eps and a.worst is not None and a.worst < 1 for a in promised)
     if one.eps is not None and not one.known:
+        trust = "Rely on the guarantee alone" if bounded else "Do not ship on these figures"
         yield (
-            "Do not ship on these figures: mend what the failed checks name "
+            f"{trust}: mend what the failed checks name "
             "(`fleet report --full` lists them), then audit again."
         )
     elif one.eps is None:
@@ -274,7 +284,7 @@ def _advice(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
             "Train the devices with `training.method: certified` in the profile: only a proof "
             f"bounds what attacks not tried here can do{radius}."
         )
-    elif one.known:
+    elif one.known or bounded:
         yield "Ship if the guaranteed share is one that you can live with; audit each release."
 
 

@@ -113,6 +113,46 @@ def test_few_images_are_said_to_be_few(make_audit):
     assert "Only 20 images: a rough figure." in answers(report).answers[0].words
 
 
+def certified(stays, verdict="pass", radii=(0.1,)):
+    """Two devices and a control, each right on 100 of 120 images: ``stays`` of them are proven."""
+    members = [
+        AuditedDevice(name, "int", "nn", "ordinal", None, "0" * 64, 120, 100, 0, role)
+        for name, role in zip("abc", ["device", "device", "control"], strict=True)
+    ]
+    return CertifyAudit(
+        run="demo",
+        created="",
+        devices=tuple(members),
+        eps=radii,
+        checks=(check("K1", verdict),),
+        settings={},
+        provenance={},
+        proven=tuple(
+            Proven(d.name, eps, 120, 100, held, held)
+            for d, held in zip(members, (*stays, 0), strict=True)
+            for eps in radii
+        ),
+        pairs=(),
+        reach=(),
+        radii=(),
+    )
+
+
+def test_what_is_proven_bounds_a_masked_attack_at_its_own_eps(audited):
+    masked = audited(eps=(0.2,), found=(check("M1", subject="adaptive"),)).audits["transfer"]
+    found = answers(AuditReport.of(masked, certified((90, 80), radii=(0.1, 0.2, 0.3))))
+    assert [a.eps for a in found.answers if a.question.startswith("Guar")] == [0.1, 0.2, 0.3]
+    one = next(a for a in found.answers if a.question == "With one captured device")
+    assert not one.known
+    assert one.words.endswith("but none more than 20 of 100 images (guaranteed).")
+    assert found.next[0].startswith("Rely on the guarantee alone")
+    assert found.next[-1].startswith("Ship if the guaranteed share")
+    elsewhere = answers(AuditReport.of(masked, certified((90, 80), radii=(0.1, 0.3))))
+    one = next(a for a in elsewhere.answers if a.question == "With one captured device")
+    assert one.words.endswith("a better one may fool many more."), "nothing is proven at 0.2"
+    assert elsewhere.next[0].startswith("Do not ship on these figures")
+
+
 @pytest.mark.parametrize(
     ("stays", "verdict", "words"),
     [
@@ -122,27 +162,7 @@ def test_few_images_are_said_to_be_few(make_audit):
     ],
 )
 def test_the_guarantee_is_what_was_proven(audited, stays, verdict, words):
-    members = [
-        AuditedDevice(name, "int", "nn", "ordinal", None, "0" * 64, 120, 100, 0, role)
-        for name, role in zip("abc", ["device", "device", "control"], strict=True)
-    ]
-    proven = tuple(
-        Proven(d.name, 0.1, 120, 100, held, held)
-        for d, held in zip(members, (*stays, 0), strict=True)
-    )
-    certify = CertifyAudit(
-        run="demo",
-        created="",
-        devices=tuple(members),
-        eps=(0.1,),
-        checks=(check("K1", verdict),),
-        settings={},
-        provenance={},
-        proven=proven,
-        pairs=(),
-        reach=(),
-        radii=(),
-    )
+    certify = certified(stays, verdict)
     whole = answers(AuditReport.of(audited().audits["transfer"], certify))
     (found,) = [a for a in whole.answers if a.question.startswith("Guaranteed")]
     assert whole.answers[0] is found, "what is guaranteed is read first"

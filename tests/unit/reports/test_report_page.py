@@ -97,7 +97,7 @@ def test_no_masked_protocol_stands_without_its_flag(page):
 
 def test_what_is_missing_is_said(audit):
     text = render_html(AuditReport.of(audit))
-    assert "Not audited: certificates, white-box, coalition, query, trace, diversity." in text
+    assert "Not audited: certificates, white-box, diversity, coalition, query, trace." in text
     assert "no control was audited" in text
 
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
 from fleet.bundle import Bundle, Manifest, read_bundle
-from fleet.encoding import REJECTED, IntervalEncoding
+from fleet.encoding import REJECTED
 from fleet.errors import BackendError, DataError
 from fleet.notebook import data_frame, html_table
 from fleet.runtime.engine import Engine, EngineName, FloatArray
@@ -220,13 +220,13 @@ class DeviceClassifier:
     def _decide(self, images: FloatArray, raw: bool) -> list[Prediction]:
         outputs = self.engine.outputs(images)
         encoding = self.manifest.encoding
-        indices, margins = _slots(encoding, outputs) if encoding is not None else _top(outputs)
+        decided = _top(outputs) if encoding is None else encoding.decide(outputs.tolist())
         names = self.manifest.class_names
         found = [
             Prediction(None, None, margin)
             if index == REJECTED
             else Prediction(names[index], index, margin)
-            for index, margin in zip(indices.tolist(), margins.tolist(), strict=True)
+            for index, margin in decided
         ]
         if not raw:
             return found
@@ -294,16 +294,14 @@ _ENGINES = {
 """Module, class, and the extra that brings what it needs."""
 
 
-def _slots(
-    encoding: IntervalEncoding, outputs: FloatArray
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    return encoding.decode_array(outputs), encoding.margin_array(outputs)
-
-
-def _top(logits: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _top(logits: FloatArray) -> list[tuple[int, float]]:
     """Class of the largest logit and its lead over the next; rejected where any is not finite."""
     finite = np.isfinite(logits).all(axis=1)
     ordered = np.sort(logits.astype(np.float64), axis=1)
     with np.errstate(invalid="ignore"):  # infinity minus infinity, replaced just below
         lead = ordered[:, -1] - ordered[:, -2]
-    return np.where(finite, logits.argmax(axis=1), REJECTED), np.where(finite, lead, -np.inf)
+    classes, leads = (
+        np.where(finite, logits.argmax(axis=1), REJECTED),
+        np.where(finite, lead, -np.inf),
+    )
+    return list(zip(classes.tolist(), leads.tolist(), strict=True))

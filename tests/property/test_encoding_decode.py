@@ -161,6 +161,14 @@ def test_the_sign_of_the_margin_is_the_strict_decision(encoding: IntervalEncodin
     np.testing.assert_array_equal(margins, [encoding.margin(o) for o in outputs])
 
 
+@given(encodings())
+def test_few_outputs_are_decided_as_arrays_are(encoding: IntervalEncoding) -> None:
+    outputs = np.array([float32(o) for o in around_edges(encoding)], np.float32)
+    found = encoding.decide(outputs.tolist())
+    assert [index for index, _ in found] == encoding.decode_array(outputs).tolist()
+    np.testing.assert_array_equal([m for _, m in found], encoding.margin_array(outputs))
+
+
 @given(st.floats(-20, 200, width=32), st.integers(0, 5), st.integers(1, 64), st.integers(0, 64))
 def test_floor_mode_is_eq_2_where_the_edges_are_float32_numbers(
     o: float, s0: int, alpha: int, beta: int

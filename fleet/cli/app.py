@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from fleet.cli import options
-from fleet.cli.output import careful_streams, error_console
+from fleet.cli.output import QUIET, careful_streams, error_console
 from fleet.errors import FleetError, is_out_of_memory, out_of_memory
 
 EPILOG = (
@@ -106,12 +106,24 @@ def _show_version(wanted: bool) -> None:
 
 
 def _root(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  its callback reads it
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Results and what went wrong only; FLEET_QUIET=1 does the same."
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Tracebacks of errors; FLEET_DEBUG=1 does the same."),
+    ] = False,
 ) -> None:
-    pass
+    for wanted, name in ((quiet, QUIET), (verbose, "FLEET_DEBUG")):
+        if wanted:
+            os.environ[name] = "1"
 
 
 def main() -> None:

@@ -33,6 +33,15 @@ PIPE_WIDTH = 100
 _WIDEST = 10_000
 
 
+QUIET = "FLEET_QUIET"
+"""Set to 1 in the environment by ``fleet --quiet``: progress and notes are left out."""
+
+
+def is_quiet() -> bool:
+    """Whether only results and what went wrong are to be shown."""
+    return os.environ.get(QUIET) == "1"
+
+
 class Format(StrEnum):
     """How a command writes its data.
 
@@ -72,11 +81,15 @@ class Output:
         sys.stdout.write(text)
 
     def note(self, text: str) -> None:
-        """Say something about the work, on stderr."""
+        """Say something about the work, on stderr; with ``--quiet`` only what went wrong."""
+        if is_quiet() and not text.startswith(("error", "hint", "warning", "gate")):
+            return
         self.stderr.print(Text(text), soft_wrap=True)
 
     def next_command(self, *words: str | Path) -> None:
         """Name the next command, on stderr, as it can be typed."""
+        if is_quiet():
+            return
         self.stderr.print(Text(f"next: {shlex.join(map(str, words))}", style="dim"), soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from fleet.cli.output import is_quiet
 from fleet.execution.jobs import Progress as JobProgress
 
 _ALL = "all"
@@ -35,7 +36,7 @@ class FamilyProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[text]}", markup=False),
             console=console,
-            disable=not console.is_terminal,
+            disable=not console.is_terminal or is_quiet(),
         )
 
     def __enter__(self) -> FamilyProgress:
@@ -64,9 +65,11 @@ class FamilyProgress:
         self._progress.update(self._bars[event.job], completed=share, text=event.text)
         if self._first is None:
             self._first = mean
-        if share >= 1.0 > before and not self._console.is_terminal:
+        if self._console.is_terminal or is_quiet():
+            return
+        if share >= 1.0 > before:
             self._console.print(f"{event.job}: {event.text}", markup=False, soft_wrap=True)
-        elif time.monotonic() - self._said > EVERY and not self._console.is_terminal:
+        elif time.monotonic() - self._said > EVERY:
             self._said = time.monotonic()
             told = f"{mean:.0%} done{self._left(mean)}; {event.job}: {event.text}"
             self._console.print(told, markup=False, soft_wrap=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -27,3 +30,23 @@ def test_off_a_terminal_a_line_now_and_then_says_how_long_the_rest_takes(
     assert first == "0% done; cam-01: step 1"  # nothing is known yet
     assert re.fullmatch(r"12% done, about \d+ s left; cam-01: step 25", second)
     assert last == "cam-01: done"
+
+
+def test_quiet_leaves_results_and_what_went_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call_fleet: Callable[..., Any]
+) -> None:
+    monkeypatch.setenv("FLEET_QUIET", "")  # and what --quiet sets is undone
+    (tmp_path / "runs").mkdir()
+    loud = call_fleet("runs", cwd=tmp_path)
+    quiet = call_fleet("--quiet", "runs", cwd=tmp_path)
+    assert loud.stdout == quiet.stdout
+    assert "next: fleet train" in loud.stderr
+    assert quiet.stderr == ""
+    failed = call_fleet("--quiet", "profiles", "check", "absent.yaml", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: cannot read profile")
+    assert "hint:" in failed.stderr
+    stream = io.StringIO()
+    with progress.FamilyProgress(Console(file=stream)) as family:
+        family.update(Progress("cam-01", 1, 1, "done"))
+    assert stream.getvalue() == ""

@@ -96,7 +96,7 @@ def train_family(
     Raises:
         FleetError: Nothing could be trained at all, or a device failed.
     """
-    spec = profile if isinstance(profile, FamilySpec) else load_profile(profile)
+    spec = profile if isinstance(profile, FamilySpec) else _read(profile)
     chosen = None if run is None else Path(run)
     plan = plan_training(spec, parent=Path(parent), run=chosen, resume=resume)
     result = execute_plan(plan, executor)
@@ -104,6 +104,15 @@ def train_family(
         for error in result.errors.values():
             raise error
     return result
+
+
+def _read(profile: Path | str) -> FamilySpec:
+    """Read a profile; its secret is made only once its images are known to be there."""
+    spec = load_profile(profile, create_secret=False)
+    if spec.secret is None:
+        return spec
+    load_images(spec.data)
+    return load_profile(profile)
 
 
 def execute_plan(plan: TrainingPlan, executor: Executor = LOCAL) -> FamilyResult:

@@ -18,6 +18,7 @@ from fleet.data.folder import read_folder
 from fleet.encoding.orders import zigzag_orders
 from fleet.errors import DataError, FleetWarning
 from fleet.profiles import load_profile
+from fleet.training.family import train_family
 
 Fleet = Callable[..., Any]
 CLASSES = ("ant", "bee", "cat")
@@ -294,6 +295,8 @@ def test_a_training_that_fails_at_its_images_makes_no_secret(
 ) -> None:
     (drawn / "photos" / "test").rename(drawn / "photos" / "elsewhere")
     assert call_fleet("train", "--profile", "cams.yaml", cwd=drawn).returncode == 2
+    with pytest.raises(DataError):
+        train_family(drawn / "cams.yaml", parent=drawn / "runs")
     assert not list(drawn.glob("*.secret"))
 
 

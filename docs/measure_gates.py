@@ -1,6 +1,9 @@
-"""Measure what alpha and beta buy: one trained device under other intervals, on validation images.
+"""Measure what alpha and beta buy: one trained device under other intervals.
 
     python -m docs.measure_gates runs/RUN cam-01 --out results/robust/demo-gates.json
+
+Choices are made on validation images, the default. Of a network that has bounds the rows hold its
+certificates too.
 
 Exit codes: 0 done; 2 the run cannot be read, or the device has another head than `softmax`.
 """
@@ -15,10 +18,12 @@ from pathlib import Path
 import torch
 
 from fleet.assembly import run_images
+from fleet.audit.certify.coverage import coverage_curve
 from fleet.audit.certify.gates import gate_curve
 from fleet.audit.core.members import Sample, load_member
 from fleet.errors import FleetError
 from fleet.files import write_json
+from fleet.models.convolutional import ConvNet
 from fleet.profiles.spec import read_family
 from fleet.provenance import environment
 from fleet.rundir import RunDirectory
@@ -33,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="a finished run")
     parser.add_argument("device", help="a device of it with the head softmax")
     parser.add_argument("--eps", type=float, default=0.1, help="largest change of a pixel")
-    parser.add_argument("--images", type=int, default=5000, help="validation images, at most")
+    parser.add_argument("--images", type=int, default=5000, help="images, at most")
+    parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options = parser.parse_args(arguments)
     try:
@@ -42,18 +48,22 @@ def main(arguments: list[str] | None = None) -> int:
         if options.device not in {device.name for device in family.trained}:
             raise FleetError(f"no device {options.device!r} in {run.root}")
         member = load_member(run, family, family.device(options.device))
-        split = run_images(run, family.data).validation
+        split = getattr(run_images(run, family.data), options.split)
         rows = torch.arange(min(options.images, len(split)))
         sample = Sample(split.images(rows), split.labels[rows], rows)
         encoding = family.device(options.device).encoding
         pitch = 0.0 if encoding is None else encoding.pitch
         lengths = [round(share * pitch, 6) for share in SHARES]
-        found = gate_curve(member, sample, options.eps, lengths)
+        found = (
+            gate_curve(member, sample, options.eps, lengths)
+            if isinstance(member.classifier.backbone, ConvNet)
+            else coverage_curve(member, sample, SHARES)
+        )
         result = {
             "device": member.name,
             "weights_sha256": member.weights_sha256,
             "profile_sha256": family.digest(),
-            "split": "validation",
+            "split": options.split,
             "eps": options.eps,
             "encoding": None if encoding is None else encoding.to_dict(),
             "rows": [asdict(row) for row in found],

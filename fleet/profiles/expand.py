@@ -25,15 +25,19 @@ def expand(root: Node) -> tuple[Node, list[Problem]]:
         return root, []
     node = written.node
     entries = (node,) if "count" in node.entries else node.items
-    devices: list[Node] = []
+    sizes: list[int] = []
     problems: list[Problem] = []
     for entry in entries:
-        found = list(_problems(entry, MAX_DEVICES - len(devices)))
-        problems += found
+        problems += (found := list(_problems(entry, MAX_DEVICES - sum(sizes))))
         count = entry.find("count")
-        # With a wrong count, the first alone: what else is wrong with it is found too.
-        last = count.value if count and isinstance(count.value, int) and not found else 1
-        devices += [_member(entry, number) for number in range(1, last + 1)]
+        sizes.append(count.value if count and isinstance(count.value, int) and not found else 1)
+    if problems:  # the first of each entry shows what else is wrong
+        sizes = [1] * len(sizes)
+    devices = [
+        _member(entry, number)
+        for entry, size in zip(entries, sizes, strict=True)
+        for number in range(1, size + 1)
+    ]
     if not entries:
         return root, []
     listed = Entry(written.key, Node(tuple(devices), node.mark, node.path))

@@ -79,7 +79,11 @@ GROUPS = {
     ),
     "training": Group(
         ("fleet/training/[a-z]*.py",),
-        ("tests/unit/training/test_[blmops]*.py", "tests/unit/training/test_fit.py"),
+        (
+            "tests/unit/training/test_[!k]*.py",
+            "tests/unit/bounds/test_adversarial.py",
+            "tests/unit/bounds/test_certify.py",
+        ),
     ),
 }
 

@@ -19,7 +19,11 @@ from fleet.audit.coalition.checks import (
     weightings,
     white_box,
 )
-from fleet.audit.coalition.counting import CoalitionEvidence, count_curves
+from fleet.audit.coalition.counting import (
+    CoalitionEvidence,
+    count_curves,
+    count_half_points,
+)
 from fleet.audit.coalition.result import CurvePoint
 from fleet.audit.coalition.trials import CoalitionSettings, Tried, choose_coalitions
 from fleet.audit.core.checks import flag, masked
@@ -100,6 +104,12 @@ def test_sound_evidence_passes_every_check() -> None:
 def test_c1_a_weighted_attack_that_is_weaker_than_uniform(weaker: float, verdict: str) -> None:
     found = evidence(lambda n, k, own, attack: 0.7 - weaker * (attack == "min-max") if own else 0.1)
     assert verdicts(weightings, found) == [verdict]
+
+
+def test_without_greedy_coalitions_there_is_no_half_point_of_them() -> None:
+    found = evidence()
+    curve, _ = count_curves(found)
+    assert {point.choice for point in count_half_points(found, curve)} == {"random"}
 
 
 @pytest.mark.parametrize(("more", "verdict"), [(0.01, "pass"), (0.04, "warn"), (0.1, "fail")])

@@ -14,7 +14,7 @@ from fleet.attacks.diversity import Look
 from fleet.audit.core.bench import Bench
 from fleet.audit.core.evidence import AttackName, Probes, Retry
 from fleet.audit.core.members import Member, Sample, TransferSettings
-from fleet.audit.core.probes import EXAMINED, find_standing, probe_device
+from fleet.audit.core.probes import BINARIZED, EXAMINED, find_standing, probe_device
 from fleet.audit.core.scoring import score_baseline, score_sets
 from fleet.audit.core.sets import attack_surrogate
 from fleet.encoding import IntervalEncoding
@@ -72,6 +72,13 @@ def test_only_what_stands_is_tried_again(member: Member, sample: Sample) -> None
     paper = found["paper", "square"]
     assert paper.examined == min(EXAMINED, paper.survivors)
     assert paper.found > 0
+
+
+def test_the_binarization_test_takes_images_that_are_decoded_rightly(
+    member: Member, sample: Sample
+) -> None:
+    found = probed(member, sample, settings()).binarization
+    assert found.n + found.unbuilt == BINARIZED, "three images alone are decoded as None"
 
 
 def test_the_first_standing_images_are_examined(member: Member, sample: Sample) -> None:

@@ -7,8 +7,11 @@ import torch
 
 from fleet.assembly import load_images
 from fleet.data import Split
+from fleet.data.dataset import MemoryImages
+from fleet.encoding import IntervalEncoding
+from fleet.models import Classifier
 from fleet.profiles.spec import DataSpec
-from fleet.training.batches import epoch_order, training_batch
+from fleet.training.batches import epoch_order, evaluate, training_batch
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +80,22 @@ def test_a_step_replays_to_the_same_batch_and_differs_from_its_neighbour(split: 
     other, _ = training_batch(split, indices, 0, "a", 3, 5, shift=2, mirror=True)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_evaluation_counts_right_answers_and_none_exactly(batch_size: int) -> None:
+    """The output is the first pixel in levels, minus 100: class 0 up to 20, then None up to 25."""
+    images = torch.full((24, 1, 2, 2), 128, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(100, 124)
+    labels = torch.zeros(24, dtype=torch.int64)
+    labels[:2] = 1
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.tensor([[255.0, 0.0, 0.0, 0.0]]))
+        network[1].bias.fill_(-100.0)
+    encoding = IntervalEncoding(2, alpha=10.0, beta=20.0)
+    classifier = Classifier.from_module(network, encoding, (1, 2, 2))
+    classifier.train()
+    tally = evaluate(classifier, Split(labels, MemoryImages(images)), batch_size=batch_size)
+    assert (tally.n, tally.correct, tally.rejected) == (24, 19, 3)
+    assert classifier.training

@@ -97,11 +97,25 @@ def _controls(
 
 
 def _among(family: FamilySpec, names: set[str]) -> dict[str, Any]:
-    """Plain values of a family without the networks of other names."""
+    """Plain values of a family without the networks of other names; what was drawn is wrapped."""
     plain = family.to_dict()
     for part in ("devices", "controls"):
         plain[part] = [network for network in plain[part] if network["name"] in names]
+        for network in plain[part]:
+            for name in network["drawn"]:
+                network["encoding"][name] = _Drawn(network["encoding"][name])
     return plain
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A value that ``auto`` drew from the family secret: compared, but shown to nobody."""
+
+    value: Any
+
+
+def _shown(value: Any) -> str:
+    return "a drawn value" if isinstance(value, _Drawn) else json.dumps(value)
 
 
 def _changes(old: Any, new: Any, where: str = "") -> list[str]:
@@ -120,4 +134,6 @@ def _changes(old: Any, new: Any, where: str = "") -> list[str]:
         return [c for n in names for c in _changes(before.get(n), after.get(n), f"{where}[{n}]")]
     if old == new:
         return []
-    return [f"{where}: {json.dumps(old)} -> {json.dumps(new)}"]
+    if isinstance(old, _Drawn) and isinstance(new, _Drawn):
+        return [f"{where}: a drawn value -> another"]
+    return [f"{where}: {_shown(old)} -> {_shown(new)}"]

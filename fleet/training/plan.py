@@ -151,22 +151,28 @@ def _found(
     """The run to go on with: the one named, or the newest of the family unless it is done with."""
     if run is not None:
         chosen = RunDirectory(run)
-        return chosen if chosen.profile.exists() else None
+        if not chosen.profile.exists():
+            return None
+        _check_secret(chosen, spec)
+        return chosen
     newest = (c for c in reversed(list_runs(parent)) if _family_name(c) == spec.name)
     candidate = next(newest, None)
     if candidate is None:
         return None
-    recorded = read_family(candidate)
-    if None not in (recorded.secret, spec.secret) and recorded.secret != spec.secret:
-        raise CheckpointError(
-            f"the secret is not the one of {candidate.root}: every `auto` encoding would be "
-            "another one",
-            hint="name the secret of that run with --secret (a renamed profile looks for a file "
-            "of its own name); `--new` begins a run with other encodings",
-        )
+    _check_secret(candidate, spec)
     if any(device_state(candidate, name) != "finished" for name in selected):
         return candidate
     return candidate if resume == "auto" and not compare_run(candidate, spec).changed else None
+
+
+def _check_secret(run: RunDirectory, spec: FamilySpec) -> None:
+    recorded = read_family(run)
+    if None not in (recorded.secret, spec.secret) and recorded.secret != spec.secret:
+        raise CheckpointError(
+            f"the secret is not the one of {run.root}: every `auto` encoding would be another one",
+            hint="name the secret of that run with --secret (a renamed profile looks for a file "
+            "of its own name); `--new` begins a run with other encodings",
+        )
 
 
 def _family_name(run: RunDirectory) -> str | None:

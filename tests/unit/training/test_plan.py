@@ -56,19 +56,33 @@ def test_auto_finds_nothing_to_do_in_a_finished_run_of_the_same_profile(
         plan_training(family("a"), parent=tmp_path, resume="must")
 
 
+@pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("finished", [("a",), ()])
 def test_another_secret_is_refused_and_shows_no_drawn_value(
-    family: Family, tmp_path: Path, finished: tuple[str, ...]
+    family: Family, tmp_path: Path, finished: tuple[str, ...], named: bool
 ) -> None:
     drawn = replace(family("a"), secret="0" * 16)
-    leave_behind(tmp_path, drawn, *finished)
+    run = leave_behind(tmp_path, drawn, *finished)
     encoding = IntervalEncoding(10, 4.0, 8.125)
     other = replace(drawn, devices=(replace(drawn.devices[0], encoding=encoding),), secret="1" * 16)
     with pytest.raises(CheckpointError, match="the secret is not the one of") as caught:
-        plan_training(other, parent=tmp_path)
+        plan_training(other, parent=tmp_path, run=run.root if named else None)
     assert "8.125" not in caught.value.message
     assert "--secret" in str(caught.value.hint)
     assert not plan_training(other, parent=tmp_path, resume="never").resumed
+
+
+def test_a_changed_profile_shows_no_drawn_value(family: Family, tmp_path: Path) -> None:
+    plain = family("a")
+    device = replace(plain.devices[0], encoding=IntervalEncoding(10, 4.125, 8.125))
+    drawn = replace(device, drawn=("alpha", "beta"))
+    run = leave_behind(tmp_path, replace(plain, devices=(drawn,)), "a")
+    beside = replace(device, encoding=IntervalEncoding(10, 5.0, 9.125), drawn=("beta",))
+    with pytest.raises(CheckpointError) as caught:
+        plan_training(replace(plain, devices=(beside,)), run=run.root)
+    assert "devices[a].encoding.alpha: a drawn value -> 5.0" in caught.value.message
+    assert "devices[a].encoding.beta: a drawn value -> another" in caught.value.message
+    assert not [value for value in ("4.125", "8.125", "9.125") if value in caught.value.message]
 
 
 def test_a_run_without_a_fingerprint_is_gone_on_with(family: Family, tmp_path: Path) -> None:

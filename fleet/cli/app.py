@@ -6,6 +6,7 @@ device `fleet install` and `fleet commit` have codes of their own (:mod:`fleet.c
 
 import os
 import sys
+import traceback
 from functools import cache
 from importlib import import_module
 from typing import Annotated
@@ -154,7 +155,7 @@ def _run() -> None:
 
 def _fail(message: str, hint: str | None, error: BaseException) -> None:
     if os.environ.get("FLEET_DEBUG") == "1":
-        raise error
+        traceback.print_exception(error)
     console = error_console()
     console.print(Text("error: ", style="bold red") + Text(message), soft_wrap=True)
     if hint:

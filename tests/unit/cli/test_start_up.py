@@ -84,6 +84,14 @@ def test_an_unexpected_failure_is_no_traceback_unless_asked_for(
     assert "Traceback" in asked.stderr
 
 
+def test_a_traceback_changes_no_exit_code(run_fleet: RunFleet) -> None:
+    plain = run_fleet("inspect", "absent.fleet")
+    asked = run_fleet("-v", "inspect", "absent.fleet")
+    assert "Traceback" in asked.stderr
+    assert asked.stderr.endswith(plain.stderr)  # the same words follow it
+    assert asked.returncode == plain.returncode == 2  # 1 would be the answer of a check
+
+
 RESNET = """\
 version: 1
 name: small

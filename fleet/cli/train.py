@@ -87,6 +87,7 @@ def train(
         images = load_images(plan.spec.data)  # what fails does so before a secret is written
         where = Where(executor, jobs, address, per_job, accelerator)
         with where.opened(output.stderr) as opened:
+            opened.accelerator(os.environ.get("FLEET_ACCELERATOR") or plan.spec.accelerator)
             if _wants_secret(plan.spec, path := secret or profiles.with_suffix(".secret")):
                 plan = planned(True)
                 output.note(f"wrote {path}: back it up; without it no encoding can be drawn again")

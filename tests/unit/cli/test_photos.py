@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,15 @@ def test_a_renamed_profile_does_not_draw_other_encodings_in_silence(
     assert (begun(drawn), list(drawn.glob("*.secret"))) == (before, [drawn / "cams.secret"])
     named = ("train", "--profile", "cameras.yaml", "--secret", "cams.secret")
     assert "nothing to do" in call_fleet(*named, cwd=drawn).stderr
+
+
+def test_a_training_without_its_accelerator_makes_no_secret(
+    drawn: Path, call_fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = "cuda" if sys.platform == "darwin" else "mps"
+    monkeypatch.setenv("FLEET_ACCELERATOR", absent)
+    done = call_fleet("train", "--profile", "cams.yaml", cwd=drawn)
+    assert (done.returncode, list(drawn.glob("*.secret"))) == (2, [])
 
 
 def test_a_training_that_fails_at_its_images_makes_no_secret(

@@ -64,18 +64,14 @@ class TensorBoard:
         if not self._run.profile.is_file():
             return
         for device in read_family(self._run).trained:
-            path = self._run.metrics(device.name)
-            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-            for line in lines[self._written[device.name] :]:
-                self._epoch(device.name, json.loads(line))
-            self._written[device.name] = len(lines)
+            self._copy(device.name)
 
     def following(self, executor: Executor) -> Executor:
-        """The executor, with this called whenever a job says how far it is."""
+        """The executor, with a device's new epochs copied whenever its job says how far it is."""
 
         def heard(event: Progress) -> None:
             executor.on_event(event)
-            self.follow()
+            self._copy(event.job)
 
         return replace(executor, on_event=heard)
 
@@ -88,6 +84,13 @@ class TensorBoard:
             writer = self._writer("audits")
             writer.add_image("transfer", pixels, dataformats="HWC")
             writer.flush()
+
+    def _copy(self, device: str) -> None:
+        path = self._run.metrics(device)
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        for line in lines[self._written[device] :]:
+            self._epoch(device, json.loads(line))
+        self._written[device] = len(lines)
 
     def _epoch(self, device: str, line: dict[str, Any]) -> None:
         writer, validation = self._writer(device), line["validation"]

@@ -17,7 +17,7 @@ from fleet.audit.certify.audit import CertifySettings, Proof, certify_device
 from fleet.audit.core import jobs
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.checks.verdicts import unless
-from fleet.audit.core.evidence import WORST, Evidence, attack_rows
+from fleet.audit.core.evidence import WORST, Evidence, VictimScores, attack_rows
 from fleet.audit.core.jobs import Examination, gather_evidence, record_settings
 from fleet.audit.core.kind import AUDIT_FILE
 from fleet.audit.core.members import TransferSettings
@@ -169,14 +169,7 @@ def _seen(evidence: Evidence, networks: Sequence[Network], level: int) -> effect
     by_name = {score.victim: score for score in evidence.scores}
     scores = [by_name[network.name] for network in networks]
     evaded = [
-        [
-            victim.attacked[source.victim][
-                level, attack_rows(evidence.attacks[source.victim], "adaptive", WORST)
-            ].max(0)
-            > 0
-            for victim in scores
-        ]
-        for source in scores
+        [_falls(evidence, victim, source.victim, level) for victim in scores] for source in scores
     ]
     return effects.Seen(
         networks,
@@ -185,6 +178,12 @@ def _seen(evidence: Evidence, networks: Sequence[Network], level: int) -> effect
         evaded=np.array(evaded),
         noisy=np.stack([score.noise[level] > 0 for score in scores]),
     )
+
+
+def _falls(evidence: Evidence, victim: VictimScores, surrogate: str, level: int) -> Masks:
+    """Where any adaptive image of a surrogate evades a victim at one eps, (N,)."""
+    rows = attack_rows(evidence.attacks[surrogate], "adaptive", WORST)
+    return np.asarray(victim.attacked[surrogate][level, rows].max(0) > 0)
 
 
 def _events(
@@ -199,14 +198,7 @@ def _events(
     for level, eps in enumerate(evidence.eps):
         fooled = [
             np.any(
-                [
-                    score.attacked[name][
-                        level, attack_rows(evidence.attacks[name], "adaptive", WORST)
-                    ].max(0)
-                    > 0
-                    for name in names
-                    if name != score.victim
-                ]
+                [_falls(evidence, score, name, level) for name in names if name != score.victim]
                 or [np.zeros(clean.shape[1], dtype=bool)],
                 axis=0,
             )

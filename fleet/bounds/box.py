@@ -13,6 +13,7 @@ grows by ``|W| gamma (|centre| + radius)`` in every layer.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import cast
@@ -107,7 +108,8 @@ def propagate(layer: nn.Module, box: Box) -> Box:
 
     Args:
         layer: A convolution, linear layer, BatchNorm, ReLU, clip, sigmoid, pooling, flattening,
-            dropout in eval mode, or a ``Sequential`` of these.
+            dropout in eval mode, or a ``Sequential`` of these; or an AlexNet or ResNet of
+            torchvision's (:mod:`fleet.bounds.residual`).
         box: What goes in.
 
     Returns:
@@ -117,7 +119,7 @@ def propagate(layer: nn.Module, box: Box) -> Box:
     Raises:
         AuditError: The layer is of another kind.
     """
-    return _propagate(layer, box)
+    return carry(layer, box)
 
 
 def _standardised(layer: Normalisation, box: Box, mean: Tensor, var: Tensor) -> Box:
@@ -142,20 +144,28 @@ def _remember(layer: Normalisation, mean: Tensor, var: Tensor, count: int) -> No
 
 
 @singledispatch
-def _propagate(layer: nn.Module, box: Box) -> Box:  # noqa: ARG001
+def carry(layer: nn.Module, box: Box) -> Box:
+    """Carry a box through one kind of layer; :func:`propagate` says which there are.
+
+    Other modules register theirs here.
+    """
+    if "fleet.bounds.residual" not in sys.modules and "torchvision" in sys.modules:
+        import fleet.bounds.residual  # noqa: F401, PLC0415
+
+        return carry(layer, box)
     raise AuditError(
         f"no bounds for a layer of type {type(layer).__name__}",
-        hint="certificates exist for the architectures `cnn` and `nn`",
+        hint="bounds exist for the architectures `nn`, `cnn`, `alexnet` and `resnet18`",
     )
 
 
-@_propagate.register(ConvNet)
-@_propagate.register(PaperNN)
+@carry.register(ConvNet)
+@carry.register(PaperNN)
 def _(layer: ConvNet | PaperNN, box: Box) -> Box:
-    return _propagate(layer.layers, box)
+    return carry(layer.layers, box)
 
 
-@_propagate.register
+@carry.register
 def _(layer: nn.Sequential, box: Box) -> Box:
     layers = list(layer)
     while layers:
@@ -165,7 +175,7 @@ def _(layer: nn.Sequential, box: Box) -> Box:
         if trained and isinstance(following, nn.ReLU | nn.Hardtanh):
             box = _batch_normalised(cast(Normalisation, current), layers.pop(0), box)
         else:
-            box = _propagate(current, box)
+            box = carry(current, box)
     return box
 
 
@@ -179,7 +189,7 @@ def _batch_normalised(layer: Normalisation, activation: nn.Module, box: Box) -> 
     return box.moved(values, radius)
 
 
-@_propagate.register
+@carry.register
 def _(layer: nn.Conv2d, box: Box) -> Box:
     def convolve(v: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.conv2d(
@@ -195,7 +205,7 @@ def _(layer: nn.Conv2d, box: Box) -> Box:
     return box.moved(convolve(box.values, layer.weight, layer.bias), radius)
 
 
-@_propagate.register
+@carry.register
 def _(layer: nn.Linear, box: Box) -> Box:
     radius = functional.linear(box.widened(layer.in_features), layer.weight.abs())
     if box.unit and layer.bias is not None:
@@ -203,8 +213,8 @@ def _(layer: nn.Linear, box: Box) -> Box:
     return box.moved(layer(box.values), radius)
 
 
-@_propagate.register(nn.BatchNorm1d)
-@_propagate.register(nn.BatchNorm2d)
+@carry.register(nn.BatchNorm1d)
+@carry.register(nn.BatchNorm2d)
 def _(layer: Normalisation, box: Box) -> Box:
     if not layer.training:
         if layer.running_mean is None or layer.running_var is None:
@@ -216,10 +226,10 @@ def _(layer: Normalisation, box: Box) -> Box:
     return _standardised(layer, box, mean, var)
 
 
-@_propagate.register(nn.ReLU)
-@_propagate.register(nn.Hardtanh)
-@_propagate.register(nn.Sigmoid)
-@_propagate.register(nn.MaxPool2d)
+@carry.register(nn.ReLU)
+@carry.register(nn.Hardtanh)
+@carry.register(nn.Sigmoid)
+@carry.register(nn.MaxPool2d)
 def _(layer: nn.Module, box: Box) -> Box:
     """Monotone: the corners bound it. Only the sigmoid rounds."""
     low, high = layer(box.centre - box.radius), layer(box.centre + box.radius)
@@ -230,10 +240,10 @@ def _(layer: nn.Module, box: Box) -> Box:
     return box.moved(values, (high - low) / 2 + slack)
 
 
-@_propagate.register(nn.Flatten)
-@_propagate.register(nn.Identity)
-@_propagate.register(nn.AvgPool2d)
-@_propagate.register(nn.AdaptiveAvgPool2d)
+@carry.register(nn.Flatten)
+@carry.register(nn.Identity)
+@carry.register(nn.AvgPool2d)
+@carry.register(nn.AdaptiveAvgPool2d)
 def _(layer: nn.Module, box: Box) -> Box:
     """Linear with weights >= 0: the radius goes through as it is."""
     averaged = isinstance(layer, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
@@ -241,7 +251,7 @@ def _(layer: nn.Module, box: Box) -> Box:
     return box.moved(layer(box.values), layer(box.widened(pixels) if averaged else box.radius))
 
 
-@_propagate.register
+@carry.register
 def _(layer: nn.Dropout, box: Box) -> Box:
     if layer.training and layer.p:
         raise AuditError("no bounds for dropout in training mode", hint="set `dropout: 0`")

@@ -195,7 +195,8 @@ def certificates(
     by the largest error of that arithmetic. In float32 it is an estimate, quick and unproven.
 
     Args:
-        classifier: Of the architecture ``cnn`` or ``nn``, with any head; not changed.
+        classifier: Of an architecture with bounds (:func:`fleet.bounds.box.propagate`), with any
+            head; not changed.
         images: float32 (N, C, H, W) in [0, 1].
         labels: Classes, int64 (N,).
         eps: Largest change of a pixel, on the [0, 1] scale; one, or one for each image, (N,).

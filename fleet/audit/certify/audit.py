@@ -92,7 +92,8 @@ def audit_certify(
     """Certify devices in memory.
 
     Args:
-        members: The devices, controls last, of any architecture; ``cnn`` and ``nn`` have bounds.
+        members: The devices, controls last, of any architecture; nothing is proven of one without
+            bounds (:func:`fleet.bounds.box.propagate`).
         images: uint8 (N, C, H, W), or floats in [0, 1], which are rounded to 8 bits first.
         labels: True classes, integers (N,).
         settings: What is to be proven.

@@ -25,8 +25,8 @@ def certify(
 ) -> None:
     """Prove what no attacker can do: certified shares and the guaranteed blast radius.
 
-    For devices of the architectures cnn and nn. --max-blast-radius is a gate on the guarantee
-    itself.
+    For devices of the architectures nn, cnn, alexnet and resnet18. --max-blast-radius is a gate on
+    the guarantee itself.
 
     Example: fleet audit certify --eps 0.1 --eps 0.2
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 
@@ -12,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from fleet.bounds.box import FLOAT32, Box, image_box, normalised, propagate
 from fleet.bounds.fused import normalise_and_activate
 from fleet.errors import AuditError
+from fleet.models.vision import build_backbone
 
 
 def settled(norm: nn.Module) -> nn.Module:
@@ -28,6 +31,14 @@ def settled(norm: nn.Module) -> nn.Module:
     norm.running_mean.normal_()
     norm.running_var.uniform_(0.2, 3.0)
     return norm.eval()
+
+
+def all_settled(network: nn.Module) -> nn.Module:
+    """Every BatchNorm of a network in that state."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            settled(layer)
+    return network.eval()
 
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -43,6 +54,13 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "mean": lambda: nn.AvgPool2d(3, stride=2),
     "adaptive": lambda: nn.AdaptiveAvgPool2d(2),
     "dropout": lambda: nn.Dropout(0.5).eval(),
+    "residual": lambda: all_settled(BasicBlock(3, 3)),
+    "residual-shrinking": lambda: all_settled(
+        BasicBlock(3, 4, 2, nn.Sequential(nn.Conv2d(3, 4, 1, 2), nn.BatchNorm2d(4)))
+    ),
+    "bottleneck": lambda: all_settled(
+        Bottleneck(3, 2, 1, nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)))
+    ),
 }
 
 
@@ -169,6 +187,53 @@ def test_a_widened_box_holds_what_float32_makes_of_its_points() -> None:
     assert ((single - widened.centre).abs() <= widened.radius).all()
     assert not ((single - bare.centre).abs() <= bare.radius).all()
     assert widened.radius.max() < 0.05 * single.abs().max()
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "alexnet"])
+@pytest.mark.parametrize("side", [28, 64])
+def test_a_widened_box_holds_what_float32_makes_of_a_whole_network(
+    architecture: str, side: int
+) -> None:
+    torch.manual_seed(3)
+    network, _ = build_backbone(architecture, (1, side, side), batch_norm=True, pretrained=False)
+    all_settled(network)
+    x = torch.rand(3, 1, side, side)
+    single = network(x).double()
+    twin = copy.deepcopy(network).double()
+    exact = twin(x.double())
+    point = Box(x.double(), torch.zeros_like(x).double(), FLOAT32)
+    widened = propagate(twin, point)
+    for made in (single, exact):
+        assert ((made - widened.centre).abs() <= widened.radius).all()
+    assert (single != exact).any()
+    spread = propagate(twin, image_box(x.double(), 1e-4, clean=False))
+    signs = torch.randint(0, 3, (8, *x.shape)).double() - 1
+    for sign in signs:
+        reached = twin((x.double() + 1e-4 * sign).clamp(0, 1))
+        assert ((reached - spread.centre).abs() <= spread.radius + 1e-9).all()
+
+
+def test_two_paths_that_meet_add_their_radii() -> None:
+    block = all_settled(BasicBlock(1, 1)).double()
+    for layer in (block.bn1, block.bn2):
+        nn.init.ones_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        layer.running_mean.zero_()
+        layer.running_var.fill_(1 - layer.eps)
+    for layer, size in ((block.conv1, 2.0), (block.conv2, -3.0)):
+        layer.weight.data.zero_()
+        layer.weight.data[0, 0, 1, 1] = size
+    box = propagate(
+        block, Box(torch.full((1, 1, 2, 2), 4.0).double(), torch.ones(1, 1, 2, 2).double())
+    )
+    # 3 to 5 through -3 max(2v, 0) + v: the paths give -30 to -18 and 3 to 5, the sum is below 0.
+    assert box.centre.abs().max() == box.radius.abs().max() == 0
+    block.conv2.weight.data.neg_()
+    box = propagate(
+        block, Box(torch.full((1, 1, 2, 2), 4.0).double(), torch.ones(1, 1, 2, 2).double())
+    )
+    torch.testing.assert_close(box.centre, torch.full((1, 1, 2, 2), 28.0).double())
+    torch.testing.assert_close(box.radius, torch.full((1, 1, 2, 2), 7.0).double())
 
 
 def test_a_layer_without_bounds_is_named() -> None:

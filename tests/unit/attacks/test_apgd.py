@@ -90,3 +90,11 @@ def test_apgd_reaches_the_closed_form(linear: Make, norm: Norm, eps: float, reac
     o: Tensor = classifier(x)
     torch.testing.assert_close(classifier(up), o + reach, rtol=0, atol=0.05)
     torch.testing.assert_close(classifier(down), o - reach, rtol=0, atol=0.05)
+
+
+def test_a_value_that_stands_still_has_not_risen() -> None:
+    """One rise in the first three of 10 steps: the step is halved although the best is new."""
+    move = start(HalvingStep(0.1, momentum=1.0), 10)
+    path = climb(move, [1.0] * 5, [0.0, 0.0, 0.0, 1.0, 1.0])
+    assert path[:3] == [0.54, 0.58, 0.62]
+    assert path[3] == 0.64

@@ -166,3 +166,11 @@ def test_distances_are_those_of_whole_levels() -> None:
     moved = torch.tensor([3, 251, 100, 100], dtype=torch.uint8).reshape(1, 1, 1, 2, 2)
     assert distance(moved, clean).tolist() == [[4 / 255]]
     assert distance(moved, clean, "l2").tolist() == [[5 / 255]]
+
+
+def test_the_steepest_l2_steps_of_a_batch_do_not_depend_on_each_other() -> None:
+    gradient = torch.tensor([3.0, 0.0, 0.0, -4.0]).repeat(2, 1).reshape(2, 1, 2, 2)
+    gradient[1] *= 1e-30
+    step = ball(grey(0.5, 2), 0.1, "l2").steepest(gradient)
+    for row in step.flatten(1):
+        torch.testing.assert_close(row, torch.tensor([0.6, 0.0, 0.0, -0.8]))

@@ -293,3 +293,11 @@ def test_refusals(make: Callable[..., JointAttack], values: dict[str, int]) -> N
 def test_no_network_is_refused(grey: Grey) -> None:
     with pytest.raises(AuditError, match="no network"):
         JointAscent(EPS)([], to_unit(grey()), torch.tensor([1]), keys())
+
+
+def test_a_gradient_that_is_not_finite_counts_as_0(linear: Make, grey: Grey) -> None:
+    (member,) = bind(
+        [linear([float("nan"), 1.0, float("inf"), -3.0], 25.0)], torch.tensor([1]), "fp32"
+    )
+    gradient, _ = member.ascend(to_unit(grey(128)), torch.tensor([0]))
+    assert gradient.flatten().tolist() == [0.0, 1.0, 0.0, -3.0]

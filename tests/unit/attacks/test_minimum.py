@@ -198,3 +198,32 @@ def test_bad_hyper_parameters_are_refused() -> None:
         CarliniWagner(confidence=-1.0)
     with pytest.raises(AuditError, match="beta"):
         ElasticNet(beta=float("nan"))
+
+
+def test_carlini_and_wagners_steps_are_those_of_adam_with_a_rate_that_falls_to_0() -> None:
+    generator = torch.Generator().manual_seed(0)
+    origin = torch.full((2, 1, 2, 2), 0.5)
+    leaf = origin.clone().requires_grad_()
+    optimizer = torch.optim.Adam([leaf], lr=0.05)
+    move, images = CarliniWagner(steps=4).begin(origin), origin.clone()
+    for step in range(4):
+        penalty = torch.randn(origin.shape, generator=generator)
+        leaf.grad = penalty + 2 * (leaf.detach() - origin)
+        optimizer.param_groups[0]["lr"] = 0.05 * (4 - step) / 4
+        optimizer.step()
+        images = move(images, penalty, step)
+        torch.testing.assert_close(images, leaf.detach())
+
+
+def test_the_elastic_nets_steps_shrink_and_go_on_with_momentum() -> None:
+    """FISTA on one pixel, by hand: rates 0.1 sqrt(1 - k/4), momentum k / (k + 3)."""
+    origin = torch.full((1, 1, 1, 1), 0.5)
+    move, images = ElasticNet(0.1, steps=4, rate=0.1).begin(origin), origin.clone()
+    last = image = 0.0  # differences from the original
+    for step, penalty in enumerate([-1.0, -1.0, 0.5, -0.3]):
+        rate = 0.1 * (1 - step / 4) ** 0.5
+        down = image - rate * (penalty + 2 * image)
+        shrunk = max(down - rate * 0.1, 0.0) if down > 0 else min(down + rate * 0.1, 0.0)
+        image, last = shrunk + step / (step + 3) * (shrunk - last), shrunk
+        images = move(images, torch.full_like(origin, penalty), step)
+        assert images.item() - 0.5 == pytest.approx(image, abs=1e-6)

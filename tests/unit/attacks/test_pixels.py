@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fleet.attacks import exact_eps, radius, reproject, to_bytes
+from fleet.attacks.pixels import at_once, halving
 from fleet.errors import AuditError
 
 
@@ -56,3 +57,39 @@ def test_the_exact_l2_radius_is_a_length_on_the_grid() -> None:
     assert exact_eps(exact_eps(2.34, "l2"), "l2") == exact_eps(2.34, "l2")
     with pytest.raises(AuditError, match="less than one level"):
         exact_eps(0.0039, "l2")
+
+
+def test_work_that_runs_out_of_memory_is_halved_down_to_four_rows() -> None:
+    tried: list[int] = []
+
+    def work(rows: torch.Tensor) -> list[int]:
+        tried.append(len(rows))
+        if len(rows) > 4:
+            raise MemoryError
+        found: list[int] = rows.tolist()
+        return found
+
+    assert halving(work, torch.arange(8)) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert tried == [8, 4, 4]
+    with pytest.raises(MemoryError):
+        halving(work, torch.arange(7))
+    assert tried == [8, 4, 4, 7]
+
+
+def test_another_error_is_not_tried_again() -> None:
+    tried: list[int] = []
+
+    def work(rows: torch.Tensor) -> None:
+        tried.append(len(rows))
+        raise ValueError("no memory's fault")
+
+    with pytest.raises(ValueError, match="no memory's fault"):
+        halving(work, torch.arange(16))
+    assert tried == [16]
+
+
+@pytest.mark.parametrize(
+    ("asked", "side", "batch"), [(500, 64, 128), (100, 64, 100), (500, 224, 10), (500, 1000, 4)]
+)
+def test_a_batch_holds_fewer_of_larger_images(asked: int, side: int, batch: int) -> None:
+    assert at_once(asked, torch.empty(2, 3, side, side, device="meta")) == batch

@@ -218,6 +218,17 @@ def test_rays_needs_both_signs_and_finds_them(linear: Make) -> None:
     assert 2 < found.queries.item() < 60
 
 
+def test_rays_looks_every_50_queries_and_stops_once_all_are_done() -> None:
+    """16 stripes of alternating signs: six tenths of the full reach take 55 queries."""
+    w = torch.tensor([1.0, -1.0]).repeat(8).repeat_interleave(15)
+    network = Seen(w * (5 / 0.6) / (240 * 20 / 255))
+    encoding = IntervalEncoding(3, alpha=10.0, beta=10.0)
+    x, y, _ = greys(1)
+    found = RayS(20 / 255, 300).run(Classifier.from_module(network, encoding, SHAPE), x, y)
+    assert found.success.all()
+    assert (found.queries.item(), len(network.asked)) == (55, 100)
+
+
 def test_rays_counts_queries_and_does_not_depend_on_the_batch() -> None:
     classifier, network = plane(0.3)
     _, y, _ = greys(6)

@@ -26,6 +26,10 @@ def test_steps_shrink_linearly_from_first_to_last() -> None:
     assert sizes(SignStep(1.0, 0.0), 5) == [0.4, 0.3, 0.2, 0.1, 0.0]
 
 
+def test_the_second_of_two_steps_is_the_last() -> None:
+    assert sizes(SignStep(1.0, 0.0), 2) == [0.4, 0.0]
+
+
 def test_a_single_step_is_the_first() -> None:
     assert sizes(SignStep(0.5, 0.02), 1) == [0.2]
 

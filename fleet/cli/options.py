@@ -169,7 +169,8 @@ Secret = Annotated[
     typer.Option(
         "--secret",
         envvar="FLEET_SECRET",
-        help="File that `auto` encodings are drawn from; by default PROFILE.secret beside it.",
+        help="File that `auto` encodings are drawn from; by default FAMILY.secret beside the "
+        "profile.",
     ),
 ]
 Eps = Annotated[

@@ -67,7 +67,7 @@ def check(
 
     output = Output(form)
     try:
-        family = load_profile(profile, secret=secret, check_data=not no_data, create_secret=False)
+        family = load_profile(profile, secret=secret, check_data=not no_data)
         counts = None if no_data else _count_images(output, family.data)
     except ProfileFileError:
         raise
@@ -105,11 +105,10 @@ def show(
     """
     from fleet.profiles import load_profile
 
-    family = load_profile(profile, secret=secret, check_data=False, create_secret=False)
-    path = secret or profile.with_suffix(".secret")
-    if reveal and family.secret is not None and not path.exists():
+    family = load_profile(profile, secret=secret, check_data=False)
+    if reveal and family.new_secret is not None:
         raise ProfileError(
-            f"there is no secret {path} to draw from",
+            f"there is no secret {family.new_secret.path} to draw from",
             hint="the first training makes it; name another file with --secret",
         )
     Output(form).data(_table(family, reveal), family.to_dict() if reveal else family.redacted())

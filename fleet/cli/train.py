@@ -73,24 +73,18 @@ def train(
     output = Output(form)
     mode: Resume = "never" if new else resume.value
 
-    def planned(create: bool) -> TrainingPlan:
-        spec = _read(profiles, secret, data_root, create)
-        return plan_training(spec, parent=runs, run=run, resume=mode, devices=device)
-
-    plan = planned(False)
+    spec = _read(profiles, secret, data_root)
+    plan = plan_training(spec, parent=runs, run=run, resume=mode, devices=device)
     if dry_run:
         output.data(_plan_table(plan), _plan_value(plan))
         return
     if plan.pending:
         from fleet.assembly import load_images
 
-        images = load_images(plan.spec.data)  # what fails does so before a secret is written
+        images = load_images(plan.spec.data)
         where = Where(executor, jobs, address, per_job, accelerator)
         with where.opened(output.stderr) as opened:
             opened.accelerator(os.environ.get("FLEET_ACCELERATOR") or plan.spec.accelerator)
-            if _wants_secret(plan.spec, path := secret or profiles.with_suffix(".secret")):
-                plan = planned(True)
-                output.note(f"wrote {path}: back it up; without it no encoding can be drawn again")
             verb = "going on with" if plan.resumed else "training into"
             todo = f"{len(plan.pending)} of {len(plan.states)} devices to do"
             output.note(f"{verb} {plan.run.root}: {todo}")
@@ -116,10 +110,10 @@ def train(
     output.next_command("fleet", "audit", "transfer", plan.run.root)
 
 
-def _read(profiles: Path, secret: Path | None, data_root: Path | None, create: bool) -> FamilySpec:
+def _read(profiles: Path, secret: Path | None, data_root: Path | None) -> FamilySpec:
     from fleet.profiles import load_profile
 
-    spec = load_profile(profiles, secret=secret, create_secret=create, check_data=data_root is None)
+    spec = load_profile(profiles, secret=secret, check_data=data_root is None)
     if data_root is None:
         return spec
     return replace(spec, data=replace(spec.data, root=data_root.absolute()))
@@ -139,10 +133,6 @@ def _execute(
         board.follow()
     output.note(f"wrote {board.place}: `tensorboard --logdir {plan.run.root}` shows it")
     return result
-
-
-def _wants_secret(spec: FamilySpec, path: Path) -> bool:
-    return spec.secret is not None and not path.exists()
 
 
 def _confirm(plan: TrainingPlan) -> None:

@@ -17,8 +17,8 @@ from fleet.profiles.problems import Mark, Problem, Source
 from fleet.profiles.schema import DataSection, DeviceSection, ProfileSection
 from fleet.profiles.secret import (
     FamilySecret,
-    ephemeral_secret,
-    read_or_create_secret,
+    NewSecret,
+    new_secret,
     read_secret,
     secret_path,
 )
@@ -34,29 +34,23 @@ class _Device(NamedTuple):
 
 
 def load_profile(
-    path: Path | str,
-    *,
-    secret: Path | None = None,
-    check_data: bool = True,
-    create_secret: bool = True,
+    path: Path | str, *, secret: Path | None = None, check_data: bool = True
 ) -> FamilySpec:
-    """Read, check and resolve a profile.
+    """Read, check and resolve a profile; writes nothing.
 
     Args:
         path: The profile (YAML).
-        secret: The family secret, which ``auto`` values are drawn from; ``<profile>.secret``
-            beside the profile by default. Touched only by a profile that says ``auto``.
+        secret: The family secret, which ``auto`` values are drawn from; ``FAMILY.secret`` beside
+            the profile by default. Read only for a profile that says ``auto``.
         check_data: Whether the data's directory must exist.
-        create_secret: Make the secret if there is none. Otherwise a secret that is kept nowhere
-            stands in for it, and drawn values are valid but not those of the family.
 
     Returns:
-        The family, every default filled in. ``DeviceSpec.drawn`` names what came from the secret.
+        The family, every default filled in. ``DeviceSpec.drawn`` names what came from the secret;
+        where there is none yet, ``FamilySpec.new_secret`` is the one that a training will write.
 
     Raises:
         ProfileError: Names every mistake with file, line and column.
         ProfileFileError: The profile or the secret cannot be read.
-        StorageError: A new secret cannot be written.
     """
     path = Path(path)
     source, text = read_source(path)
@@ -77,9 +71,10 @@ def load_profile(
         devices += [] if faulty[device.node.mark] else [device]
     if data is None:
         raise source.error(problems)
-    key = _family_secret(
-        devices, secret or secret_path(path), create=create_secret and not problems
-    )
+    drawn = any(drawn_fields(encoding_section(device.section)) for device in devices)
+    place = secret or secret_path(path, path.stem if problems else root.plain["name"])
+    kept = read_secret(place) if drawn else None
+    key = kept or new_secret()
     specs, found = _resolve_devices(devices, data, key, path.parent)
     problems += found
     control, twin = root.plain.get("control", True), root.plain.get("twin", False)
@@ -91,7 +86,6 @@ def load_profile(
     if problems:
         raise source.error(problems)
     beside = (*(derive_controls(specs) if control else ()), *([derive_twin(specs)] if twin else []))
-    drawn = any(spec.drawn for spec in specs)
     return FamilySpec(
         root.plain["name"],
         data,
@@ -99,6 +93,7 @@ def load_profile(
         beside,
         key.fingerprint if drawn else None,
         root.plain.get("accelerator", "auto"),
+        NewSecret(place, key) if drawn and kept is None else None,
     )
 
 
@@ -128,15 +123,6 @@ def _valid_devices(root: Node, orphans: set[int]) -> list[_Device]:
     whole = (node for index, node in enumerate(nodes) if index not in orphans)
     found = ((value_of(DeviceSection, node), node) for node in whole)
     return [_Device(section, node) for section, node in found if section is not None]
-
-
-def _family_secret(devices: list[_Device], path: Path, *, create: bool) -> FamilySecret:
-    sections = (encoding_section(device.section) for device in devices)
-    if not any(map(drawn_fields, sections)):
-        return ephemeral_secret()  # asked for nothing
-    if create:
-        return read_or_create_secret(path)
-    return read_secret(path) or ephemeral_secret()
 
 
 def _resolve_devices(

@@ -3,6 +3,10 @@
 Every drawn value is HMAC-SHA256 of the device's name and the value's name under a key that lives
 beside the profile and never in it. A draw depends on no other device, so that devices can be
 added, removed and re-ordered; and from one device's values no other's can be computed.
+
+The file bears the family's name, so that a renamed or copied profile draws what it drew before.
+Reading a profile makes no file: where there is none, a new key stands in (:class:`NewSecret`), and
+the training that uses it writes it.
 """
 
 import hashlib
@@ -45,30 +49,56 @@ class FamilySecret:
         return hmac.digest(self.key, message.encode("utf-8"), hashlib.sha256)
 
 
-def secret_path(profile: Path) -> Path:
-    """Where a profile's secret lies unless the user names another file."""
-    return profile.with_suffix(".secret")
+@dataclass(frozen=True)
+class NewSecret:
+    """A secret that values were drawn from and that no file holds yet.
 
-
-def ephemeral_secret() -> FamilySecret:
-    """A secret for one look at a profile; kept nowhere."""
-    return FamilySecret(secrets.token_bytes(KEY_BYTES))
-
-
-def read_or_create_secret(path: Path) -> FamilySecret:
-    """Read the family secret; make a random one, mode 0600, where there is no file.
-
-    Raises:
-        ProfileFileError: It cannot be read, others may touch it too, or it is not a secret.
-        StorageError: It cannot be written.
+    Attributes:
+        path: Where it is to lie.
+        secret: The key.
     """
-    found = read_secret(path)
-    if found is None:
-        _create(path)
-        found = read_secret(path)
-    if found is None:
-        raise ProfileFileError(f"family secret {path} is a link to nothing", hint="remove it")
-    return found
+
+    path: Path
+    secret: FamilySecret
+
+    def keep(self) -> bool:
+        """Write it, mode 0600, and say whether it was not there already.
+
+        Raises:
+            ProfileFileError: Another secret lies there by now, or a link to nothing.
+            StorageError: It cannot be written.
+        """
+        written = _create(self.path, self.secret.key.hex() + "\n")
+        found = read_secret(self.path)
+        if found is None:
+            text = f"family secret {self.path} is a link to nothing"
+            raise ProfileFileError(text, hint="remove it")
+        if found != self.secret:
+            raise ProfileFileError(
+                f"another process made the family secret {self.path} meanwhile",
+                hint="run the command again: it draws from that secret then",
+            )
+        return written
+
+
+def secret_path(profile: Path, family: str) -> Path:
+    """Where a family's secret lies unless the user names another file.
+
+    Args:
+        profile: The profile's file.
+        family: Name of the family.
+
+    Returns:
+        ``FAMILY.secret`` beside the profile; where there is none, the file that bears the profile's
+        name, as secrets of before do, if it exists.
+    """
+    named, before = profile.with_name(f"{family}.secret"), profile.with_suffix(".secret")
+    return before if before.exists() and not os.path.lexists(named) else named
+
+
+def new_secret() -> FamilySecret:
+    """A random secret, kept nowhere."""
+    return FamilySecret(secrets.token_bytes(KEY_BYTES))
 
 
 def read_secret(path: Path) -> FamilySecret | None:
@@ -110,30 +140,31 @@ def _key(path: Path, text: bytes) -> bytes:
     return key
 
 
-def _create(path: Path) -> None:
-    """Write a new secret unless another process is first: a link never replaces a file."""
-    text = secrets.token_hex(KEY_BYTES) + "\n"
+def _create(path: Path, text: str) -> bool:
+    """Write a secret unless a file is there: a link never replaces one."""
     candidate = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     write_text(candidate, text, mode=0o600)
     try:
         path.hardlink_to(candidate)
     except FileExistsError:
-        pass
+        return False
     except OSError:  # no hard links here; what is created exclusively replaces no file either
-        _create_plainly(path, text)
+        return _create_plainly(path, text)
     finally:
         candidate.unlink()
+    return True
 
 
-def _create_plainly(path: Path, text: str) -> None:
+def _create_plainly(path: Path, text: str) -> bool:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as stream:
             stream.write(text)
     except FileExistsError:
-        pass
+        return False
     except OSError as error:
         raise storage_error(path, error) from error
+    return True
 
 
 def _keeps_modes(directory: Path) -> bool:

@@ -11,13 +11,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleet.encoding import IntervalEncoding
 from fleet.errors import CheckpointError
 from fleet.files import read_bytes
 from fleet.rundir import RunDirectory
 from fleet.vocabulary import DatasetName, ModelSpec, Task, TrainingSpec, plain_settings
+
+if TYPE_CHECKING:
+    from fleet.profiles.secret import NewSecret
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class FamilySpec:
         secret: Fingerprint of the secret that values were drawn from, or None; no part of the
             digest.
         accelerator: Where networks are trained and audited: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        new_secret: The secret, if it is in no file yet; no part of :meth:`to_dict`.
     """
 
     name: str
@@ -124,6 +128,7 @@ class FamilySpec:
     controls: tuple[DeviceSpec, ...] = ()
     secret: str | None = None
     accelerator: str = "auto"
+    new_secret: NewSecret | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def trained(self) -> tuple[DeviceSpec, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from fleet.assembly import load_images, read_through
 from fleet.data import ImageData
 from fleet.data.load import check_training
-from fleet.errors import FleetError
+from fleet.errors import FleetError, warn
 from fleet.execution import LOCAL, Executor, Job, JobOutcome
 from fleet.files import locked, make_directory, write_json
 from fleet.notebook import data_frame, html_table
@@ -96,7 +97,7 @@ def train_family(
     Raises:
         FleetError: Nothing could be trained at all, or a device failed.
     """
-    spec = profile if isinstance(profile, FamilySpec) else _read(profile)
+    spec = profile if isinstance(profile, FamilySpec) else load_profile(profile)
     chosen = None if run is None else Path(run)
     plan = plan_training(spec, parent=Path(parent), run=chosen, resume=resume)
     result = execute_plan(plan, executor)
@@ -104,15 +105,6 @@ def train_family(
         for error in result.errors.values():
             raise error
     return result
-
-
-def _read(profile: Path | str) -> FamilySpec:
-    """Read a profile; its secret is made only once its images are known to be there."""
-    spec = load_profile(profile, create_secret=False)
-    if spec.secret is None:
-        return spec
-    load_images(spec.data)
-    return load_profile(profile)
 
 
 def execute_plan(plan: TrainingPlan, executor: Executor = LOCAL) -> FamilyResult:
@@ -133,6 +125,7 @@ def _carry_out(plan: TrainingPlan, executor: Executor) -> FamilyResult:
     make_directory(plan.run.root, mode=0o700 if private else 0o777)
     if private:
         plan.run.root.chmod(0o700)  # the first drawn encoding may have joined a public run
+        _keep_secret(plan)
     with locked(plan.run.root, "training"):
         _write_headers(plan, images)
         digest, data = plan.spec.digest(), plan.spec.data
@@ -142,6 +135,19 @@ def _carry_out(plan: TrainingPlan, executor: Executor) -> FamilyResult:
         ]
         outcomes = executor.run(jobs)
     return _collect(plan.run, outcomes)
+
+
+def _keep_secret(plan: TrainingPlan) -> None:
+    """Write a new family secret, once nothing but the training itself can fail."""
+    new = plan.spec.new_secret
+    try:
+        written = new is not None and new.keep()
+    except FleetError:
+        with suppress(OSError):
+            plan.run.root.rmdir()  # unless it holds a run
+        raise
+    if new is not None and written:
+        warn(f"wrote {new.path}: back it up; without it no encoding can be drawn again")
 
 
 def _tested(plan: TrainingPlan) -> bool:

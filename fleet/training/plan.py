@@ -170,8 +170,8 @@ def _check_secret(run: RunDirectory, spec: FamilySpec) -> None:
     if None not in (recorded.secret, spec.secret) and recorded.secret != spec.secret:
         raise CheckpointError(
             f"the secret is not the one of {run.root}: every `auto` encoding would be another one",
-            hint="name the secret of that run with --secret (a renamed profile looks for a file "
-            "of its own name); `--new` begins a run with other encodings",
+            hint="name the secret of that run with --secret (a profile looks beside itself for the "
+            "file that bears the family's name); `--new` begins a run with other encodings",
         )
 
 

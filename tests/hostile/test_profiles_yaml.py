@@ -212,7 +212,7 @@ def test_any_values_give_a_family_or_a_profile_error(
     }
     profile.write_text(yaml.safe_dump(content, allow_unicode=False), encoding="utf-8")
     try:
-        load_profile(profile, create_secret=False)
+        load_profile(profile)
     except ProfileError as error:
         text = error.message
     else:

@@ -18,6 +18,7 @@ from fleet.data import load_data
 from fleet.data.folder import read_folder
 from fleet.encoding.orders import zigzag_orders
 from fleet.errors import DataError, FleetWarning
+from fleet.execution import Serial
 from fleet.profiles import load_profile
 from fleet.training.family import train_family
 
@@ -277,17 +278,19 @@ def test_a_second_training_finds_nothing_to_do_and_runs_says_how_far_it_is(
     assert "damaged" in human
 
 
-def test_a_renamed_profile_does_not_draw_other_encodings_in_silence(
+def test_a_renamed_profile_draws_as_before_and_one_without_its_secret_is_refused(
     drawn: Path, call_fleet: Fleet
 ) -> None:
     call_fleet("train", "--profile", "cams.yaml", "-j", 1, cwd=drawn)
     before = begun(drawn)
     (drawn / "cams.yaml").rename(drawn / "cameras.yaml")
+    assert "nothing to do" in call_fleet("train", "--profile", "cameras.yaml", cwd=drawn).stderr
+    (drawn / "cams.secret").rename(drawn / "kept")
     refused = call_fleet("train", "--profile", "cameras.yaml", cwd=drawn)
     assert refused.returncode == 2
     assert "the secret is not the one of" in refused.stderr
-    assert (begun(drawn), list(drawn.glob("*.secret"))) == (before, [drawn / "cams.secret"])
-    named = ("train", "--profile", "cameras.yaml", "--secret", "cams.secret")
+    assert (begun(drawn), list(drawn.glob("*.secret"))) == (before, [])
+    named = ("train", "--profile", "cameras.yaml", "--secret", "kept")
     assert "nothing to do" in call_fleet(*named, cwd=drawn).stderr
 
 
@@ -298,6 +301,27 @@ def test_a_training_without_its_accelerator_makes_no_secret(
     monkeypatch.setenv("FLEET_ACCELERATOR", absent)
     done = call_fleet("train", "--profile", "cams.yaml", cwd=drawn)
     assert (done.returncode, list(drawn.glob("*.secret"))) == (2, [])
+
+
+@pytest.mark.parametrize("words", [("--run", "cams.yaml"), ("--log", "tensorboard")])
+def test_a_training_that_cannot_write_its_run_or_its_log_makes_no_secret(
+    drawn: Path, call_fleet: Fleet, words: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    done = call_fleet("train", "--profile", "cams.yaml", *words, cwd=drawn)
+    assert done.returncode == 2
+    assert "hint: " in done.stderr
+    assert (begun(drawn), list(drawn.glob("*.secret"))) == ([], [])
+
+
+def test_a_profile_read_in_python_is_trained_with_the_secret_that_it_was_read_with(
+    drawn: Path,
+) -> None:
+    family = load_profile(drawn / "cams.yaml")
+    assert not list(drawn.glob("*.secret"))
+    with pytest.warns(FleetWarning, match="cams.secret: back it up"):
+        train_family(family, parent=drawn / "runs", executor=Serial())
+    assert load_profile(drawn / "cams.yaml") == family
 
 
 def test_a_training_that_fails_at_its_images_makes_no_secret(

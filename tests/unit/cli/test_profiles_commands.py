@@ -92,6 +92,12 @@ def test_check_may_leave_the_data_alone(profile: Path) -> None:
     assert fleet_profiles("check", profile, "--no-data").exit_code == 0
 
 
+def keep_secret(profile: Path, at: Path | None = None) -> None:
+    new = load_profile(profile, secret=at).new_secret
+    assert new is not None
+    assert new.keep()
+
+
 def test_check_and_show_make_no_secret(profile: Path) -> None:
     profile.write_text(SECRET)
     assert fleet_profiles("check", profile).exit_code == 0
@@ -99,7 +105,7 @@ def test_check_and_show_make_no_secret(profile: Path) -> None:
     revealed = fleet_profiles("show", profile, "--reveal")
     assert isinstance(revealed.exception, ProfileError)
     assert "there is no secret" in revealed.exception.message
-    assert not profile.with_suffix(".secret").exists()
+    assert not list(profile.parent.glob("*.secret"))
 
 
 def test_show_gives_the_resolved_profile_as_json(profile: Path) -> None:
@@ -124,6 +130,7 @@ def test_show_gives_the_range_of_ratios_over_the_classes(profile: Path) -> None:
 
 def test_show_hides_drawn_values_until_asked(profile: Path) -> None:
     profile.write_text(SECRET)
+    keep_secret(profile)
     drawn = load_profile(profile).device("c").encoding
     assert drawn is not None
     hidden = fleet_profiles("show", profile)
@@ -149,8 +156,8 @@ def test_show_reads_the_secret_from_an_option_or_the_environment(
     profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile.write_text(SECRET)
-    load_profile(profile)
-    load_profile(profile, secret=tmp_path / "other")
+    keep_secret(profile)
+    keep_secret(profile, tmp_path / "other")
     reveal = ("show", profile, "--reveal", "--format", "json")
     by_option = fleet_profiles(*reveal, "--secret", tmp_path / "other")
     monkeypatch.setenv("FLEET_SECRET", str(tmp_path / "other"))

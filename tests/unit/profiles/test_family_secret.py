@@ -14,7 +14,7 @@ from fleet.encoding import IntervalEncoding
 from fleet.errors import FleetWarning, ProfileError
 from fleet.profiles import FamilySpec, ProfileFileError, load_profile, secret_path
 from fleet.profiles import secret as secret_module
-from fleet.profiles.secret import FamilySecret, read_or_create_secret
+from fleet.profiles.secret import FamilySecret, NewSecret, read_secret
 
 HEAD = "version: 1\nname: fam\ndata: {dataset: mnist, root: .}\n"
 KEY = "00112233445566778899aabbccddeeff" * 2
@@ -31,9 +31,17 @@ def write_secret(path: Path, text: str = KEY, mode: int = 0o600) -> Path:
     return path
 
 
-def load(profile: Path, devices: str, **settings: bool) -> FamilySpec:
+def load(profile: Path, devices: str) -> FamilySpec:
     profile.write_text(HEAD + devices, encoding="utf-8")
-    return load_profile(profile, **settings)
+    return load_profile(profile)
+
+
+def secret_of(profile: Path) -> Path:
+    return secret_path(profile, "fam")
+
+
+def new_at(path: Path) -> NewSecret:
+    return NewSecret(path, FamilySecret(bytes.fromhex(KEY[::-1])))
 
 
 def encoding_of(family: FamilySpec, device: str) -> IntervalEncoding:
@@ -42,30 +50,49 @@ def encoding_of(family: FamilySpec, device: str) -> IntervalEncoding:
     return encoding
 
 
-def test_a_secret_is_made_once_and_closed_to_others(profile: Path) -> None:
+def test_a_profile_is_read_without_making_a_secret_which_is_written_when_kept(
+    profile: Path,
+) -> None:
     first = load(profile, "devices: [{name: a, encoding: auto}]\n")
-    secret = profile.with_suffix(".secret")
+    assert [path.name for path in profile.parent.iterdir()] == ["cams.yaml"]
+    assert first.new_secret is not None
+    assert load_profile(profile) != first
+    assert (first.new_secret.keep(), first.new_secret.keep()) == (True, False)
+    secret = profile.with_name("fam.secret")
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert len(bytes.fromhex(secret.read_text(encoding="ascii"))) == 32
-    assert load_profile(profile) == first
-    assert sorted(path.name for path in profile.parent.iterdir()) == ["cams.secret", "cams.yaml"]
+    again = load_profile(profile)
+    assert (again, again.new_secret) == (first, None)
+    assert sorted(path.name for path in profile.parent.iterdir()) == ["cams.yaml", "fam.secret"]
 
 
-def test_no_secret_is_made_where_nothing_is_drawn(profile: Path) -> None:
-    load(profile, "devices: [{name: a, encoding: {alpha: 4, beta: 16}}]\n")
-    assert not secret_path(profile).exists()
+def test_no_secret_is_drawn_from_where_nothing_is_auto(profile: Path) -> None:
+    family = load(profile, "devices: [{name: a, encoding: {alpha: 4, beta: 16}}]\n")
+    assert (family.secret, family.new_secret) == (None, None)
 
 
-def test_a_look_at_a_profile_makes_no_secret_but_uses_the_one_that_is_there(profile: Path) -> None:
-    devices = "devices: [{name: a, encoding: auto}]\n"
-    load(profile, devices, create_secret=False)
-    assert not secret_path(profile).exists()
-    write_secret(secret_path(profile))
-    assert load(profile, devices, create_secret=False) == load_profile(profile)
+def test_a_renamed_or_copied_profile_draws_what_it_drew_before(profile: Path) -> None:
+    write_secret(profile.with_name("fam.secret"))
+    first = load(profile, "devices: [{name: a, encoding: auto}]\n")
+    copy = profile.with_name("other.yaml")
+    copy.write_text(profile.read_text("utf-8"), "utf-8")
+    write_secret(profile.with_name("other.secret"), KEY[::-1])
+    assert load_profile(copy) == first
+    copy.write_text(copy.read_text("utf-8").replace("name: fam", "name: new"), "utf-8")
+    assert encoding_of(load_profile(copy), "a") != encoding_of(first, "a")
+
+
+def test_a_secret_of_before_bears_the_name_of_the_file_and_is_found(profile: Path) -> None:
+    old = write_secret(profile.with_name("cams.secret"))
+    family = load(profile, "devices: [{name: a, encoding: auto}]\n")
+    assert (secret_of(profile), family.new_secret) == (old, None)
+    assert family.secret == FamilySecret(bytes.fromhex(KEY)).fingerprint
+    write_secret(profile.with_name("fam.secret"), KEY[::-1])
+    assert load_profile(profile).secret == FamilySecret(bytes.fromhex(KEY[::-1])).fingerprint
 
 
 def test_draws_follow_from_the_secret_and_the_name_alone(profile: Path) -> None:
-    write_secret(secret_path(profile))
+    write_secret(secret_of(profile))
     alone = load(profile, "devices: [{name: b, encoding: auto}]\n")
     among = load(
         profile,
@@ -74,13 +101,13 @@ def test_draws_follow_from_the_secret_and_the_name_alone(profile: Path) -> None:
     )
     assert encoding_of(alone, "b") == encoding_of(among, "b")
     assert len({encoding_of(among, name).canonical() for name in "abc"}) == 3
-    write_secret(secret_path(profile), KEY[::-1])
+    write_secret(secret_of(profile), KEY[::-1])
     assert encoding_of(load_profile(profile), "b") != encoding_of(alone, "b")
 
 
 def test_known_secret_gives_the_draws_that_it_always_gave(profile: Path) -> None:
     """A later fleet must not draw other encodings for devices that are in the field."""
-    write_secret(secret_path(profile))
+    write_secret(secret_of(profile))
     family = load(profile, "devices: [{name: cam-01, encoding: auto}]\n")
     assert encoding_of(family, "cam-01") == IntervalEncoding(
         10, 0.6964, 5.139, s0=21.05, order=(4, 9, 8, 2, 6, 0, 3, 5, 7, 1)
@@ -88,7 +115,7 @@ def test_known_secret_gives_the_draws_that_it_always_gave(profile: Path) -> None
 
 
 def test_a_written_field_does_not_change_what_is_drawn_for_the_others(profile: Path) -> None:
-    write_secret(secret_path(profile))
+    write_secret(secret_of(profile))
     drawn = encoding_of(load(profile, "devices: [{name: a, encoding: auto}]\n"), "a")
     mixed = load(profile, "devices: [{name: a, encoding: {alpha: 4, beta: auto, order: auto}}]\n")
     encoding = encoding_of(mixed, "a")
@@ -151,7 +178,7 @@ def test_two_orders_of_two_classes_are_one_up_to_reversal(profile: Path) -> None
 
 
 def test_drawn_values_do_not_appear_in_errors_or_redacted_forms(profile: Path) -> None:
-    write_secret(secret_path(profile))
+    write_secret(secret_of(profile))
     family = load(profile, "devices: [{name: a, encoding: {alpha: auto, beta: auto, s0: 1}}]\n")
     encoding = encoding_of(family, "a")
     plain = family.redacted()["devices"][0]["encoding"]
@@ -170,7 +197,7 @@ def test_the_secret_does_not_show_in_its_repr() -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610, 0o601, 0o644])
 def test_a_secret_that_others_can_touch_is_refused(profile: Path, mode: int) -> None:
-    write_secret(secret_path(profile), mode=mode)
+    write_secret(secret_of(profile), mode=mode)
     with pytest.raises(ProfileFileError, match=f"open to others \\(mode {mode:04o}\\)") as caught:
         load(profile, "devices: [{name: a, encoding: auto}]\n")
     assert "chmod 600" in (caught.value.hint or "")
@@ -178,7 +205,7 @@ def test_a_secret_that_others_can_touch_is_refused(profile: Path, mode: int) -> 
 
 @pytest.mark.parametrize("text", ["", "secret", KEY[:-2], KEY + "00", "zz" * 32, KEY[:-1] + "é"])
 def test_what_is_no_secret_is_refused_and_kept(profile: Path, text: str) -> None:
-    path = secret_path(profile)
+    path = secret_of(profile)
     path.write_text(text, encoding="utf-8")
     path.chmod(0o600)
     with pytest.raises(ProfileFileError, match="is not a family secret") as caught:
@@ -188,7 +215,7 @@ def test_what_is_no_secret_is_refused_and_kept(profile: Path, text: str) -> None
 
 
 def test_a_pipe_or_a_directory_is_no_secret(profile: Path) -> None:
-    os.mkfifo(secret_path(profile), 0o600)
+    os.mkfifo(secret_of(profile), 0o600)
     with pytest.raises(ProfileFileError, match="is not a family secret"):
         load(profile, "devices: [{name: a, encoding: auto}]\n")
     with pytest.raises(ProfileFileError, match="cannot read family secret"):
@@ -199,21 +226,15 @@ def test_another_file_may_hold_the_secret(profile: Path, tmp_path: Path) -> None
     other = write_secret(tmp_path / "elsewhere.secret")
     profile.write_text(HEAD + "devices: [{name: a, encoding: auto}]\n", encoding="utf-8")
     assert load_profile(profile, secret=other) == load_profile(profile, secret=other)
-    assert not secret_path(profile).exists()
+    assert not secret_of(profile).exists()
 
 
-def test_a_secret_that_another_process_made_meanwhile_wins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "family.secret"
-    write = secret_module.write_text
-
-    def write_late(candidate: Path, text: str, *, mode: int) -> None:
-        write_secret(path)
-        write(candidate, text, mode=mode)
-
-    monkeypatch.setattr(secret_module, "write_text", write_late)
-    assert read_or_create_secret(path).key.hex() == KEY
+def test_a_secret_that_another_process_made_meanwhile_stays_and_is_told(tmp_path: Path) -> None:
+    path = write_secret(tmp_path / "family.secret")
+    with pytest.raises(ProfileFileError, match="another process made") as caught:
+        new_at(path).keep()
+    assert "run the command again" in str(caught.value.hint)
+    assert read_secret(path) == FamilySecret(bytes.fromhex(KEY))
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -221,7 +242,7 @@ def test_a_link_to_nothing_is_no_secret(tmp_path: Path) -> None:
     path = tmp_path / "family.secret"
     path.symlink_to("nowhere")
     with pytest.raises(ProfileFileError, match="is a link to nothing"):
-        read_or_create_secret(path)
+        new_at(path).keep()
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -234,12 +255,13 @@ def test_a_secret_is_made_where_there_are_no_hard_links(
 
     monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "family.secret"
-    made = read_or_create_secret(path)
+    new = new_at(path)
+    assert new.keep()
     assert list(tmp_path.iterdir()) == [path]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert read_or_create_secret(path) == made
-    secret_module._create_plainly(path, "other")  # another process, a moment later
-    assert read_or_create_secret(path) == made
+    assert read_secret(path) == new.secret
+    assert not secret_module._create_plainly(path, "other")  # another process, a moment later
+    assert read_secret(path) == new.secret
 
 
 def test_a_file_system_without_modes_is_said_and_the_secret_is_read(
@@ -255,12 +277,12 @@ def test_a_file_system_without_modes_is_said_and_the_secret_is_read(
     monkeypatch.setattr(os, "fstat", open_to_all)
     path = tmp_path / "family.secret"
     with pytest.warns(FleetWarning, match="keeps no permission bits"):
-        made = read_or_create_secret(path)
+        assert new_at(path).keep()
     with pytest.warns(FleetWarning, match="keeps no permission bits"):
-        assert read_or_create_secret(path) == made
+        assert read_secret(path) == new_at(path).secret
 
 
 def test_a_secret_below_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProfileFileError, match="cannot read family secret"):
-        read_or_create_secret(tmp_path / "file" / "family.secret")
+        read_secret(tmp_path / "file" / "family.secret")

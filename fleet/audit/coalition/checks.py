@@ -14,14 +14,13 @@ from fleet.audit.coalition.result import CoalitionChoice, CurvePoint
 from fleet.audit.coalition.risk import Floats
 from fleet.audit.coalition.trials import Tried
 from fleet.audit.core.checks.verdicts import graded, percent, points, unless
-from fleet.audit.core.result import Check, Verdict
+from fleet.audit.core.result import Check
 
 WEAKER = (0.02, 0.10)
 JOINT_EXCESS = (0.01, 0.05)
 FALL = 0.02
 NOISE_EXCESS = 0.005
 ALIKE = 10
-_ROUNDING = 1e-9
 
 Rule = Callable[[CoalitionEvidence, Sequence[CurvePoint]], Iterable[Check]]
 
@@ -53,7 +52,7 @@ def weightings(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iter
         yield Check(
             id="C1",
             title="Weighted attacks at least as strong",
-            verdict=_graded(loss, *WEAKER),
+            verdict=graded(loss, *WEAKER),
             finding=f"{attack} evades {percent(plain[eps, size] - loss)} of the owned devices, "
             f"uniform {percent(plain[eps, size])}, at size {size}, eps {eps:.4g}",
             threshold=f"more than {points(WEAKER[0])} below uniform on owned devices warns, more "
@@ -80,7 +79,7 @@ def white_box(evidence: CoalitionEvidence, _: Sequence[CurvePoint]) -> Iterator[
     yield Check(
         id="C2",
         title="Joint attack below white-box",
-        verdict=_graded(excess, *JOINT_EXCESS),
+        verdict=graded(excess, *JOINT_EXCESS),
         finding=f"largest difference {100 * excess:+.1f} points: {device} under the images of "
         f"{coalition} ({view.attack}) against its own, at eps {view.eps:.4g}",
         threshold=f"above by more than {points(JOINT_EXCESS[0])} warns, by more than "
@@ -106,7 +105,7 @@ def growing(evidence: CoalitionEvidence, curve: Sequence[CurvePoint]) -> Iterato
         yield Check(
             id="C3",
             title="More devices help more",
-            verdict="fail" if clear else _graded(fall, FALL, 1.0),
+            verdict="fail" if clear else graded(fall, FALL, 1.0),
             finding=f"smallest step {-100 * fall:+.1f} points, from {before.size} to {after.size} "
             f"devices, {before.attack} at eps {before.eps:.4g}",
             threshold=f"a fall of the share by more than {points(FALL)} warns, and fails if the "
@@ -146,7 +145,7 @@ def noise(evidence: CoalitionEvidence, _: Sequence[CurvePoint]) -> Iterator[Chec
     yield Check(
         id="C5",
         title="Gradients beat noise",
-        verdict=_graded(excess, NOISE_EXCESS, NOISE_EXCESS),
+        verdict=graded(excess, NOISE_EXCESS, NOISE_EXCESS),
         finding=f"noise less gradients at most {100 * excess:+.1f} points: {name} at eps {eps:.4g}",
         threshold=f"noise ahead of a device's own attack by more than {points(NOISE_EXCESS)} fails",
     )
@@ -175,11 +174,6 @@ def repeatable(evidence: CoalitionEvidence, _: Sequence[CurvePoint]) -> Iterator
         good="two passes of the clean images give the same bits",
         threshold="any difference fails",
     )
-
-
-def _graded(share: float, warn: float, fail: float) -> Verdict:
-    """Grade a difference of rates: 0.80 - 0.75 is a little more than 0.05."""
-    return graded(share - _ROUNDING, warn, fail)
 
 
 def _owned(curve: Sequence[CurvePoint], attack: str) -> dict[tuple[float, int], float]:

@@ -5,7 +5,7 @@ Nothing in this module imports torch.
 
 from collections.abc import Iterator, Sequence
 
-from fleet.audit.core.checks.verdicts import percent, unless
+from fleet.audit.core.checks.verdicts import graded, percent, unless
 from fleet.audit.core.result import Check, wilson_interval
 from fleet.audit.trace.result import TraceRate
 
@@ -83,7 +83,7 @@ def _hiding(rates: Sequence[TraceRate]) -> Iterator[Check]:
         yield Check(
             "T4",
             "Figures hold for attackers who hide",
-            "warn" if before - after > HIDING_TOLERANCE else "pass",
+            graded(before - after, HIDING_TOLERANCE, 1.0),
             f"top-1 {percent(before)} for naive attackers, {percent(after)} for one who hides; "
             f"rightly accused {rate.convicted} of {rate.n} and {hidden.convicted} of {hidden.n}",
             f"a fall of more than {percent(HIDING_TOLERANCE)} warns",

@@ -201,3 +201,26 @@ def test_c7_outputs_that_do_not_repeat() -> None:
     (check,) = repeatable(replace(found, repeatable={"a": True, "b": False}), ())
     assert check.verdict == "fail"
     assert check.finding.endswith(": b")
+
+
+def test_c1_names_the_size_at_which_the_weighted_attack_is_weakest() -> None:
+    """Uniform evades 0.8 of the owned at each size; min-max loses 0.01, 0.07 and 0.04."""
+    owned = {"uniform": (0.1, 0.8, 0.8, 0.8), "min-max": (0.0, 0.79, 0.73, 0.76)}
+    curve = tuple(
+        CurvePoint(attack, 0.1, choice, size, 4, True, 0, 0, 0, 0, 0, 0, share, 0)  # type: ignore[arg-type]
+        for choice in ("random", "greedy")
+        for attack, shares in owned.items()
+        for size, share in enumerate(shares if choice == "random" else (0.5, 0.0, 0.0, 0.0), 1)
+    )
+    (check,) = weightings(evidence(), curve)
+    assert (check.verdict, check.subject) == ("warn", "min-max")
+    assert check.finding == (
+        "min-max evades 73.0 % of the owned devices, uniform 80.0 %, at size 3, eps 0.1"
+    )
+
+
+def test_a_difference_at_the_very_tolerance_passes() -> None:
+    found = evidence(lambda n, k, own, attack: 0.70 + 0.01 * (k > 1) if own else 0.1 * k)
+    assert verdicts(white_box, found) == ["pass"]
+    fails = evidence(lambda n, k, own, attack: 0.70 + 0.05 * (k > 1) if own else 0.1 * k)
+    assert verdicts(white_box, fails) == ["warn"]

@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import Tensor
 
 from fleet.audit.core.members import Member, Sample
-from fleet.audit.core.result import Check
+from fleet.audit.core.result import Check, wilson_interval
 from fleet.audit.core.sets import attack_surrogate
 from fleet.audit.trace.audit import audit_trace, shared_images
 from fleet.audit.trace.checks import trace_checks
@@ -357,3 +357,40 @@ def test_the_answer_is_none_at_the_threshold() -> None:
     suspects = (Suspect("a", 1.0, 1.0, 2.0, 1), Suspect("b", 0.0, 0.0, 0.0, 0))
     assert Tracing(1, 0.1, 0.1, 2.0, suspects).named is None
     assert Tracing(1, 0.1, 0.1, 1.9, suspects).named == "a"
+
+
+def rate(eps: float, hits: int, *others: Outsider, attacker: str = "naive") -> TraceRate:
+    """100 images of each of two devices, of which so many name it."""
+    rows = ((hits, 100 - hits), (100 - hits, hits))
+    confusion = tuple(Confusion(name, row, (0, 0)) for name, row in zip("ab", rows, strict=True))
+    return TraceRate(eps, attacker, "combined", 1, 0.0, confusion, others)  # type: ignore[arg-type]
+
+
+def test_checks_go_on_after_an_eps_that_has_nothing_to_check() -> None:
+    rates = (
+        rate(0.1, 95),
+        rate(0.2, 95, Outsider("new", "surrogate", 50, 10), Outsider("c", "control", 50, 9)),
+        rate(0.3, 95, Outsider("none", "control", 0, 0)),
+        rate(0.4, 95, Outsider("new", "surrogate", 1000, 52)),
+        rate(0.2, 80, attacker="hiding"),
+    )
+    found = [(c.id, c.subject, c.verdict) for c in trace_checks(rates, 0.05, 0) if c.id > "T2"]
+    assert found == [
+        ("T3", "eps 0.2", "warn"), ("T3", "eps 0.4", "pass"), ("T4", "eps 0.2", "warn"),
+    ]  # fmt: skip
+
+
+def test_an_outsider_at_the_very_allowance_passes() -> None:
+    low, _ = wilson_interval(10, 50)
+    naive = (rate(0.1, 95, Outsider("new", "surrogate", 50, 10)),)
+    assert {c.id: c.verdict for c in trace_checks(naive, low, 0)}["T3"] == "pass"
+    assert {c.id: c.verdict for c in trace_checks(naive, low - 1e-6, 0)}["T3"] == "warn"
+
+
+@pytest.mark.parametrize(("before", "after", "verdict"), [(80, 70, "pass"), (80, 69, "warn")])
+def test_a_fall_of_ten_points_passes_whatever_its_rounding(
+    before: int, after: int, verdict: str
+) -> None:
+    """0.8 - 0.7 is a little more than 0.1."""
+    rates = (rate(0.1, before), rate(0.1, after, attacker="hiding"))
+    assert {c.id: c.verdict for c in trace_checks(rates, 0.05, 0)}["T4"] == verdict

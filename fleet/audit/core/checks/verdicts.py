@@ -84,9 +84,9 @@ def diagonal(matrix: Matrix) -> dict[str, float]:
 
 def graded(share: float, warn: float, fail: float) -> Verdict:
     """Verdict on a share: above ``fail`` fails, above ``warn`` warns."""
-    if share > fail:
+    if share > fail + _ROUNDING:
         return "fail"
-    return "warn" if share > warn else "pass"
+    return "warn" if share > warn + _ROUNDING else "pass"
 
 
 def retries(evidence: Evidence, probe: Probe, protocol: Protocol) -> list[Retry]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fleet.audit.core.checks import masked, run_checks
+from fleet.audit.core.checks.verdicts import points
 from fleet.audit.core.evidence import GradientHealth, Reach
 from fleet.audit.core.result import Check
 from fleet.audit.transfer.result import TransferAudit
@@ -328,3 +329,11 @@ def test_m13_looks_at_every_eps_and_allows_five_points(
     assert check.verdict == verdict
     if verdict == "fail":
         assert "b at eps 0.2: adaptive evades 90.0 %, paper 84.0 %" in check.finding
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(1.0, "100 points"), (0.124, "12 points"), (0.0124, "1.2 points"), (-0.01, "-1 point")],
+)
+def test_points_are_written_with_two_digits(share: float, words: str) -> None:
+    assert points(share) == words

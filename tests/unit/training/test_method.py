@@ -73,6 +73,13 @@ def toy(family: Family, monkeypatch: pytest.MonkeyPatch) -> FamilySpec:
     return family("a", method="toy", epochs=3, gradient_clip=1.0)
 
 
+class Steady(Method):
+    """The loss of every step of an epoch is the epoch's number."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        return self.clean_loss(self.raw(batch.images), batch.labels) * 0 + batch.epoch + 1
+
+
 def train(spec: FamilySpec, root: Path, report: Callable[[Progress], None] | None = None) -> Any:
     return train_family(spec, run=root, executor=Serial(on_event=report) if report else Serial())
 
@@ -120,3 +127,14 @@ def stop_after(calls: int) -> Callable[[Progress], None]:
             raise KeyboardInterrupt
 
     return report
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_own_steps(
+    family: Family, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(METHODS, "steady", Steady)
+    spec = family("a", method="steady", epochs=3, batch_size=256, validate_every=1)
+    found = lines(train(spec, tmp_path / "run").run)
+    assert [line["loss"] for line in found] == pytest.approx([1, 2, 3])
+    assert [line["epoch"] for line in found] == [1, 2, 3]
+    assert [[point["step"] for point in line["curve"]] for line in found] == [[1], [1], [1]]

@@ -111,3 +111,22 @@ def test_a_damaged_record_is_refused(run: RunDirectory) -> None:
     (rotation.root / "rotation.json").unlink()
     with pytest.raises(CheckpointError, match="not trained yet"):
         next_rotation(run, "a")
+
+
+def test_each_rotation_counts_on_from_the_last_and_remembers_every_key(run: RunDirectory) -> None:
+    written = read_family(run).device("a")
+    keys = [written]
+    for generation in (2, 3, 4):
+        rotation = exchange(run, next_rotation(run, "a", seed=generation))
+        assert (rotation.generation, rotation.root.name) == (generation, f"a-{generation}")
+        assert (rotation.written, rotation.before) == (written, keys[-1])
+        keys.append(rotation.after)
+        write_bytes(run.model("a"), bytes(generation))
+        replace(rotation, status="proven", proof={"n": generation}).save()
+    orders = [key.encoding.slots for key in keys if key.encoding]
+    assert len({*orders, *map(reverse, orders)}) == 8
+    assert [found.generation for found in read_rotations(run)] == [2, 3, 4]
+    assert read_rotations(run)[-1].proof == {"n": 4}
+    with pytest.raises(CheckpointError, match="no device 'c'") as failed:
+        next_rotation(run, "c")
+    assert failed.value.hint == "it has a, b"

@@ -10,7 +10,11 @@ from fleet.audit.core.result import AuditResult
 from fleet.audit.transfer.result import TransferAudit
 from fleet.notebook import data_frame, html_table
 from fleet.reports.answers import answers
+from fleet.reports.ends import distribution, worst_cases
+from fleet.reports.large import LARGE
 from fleet.reports.report import AuditReport, report_of
+from fleet.reports.tables import Table
+from fleet.reports.transfer import worst_table
 from fleet.reports.views import summary_lines
 from fleet.reports.wording import format_eps, format_rate, visible
 from fleet.reports.write import render_csv
@@ -32,14 +36,21 @@ def html(audit: AuditResult) -> str:
     said = [(question, " ".join(words)) for question, words in found.grouped.items()]
     believed = ("Can this be believed?", " ".join(found.believe))
     parts = [html_table(f"Verdict on {audit.run}", ("", ""), [*said, believed])]
-    if isinstance(audit, TransferAudit):
+    if isinstance(audit, TransferAudit) and len(audit.devices) > LARGE:
+        tables = [worst_table(audit, "adaptive", eps) for eps in audit.eps]
+        parts += [*map(_table, tables), _table(distribution(audit, worst_cases(audit)))]
+    elif isinstance(audit, TransferAudit):
         parts += [_matrix(audit, eps) for eps in audit.eps]
     else:
         first, *_ = report_of(audit).tables.values()
-        caption, heads, rows = first(audit).html()
-        parts.append(html_table(caption, [words for words, _ in heads], rows))
+        parts += [_table(each) for each in first(audit).fitted()]
     lines = [html_table("In words", (), [(visible(x),) for x in summary_lines(audit)], title="td")]
     return "\n".join(parts + lines)
+
+
+def _table(table: Table[Any]) -> str:
+    caption, heads, rows = table.html()
+    return html_table(caption, [words for words, _ in heads], rows)
 
 
 def _matrix(audit: TransferAudit, eps: float) -> str:

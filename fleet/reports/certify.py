@@ -6,6 +6,7 @@ from rich.console import RenderableType
 
 from fleet.audit.certify.result import CertifyAudit, PairProof, Proven, Radii, Reach
 from fleet.audit.core.result import mean_rate
+from fleet.reports.large import TERMINAL_ROWS
 from fleet.reports.report import Block, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, Column, Form, Table
 from fleet.reports.wording import format_eps, format_interval, format_rate, visible
@@ -34,6 +35,7 @@ def proven(audit: CertifyAudit) -> Table[Proven]:
             Column(lambda p: p.blast_interval, INTERVAL, "95 %", "95 %", "blast_radius"),
         ),
         apart=lambda p: devices[p.device].role == "control",
+        worst=lambda p: p.blast_radius,
     )
 
 
@@ -49,6 +51,7 @@ def pairs(audit: CertifyAudit) -> Table[PairProof]:
             Column(lambda p: p.eps, EPS, "eps", "eps", "eps"),
             Column(lambda p: p.rate, RATE, "never both", "never both", "never_both"),
         ),
+        worst=lambda p: -p.rate,
     )
 
 
@@ -79,6 +82,7 @@ def radii(audit: CertifyAudit) -> Table[Radii]:
             Column(lambda r: r.quantiles[1], _RADIUS, "50 %"),
             Column(lambda r: r.quantiles[2], _RADIUS, "90 %"),
         ),
+        worst=lambda r: -r.quantiles[0],
     )
 
 
@@ -113,7 +117,7 @@ def _line(audit: CertifyAudit, eps: float) -> str:
 
 def terminal(audit: CertifyAudit) -> Iterator[RenderableType]:
     """Each device at each eps."""
-    yield proven(audit).terminal()
+    yield from (table.terminal() for table in proven(audit).fitted(TERMINAL_ROWS))
 
 
 def page(audit: CertifyAudit) -> Iterable[Block]:

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from fleet.audit.coalition.result import CoalitionAudit, CurvePoint, DeviceRisk, InputShare
 from fleet.reports.flags import failed_checks, flag
 from fleet.reports.ladder import Extreme, Rung, absent, mean_interval, noise_rung
+from fleet.reports.large import TERMINAL_ROWS, named
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, WORD, Column, Table
 from fleet.reports.wording import format_eps, format_rate, visible
@@ -87,6 +88,7 @@ def risks(audit: CoalitionAudit) -> Table[DeviceRisk]:
                 terminal="noise floor",
             ),
         ),
+        worst=lambda r: r.blast_radius,
     )
 
 
@@ -120,7 +122,8 @@ def terminal(audit: CoalitionAudit) -> Iterable[RenderableType]:
         words = f"eps {format_eps(eps)}"
         chosen = [p for p in points.rows if (p.attack, p.eps) == (audit.headline, eps)]
         yield points.of(chosen, f"{audit.headline} attack, {words}: who falls").terminal()
-        yield devices.of([r for r in devices.rows if r.eps == eps], f"devices, {words}").terminal()
+        here = devices.of([r for r in devices.rows if r.eps == eps], f"devices, {words}")
+        yield from (table.terminal() for table in here.fitted(TERMINAL_ROWS))
 
 
 def page(audit: CoalitionAudit) -> Iterable[Block]:
@@ -186,7 +189,7 @@ def _of_size(level: str, audit: CoalitionAudit, eps: float, size: int) -> Rung |
     point = next((p for p in points if p.choice != "greedy"), points[0])
     worst = max(trials, key=lambda trial: trial.share)
     n = min(victim.outcome.n for victim in worst.victims)
-    where = "+".join(map(visible, worst.owned)) or "+".join(map(visible, worst.surrogates))
+    where = named(worst.owned or worst.surrogates)
     return Rung(
         level,
         "coalition",

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from fleet.audit.core.result import Outcome
 from fleet.audit.crosscheck.result import Crosscheck, ToolFigure
+from fleet.reports.large import worst_of
 from fleet.reports.report import Block
 from fleet.reports.tables import COUNT, EPS, INTERVAL, LIFT, NAME, RATE, Column, Table
 from fleet.reports.wording import format_count, format_eps, visible
@@ -15,9 +16,8 @@ from fleet.reports.wording import format_count, format_eps, visible
 
 def crosscheck_view(check: Crosscheck) -> RenderableType:
     """Tables of evade rates, one for each device and eps, then versions and the verdict."""
-    parts: list[RenderableType] = [
-        _table(check, native.device, native.eps) for native in check.native
-    ]
+    shown = worst_of(check.native, lambda native: native.outcome.rate("evade"))
+    parts: list[RenderableType] = [_table(check, native.device, native.eps) for native in shown]
     return Group(*parts, *(Text(visible(line)) for line in summary_lines(check)))
 
 

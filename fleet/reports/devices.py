@@ -8,7 +8,10 @@ from fleet.audit.certify.result import CertifyAudit
 from fleet.audit.core.result import AuditedDevice, Outcome, wilson_interval
 from fleet.audit.transfer.result import TransferAudit
 from fleet.audit.whitebox.result import WhiteboxAudit
+from fleet.reports.ends import ends
 from fleet.reports.flags import flag
+from fleet.reports.large import LARGE, worst_of
+from fleet.reports.rate_map import RateMap
 from fleet.reports.report import AuditReport
 from fleet.reports.wording import (
     control_mark,
@@ -36,11 +39,24 @@ class Card:
 
 
 def cards(report: AuditReport) -> list[Card]:
-    """One for each device of any audit, controls last."""
+    """One for each device of any audit, controls last; of a large fleet for the worst."""
+    worst = _badness(report) if len(report.devices) > LARGE else {}
     return [
         Card(device.name + control_mark(device), tuple(_lines(report, device)))
-        for device in report.devices
+        for device in worst_of(report.devices, lambda device: worst.get(device.name))
     ]
+
+
+def _badness(report: AuditReport) -> dict[str, float]:
+    """How bad devices are: the highest transfer rate of any pair of theirs, else mistakes."""
+    transfer = cast("TransferAudit | None", report.audits.get("transfer"))
+    if transfer is None or "adaptive" not in transfer.protocols:
+        return {device.name: 1 - device.clean_accuracy for device in report.devices}
+    worst: dict[str, float] = {}
+    for end in ends(transfer).rows:
+        if end.protocol == "adaptive":
+            worst[end.device] = max(worst.get(end.device, 0.0), end.spread.quantiles[-1])
+    return worst
 
 
 def _lines(report: AuditReport, device: AuditedDevice) -> Iterator[tuple[str, str]]:
@@ -112,9 +128,14 @@ def _transfer(audit: TransferAudit, name: str) -> Iterator[tuple[str, str]]:
         return
     flagged = _flagged(audit)
     for eps in audit.eps:
-        cells = audit.matrix("adaptive", eps).cells
-        by = {c.surrogate: c.outcome for c in cells if c.victim == name != c.surrogate}
-        on = {c.victim: c.outcome for c in cells if c.surrogate == name != c.victim}
+        matrix = audit.matrix("adaptive", eps)
+        read = RateMap.of(matrix)
+        own = read.names.index(name)
+        column, row = (
+            [matrix.cells[k] for k in p] for p in (read.places[:, own], read.places[own])
+        )
+        by = {c.surrogate: c.outcome for c in column if c.surrogate != name}
+        on = {c.victim: c.outcome for c in row if c.victim != name}
         if by:
             yield f"evaded by images of, eps {short_eps(eps)}", _ranked(by) + flagged
             yield f"its images evade, eps {short_eps(eps)}", _ranked(on) + flagged

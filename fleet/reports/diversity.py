@@ -119,6 +119,7 @@ def together(audit: DiversityAudit) -> Table[Together]:
             Column(lambda t: t.both / t.n if t.n else None, RATE, "both", csv="both_rate"),
             Column(lambda t: t.chance, RATE, "if independent", csv="independent"),
         ),
+        worst=lambda t: t.both / t.n if t.n else None,
     )
 
 

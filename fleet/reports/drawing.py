@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fleet.reports.flags import Flag
+from fleet.reports.large import MOST_PANELS
 from fleet.reports.palette import ALARM, EDGE, INK, LINE, MUTED, PAPER, ink_color, ramp_color
-from fleet.reports.wording import MOST_PANELS, short_eps, visible
+from fleet.reports.wording import short_eps, visible
 
 _FONT = "DejaVu Sans"  # comes with matplotlib, so every machine sets the same letters
 _STYLE: dict[str, Any] = {

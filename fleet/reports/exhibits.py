@@ -1,10 +1,12 @@
 """Adversarial images beside their originals, and which class becomes which."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleet.audit.core.exhibits import RULE, SIDE, Exhibit, Turn
 from fleet.audit.core.result import AttackResult, AuditResult, wilson_interval
+from fleet.reports.large import LARGE
 from fleet.reports.report import AuditReport, Block
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, Column, Table
 from fleet.reports.wording import format_eps, visible
@@ -57,7 +59,10 @@ def _shown(audit: AttackResult, exhibit: Exhibit) -> Shown:
         for device, label in exhibit.decoded.items()
     }
     become = named.pop(visible(made_on), "?")
-    others = "; ".join(f"{device}: {word}" for device, word in named.items())
+    told = [f"{device}: {word}" for device, word in named.items()]
+    if len(named) > LARGE:
+        told = [f"{word} on {count}" for word, count in Counter(named.values()).most_common()]
+    others = "; ".join(told)
     change = f"difference × {exhibit.gain:g}"
     adversarial = f"on {visible(made_on)}: {become}"
     return Shown(

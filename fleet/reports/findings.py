@@ -12,6 +12,7 @@ from fleet.audit.transfer.result import TransferAudit
 from fleet.encoding import CanonicalEncoding, IntervalEncoding
 from fleet.reports.flags import PROTOCOLS
 from fleet.reports.ladder import mean_interval
+from fleet.reports.rate_map import RateMap
 from fleet.reports.wording import Success
 
 
@@ -145,14 +146,8 @@ def worst_pairs(
     audit: TransferAudit, matrix: result.Matrix, success: Success = "evade", top: int = 10
 ) -> list[result.Cell]:
     """The ``top`` cells between devices of the highest rate; equals stay in matrix order."""
-    return worst_first(fleet_cells(audit, matrix), success)[:top]
-
-
-def worst_first(cells: Iterable[result.Cell], success: Success = "evade") -> list[result.Cell]:
-    """Cells by rate, highest first; those without a rate are left out."""
-    rated = [(cell.outcome.rate(success), cell) for cell in cells]
-    known = [(rate, cell) for rate, cell in rated if rate is not None]
-    return [cell for _, cell in sorted(known, key=lambda pair: -pair[0])]
+    places = RateMap.of(matrix).worst(set(audit.fleet), success, top)
+    return [matrix.cells[place] for place in places]
 
 
 def find(audit: TransferAudit, matrix: result.Matrix, success: Success = "evade") -> Finding:
@@ -165,7 +160,7 @@ def find(audit: TransferAudit, matrix: result.Matrix, success: Success = "evade"
         attack=matrix.attack,
         eps=matrix.eps,
         worst=worst,
-        mean=result.mean_rate(cell.outcome.rate(success) for cell in fleet_cells(audit, matrix)),
+        mean=result.mean_rate(RateMap.of(matrix).listed(set(audit.fleet), success)),
         white_box=_extent((c for c in diagonal if c.victim not in outside), success),
         noise=None if worst is None else _noise(audit, worst, matrix.eps, success),
         nobody=result.mean_rate(cell.outcome.rate(success) for cell in nobody_cells(audit, matrix)),

@@ -26,6 +26,7 @@ from fleet.reports.exhibits import CAPTION, exhibited
 from fleet.reports.figures import DrawnFigure
 from fleet.reports.flags import blind_checks, verdict
 from fleet.reports.ladder import gaps, ladder, measured
+from fleet.reports.large import MOST_LINES
 from fleet.reports.report import AuditReport, Block, report_of
 from fleet.reports.views import all_checks, checks_table
 from fleet.reports.wording import ABSENT, control_mark, format_count
@@ -307,6 +308,7 @@ def _environment() -> Environment:
         "style": Markup(style_sheet()),  # noqa: S704  our own file
         "scale": _scale(),
         "chosen": CAPTION,
+        "most_lines": MOST_LINES,
     }
     return environment
 

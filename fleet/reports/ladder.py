@@ -4,7 +4,7 @@ Kerckhoffs: code, data, architecture and the distribution of encodings are publi
 per-device values are not. Every figure is an adaptive evade rate, worst case over the attacks.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +110,10 @@ def _rungs(audits: list[result.AuditResult], eps: float) -> list[Rung]:
     offered: list[Rung] = []
     for audit in audits:
         report: Any = load(kind_of(audit).report)
-        offered += report.rungs(audit, eps) if report.rungs else []
+        kept: dict[float, list[Rung]] = audit.__dict__.setdefault("_rungs", {})
+        if eps not in kept:
+            kept[eps] = report.rungs(audit, eps) if report.rungs else []
+        offered += kept[eps]
     chosen = []
     for level, (_, missing) in LEVELS.items():
         mine = [rung for rung in offered if rung.level == level] or [Rung(level, gap=missing)]
@@ -147,10 +150,11 @@ def noise_rung(
 def rated(
     level: str,
     source: str,
-    outcomes: Sequence[tuple[str, result.Outcome]],
+    outcomes: Sequence[tuple[Any, result.Outcome]],
     flagged: Flag | None = None,
+    words: Callable[[Any], str] = str,
 ) -> Rung:
-    """A rung over the outcomes of its victims (or pairs), each with its name.
+    """A rung over the outcomes of its victims (or pairs), each with what ``words`` names it by.
 
     Victims that decode no image correctly are left out.
     """
@@ -161,5 +165,5 @@ def rated(
     flip = result.mean_rate(outcome.rate("flip") for _, outcome in outcomes)
     n = min(outcome.n for _, outcome, _ in known)
     where, outcome, rate = max(known, key=lambda found: found[2])
-    worst = Extreme(rate, outcome.interval("evade"), where)
+    worst = Extreme(rate, outcome.interval("evade"), words(where))
     return Rung(level, source, mean, mean_interval(mean, n), flip, n, worst, flagged)

@@ -14,11 +14,9 @@ from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import wording
 from fleet.reports.findings import beside, protocols, rows
 from fleet.reports.flags import PROTOCOLS, Flag, flag
+from fleet.reports.large import LARGE
 from fleet.reports.report import Block
 from fleet.reports.tables import STYLES
-
-MOST_CELLS = 12
-"""Networks up to which the page shows matrices as tables; a figure shows larger ones."""
 
 _WIDEST_NAME = 12  # of a column's title; a longer name folds onto further lines
 
@@ -114,22 +112,27 @@ class MatrixView:
 
     Side by side where there is room, else one under the other; a matrix wider than a terminal
     gives way to its worst pairs and a line that says where the whole is. A pipe gets it whole.
+    That of a large fleet gives way everywhere.
 
     Attributes:
         audit: The audit.
         eps: One of ``audit.eps``.
-        narrow: The worst pairs of a protocol at one eps.
+        narrow: The worst pairs of a protocol at one eps, and the distribution of all, which
+            stand for the matrix of a large fleet.
         most: Protocols shown at most, those that can be believed first.
     """
 
     audit: TransferAudit
     eps: float
-    narrow: Callable[[TransferAudit, Protocol, float], RichTable]
+    narrow: Callable[[TransferAudit, Protocol, float], list[RichTable]]
     most: int = len(PROTOCOLS)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay the tables out for ``options.max_width`` columns."""
         shown = protocols(self.audit, self.eps)[: self.most]
+        if len(self.audit.devices) > LARGE:
+            yield from (part for name in shown for part in self.narrow(self.audit, name, self.eps))
+            return
         tables = [matrix_table(self.audit, name, self.eps) for name in shown]
         sizes = [Measurement.get(console, options.update(width=10_000), table) for table in tables]
         if sum(size.maximum + 2 for size in sizes) <= options.max_width:
@@ -139,8 +142,7 @@ class MatrixView:
         elif not console.is_terminal or max(s.minimum for s in sizes) <= options.max_width:
             yield Group(*tables)
         else:
-            for name in shown:
-                yield self.narrow(self.audit, name, self.eps)
+            yield from (self.narrow(self.audit, name, self.eps)[0] for name in shown)
             count = len(self.audit.devices)
             yield Text(
                 f"The {count} × {count} matrix is wider than this terminal; "

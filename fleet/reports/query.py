@@ -6,10 +6,11 @@ from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from fleet.audit.core.result import Outcome, mean_rate, wilson_interval
+from fleet.audit.core.result import AuditedDevice, Outcome, mean_rate, wilson_interval
 from fleet.audit.query.result import Fidelity, QueryAudit, QueryCurve, QueryMethod, QueryPoint
 from fleet.reports.flags import failed_checks, flag
 from fleet.reports.ladder import Rung, absent, rated
+from fleet.reports.large import LARGE, TERMINAL_ROWS, worst_of
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, OUTCOME, RATE, WORD, Column, Table
 from fleet.reports.wording import ABSENT, format_eps, format_interval, format_rate, visible
@@ -47,6 +48,7 @@ def curves(audit: QueryAudit) -> Table[Asked]:
             ),
             Column(lambda _: failed_checks(audit), WORD, csv="failed_checks"),
         ),
+        worst=lambda a: a[1].outcome.rate("evade"),
     )
 
 
@@ -79,20 +81,33 @@ def fidelity(audit: QueryAudit) -> Table[Fidelity]:
     )
 
 
+def hardest_hit(audit: QueryAudit, eps: float, most: int = LARGE) -> list[AuditedDevice]:
+    """Devices in order; where there are many, those that lose most to their best attack."""
+
+    def lost(device: AuditedDevice) -> float:
+        found = (audit.curve(device.name, eps, method) for method in audit.methods)
+        return max(curve.last.outcome.rate("evade") or 0.0 for curve in found)
+
+    return worst_of(audit.devices, lost, most)
+
+
 def by_queries(audit: QueryAudit, eps: float) -> RichTable:
     """Evade rates against the queries on each image at one eps, the victim's white-box rate last.
 
     Of the budgets only 1, 10, 100 and so on and the largest are shown. ``median`` is the query with
     which half of the images have fallen.
     """
-    title = Text(f"evade rate by queries, eps {format_eps(eps)}", style="bold")
+    devices = hardest_hit(audit, eps)
+    fewer = f": the {len(devices)} of {len(audit.devices)} victims hit hardest"
+    words = f"evade rate by queries, eps {format_eps(eps)}"
+    title = Text(words + fewer * (len(devices) < len(audit.devices)), style="bold")
     table = RichTable(title=title, title_justify="left")
     table.add_column("victim, method", overflow="fold", min_width=len("  transfer+queries"))
     every = sorted({p.queries for c in audit.curves if c.counted == "image" for p in c.points})
     budgets = [most for most in every if most in {1, 10, 100, 1000, 10_000, every[-1]}]
     for words in (*map(str, budgets), "95 %", "flip", "median", "n"):
         table.add_column(words, justify="right", no_wrap=True)
-    for device in audit.devices:
+    for device in devices:
         role = " (control)" if device.role == "control" else ""
         table.add_row(Text(visible(device.name) + role, style="bold"))
         for method in audit.methods:
@@ -119,7 +134,8 @@ def terminal(audit: QueryAudit) -> Iterator[RenderableType]:
     for eps in audit.eps:
         yield by_queries(audit, eps)
     if audit.fidelity:
-        yield fidelity(audit).terminal(Text("extraction, queries in total", style="bold"))
+        first, *_ = fidelity(audit).fitted(TERMINAL_ROWS)
+        yield first.terminal(Text("extraction, queries in total", style="bold"))
 
 
 def page(audit: QueryAudit) -> Iterable[Block]:

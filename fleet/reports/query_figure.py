@@ -12,6 +12,7 @@ from fleet.audit.query.result import QueryAudit, QueryCurve, QueryMethod
 from fleet.reports import drawing
 from fleet.reports.flags import flag
 from fleet.reports.palette import ADAPTIVE, FLIP, GREEDY, INK, MASKED, PURPLE
+from fleet.reports.query import hardest_hit
 from fleet.reports.wording import short_eps
 
 _COLUMNS = 4
@@ -90,7 +91,7 @@ def _decades(axes: Axes, budgets: Sequence[int]) -> None:
 def _panels(audit: QueryAudit) -> list[_Panel]:
     found = []
     for eps in audit.eps:
-        for victim in _victims(audit, eps):
+        for victim in (device.name for device in hardest_hit(audit, eps, _MOST_VICTIMS)):
             for counted in _COUNTED:
                 curves = tuple(
                     curve
@@ -102,23 +103,6 @@ def _panels(audit: QueryAudit) -> list[_Panel]:
                     ceiling = audit.white_box_of(victim, eps).outcome.rate("evade")
                     found.append(_Panel(title, counted, curves, ceiling))
     return found
-
-
-def _victims(audit: QueryAudit, eps: float) -> list[str]:
-    """Devices in order; where there are many, those that lose most to their best attack."""
-    names = [device.name for device in audit.devices]
-    if len(names) <= _MOST_VICTIMS:
-        return names
-    reached = {
-        name: max(
-            curve.last.outcome.rate("evade") or 0.0
-            for curve in audit.curves
-            if (curve.victim, curve.eps) == (name, eps)
-        )
-        for name in names
-    }
-    worst = sorted(names, key=lambda name: -reached[name])[:_MOST_VICTIMS]
-    return [name for name in names if name in worst]
 
 
 def _legend(methods: Sequence[QueryMethod]) -> list[Line2D]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from fleet.audit.core.result import Outcome
 from fleet.reports import wording
 from fleet.reports.flags import Flag
+from fleet.reports.large import FILE_ROWS, PAGE_ROWS
 
 Row = TypeVar("Row")
 
@@ -130,12 +134,63 @@ class Table(Generic[Row]):
         rows: In order.
         columns: In order, for all that write it.
         apart: Rows that stand in a section of their own on a terminal, from the first on.
+        worst: How bad a row is, by which a table that is too long is cut; None: the first stay.
+        instead: What is written beside the worst rows in the place of all, by file name.
     """
 
     title: str
     rows: Sequence[Row]
     columns: Sequence[Column[Row]]
     apart: Callable[[Row], bool] | None = None
+    worst: Callable[[Row], float | None] | None = None
+    instead: Mapping[str, Callable[[], Table[Any]]] = field(default_factory=dict)
+
+    def cut(self, shown: int) -> Table[Row]:
+        """The worst rows, worst first, with a title that says so."""
+        words, first = "first", list(self.rows[:shown])
+        if self.worst:
+            badness = [self.worst(row) for row in self.rows]
+            known = [k for k, bad in enumerate(badness) if bad is not None]
+            ranked = heapq.nsmallest(shown, known, key=lambda k: (-(badness[k] or 0.0), k))
+            words, first = "worst", [self.rows[k] for k in ranked]
+        title = f"{self.title.rstrip('.')}. The {words} {shown} of {len(self.rows):,} rows."
+        return replace(self, rows=first, title=title, apart=None)
+
+    def fitted(self, limits: tuple[int, int] = PAGE_ROWS) -> list[Table[Any]]:
+        """The table where it is short enough, else its worst rows and how the rates spread.
+
+        Args:
+            limits: Rows up to which it is whole, and how many are shown of a longer one.
+        """
+        if len(self.rows) <= limits[0]:
+            return [self]
+        spread = self.spread()
+        return [self.cut(limits[1]), *([spread] if spread.rows else [])]
+
+    def spread(self) -> Table[Spread]:
+        """How the rates of all rows are distributed, those of each eps and kind apart."""
+        columns = [c for c in self.columns if c.html or c.terminal]
+        kinds = [column for column in columns if column.form in (EPS, WORD)]
+        groups: dict[tuple[str, ...], list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault(tuple(column.show(row) for column in kinds), []).append(row)
+        found = []
+        for column in columns:
+            for group, rows in groups.items() if column.form in (RATE, LIFT) else ():
+                values = [value for row in rows if (value := column.get(row)) is not None]
+                if values:
+                    found.append(
+                        spread_of(column.html or column.terminal, ", ".join(group), values)
+                    )
+        return spread_table(f"How the rates of all {len(self.rows):,} rows are distributed", found)
+
+    def files(self, name: str) -> dict[str, str]:
+        """CSV by file name: the table where it is short enough, else what stands for it."""
+        if len(self.rows) <= FILE_ROWS[0]:
+            return {name: self.csv()}
+        stem, _, end = name.rpartition(".")
+        beside = {file: table().csv() for file, table in self.instead.items()}
+        return {f"{stem}-worst.{end}": self.cut(FILE_ROWS[1]).csv(), **beside}
 
     def of(self, rows: Sequence[Row], title: str = "") -> Table[Row]:
         """The same table of other rows, with another title if one is given."""
@@ -173,20 +228,62 @@ class Table(Generic[Row]):
     def csv(self) -> str:
         """Write the rows below a header, lines ending with a line feed; no rows, no text."""
         columns = [(c.csv, c) for c in self.columns if c.csv is not None]
-        table = [
-            {
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, list[str](), lineterminator="\n")
+        for row in self.rows:
+            cells = {
                 head + suffix: cell
                 for head, column in columns
                 for suffix, cell in _written(column, row).items()
             }
-            for row in self.rows
-        ]
-        stream = io.StringIO()
-        if table:
-            writer = csv.DictWriter(stream, fieldnames=list(table[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+            if not writer.fieldnames:
+                writer.fieldnames = list(cells)
+                writer.writeheader()
+            writer.writerow(cells)
         return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How some rates are distributed.
+
+    Attributes:
+        figure: What was counted.
+        of: Of what, in words.
+        n: How many rates.
+        quantiles: Lowest, 10 %, median, 90 %, 99 % and highest.
+    """
+
+    figure: str
+    of: str
+    n: int
+    quantiles: tuple[float, ...]
+
+
+def spread_of(figure: str, of: str, rates: Sequence[float] | NDArray[np.float64]) -> Spread:
+    """The distribution of one rate at least; NaN is left out."""
+    known = np.asarray(rates, np.float64)
+    known = known[~np.isnan(known)]
+    shares = np.quantile(known, (0, 0.1, 0.5, 0.9, 0.99, 1), method="inverted_cdf")
+    return Spread(figure, of, len(known), tuple(map(float, shares)))
+
+
+def spread_table(title: str, found: Sequence[Spread]) -> Table[Spread]:
+    """Distributions beside each other."""
+    heads = ("lowest", "10 %", "median", "90 %", "99 %", "highest")
+    return Table(
+        title,
+        found,
+        (
+            Column(lambda s: s.figure, NAME, "figure", "figure"),
+            Column(lambda s: s.of, NAME, "of", "of"),
+            Column(lambda s: s.n, COUNT, "rows", "rows"),
+            *(
+                Column[Spread](lambda s, k=k: s.quantiles[k], RATE, head, head)  # type: ignore[misc]
+                for k, head in enumerate(heads)
+            ),
+        ),
+    )
 
 
 def _written(column: Column[Row], row: Row) -> Mapping[str, Any]:

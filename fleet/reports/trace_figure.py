@@ -1,5 +1,6 @@
 """Draws how well adversarial images are traced to the device that they were made on."""
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -7,9 +8,12 @@ from matplotlib.lines import Line2D
 from fleet.audit.trace.result import SCORES, TraceAudit, TraceRate
 from fleet.reports import drawing
 from fleet.reports.flags import flag
+from fleet.reports.large import LARGE, MOST_PANELS
 from fleet.reports.palette import ADAPTIVE, FLIP, GREEDY, INK
-from fleet.reports.wording import MOST_PANELS, format_rate, short_eps
+from fleet.reports.rate_map import tiles
+from fleet.reports.wording import format_rate, short_eps
 
+_TILES = 50
 _LOOKS = {"deviation": (FLIP, "s"), "alignment": (ADAPTIVE, "o"), "combined": (GREEDY, "D")}
 
 
@@ -20,7 +24,8 @@ def draw(audit: TraceAudit) -> Figure:
     trace table.
     """
     names = [drawing.drawable(device.name, 18) for device in audit.devices]
-    cell = 0.42 if len(names) <= MOST_PANELS else 0.15
+    names = names if len(names) <= LARGE else [""] * min(len(names), _TILES)
+    cell = 0.42 if len(names) <= MOST_PANELS else 0.15 if names[0] else 3 / len(names)
     side = max(1.9, cell * len(names))
     named = 0.25 + max(map(len, names)) * 0.078
     top, line = 1.45, side + max(named, 0.6) + 0.7
@@ -31,6 +36,8 @@ def draw(audit: TraceAudit) -> Figure:
         "Left: device named (column) for one image made on each (row), combined score.",
         "Right: share that names its source, 95 % intervals; dashed: guessing.",
     ]
+    if not names[0]:
+        notes[0] = f"{notes[0][:-1]}; {len(audit.devices)} devices, means of tiles."
     drawing.head(figure, "Trace: on which device were the images made?", notes)
     drawing.legend(figure, _legend(), 0.85)
     drawing.failed(figure, flag(audit), 1.25)
@@ -51,7 +58,9 @@ def _confusion(axes: Axes, rate: TraceRate, names: list[str], eps: float) -> Non
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    shares = [[hits / (sum(row.named) or 1) for hits in row.named] for row in rate.confusion]
+    found = [[hits / (sum(row.named) or 1) for hits in row.named] for row in rate.confusion]
+    shares = found if names[0] else tiles(np.array(found), count)[0].tolist()
+    count = len(shares)
 
     def words(share: float | None) -> str:
         return format_rate(share, 2).lstrip("0") if share and share < 1 else f"{share:.0f}"
@@ -60,8 +69,8 @@ def _confusion(axes: Axes, rate: TraceRate, names: list[str], eps: float) -> Non
     axes.set(xlim=(0, count), ylim=(count, 0))
     places = [k + 0.5 for k in range(count)]
     small = 8.5 if count <= MOST_PANELS else 6
-    axes.set_xticks(places, names, rotation=90, fontsize=small)
-    axes.set_yticks(places, names, fontsize=small)
+    axes.set_xticks(places, names[:count], rotation=90, fontsize=small)
+    axes.set_yticks(places, names[:count], fontsize=small)
     axes.tick_params(length=0)
     axes.set_title(f"eps {short_eps(eps)}: {rate.score}, top-1 {format_rate(rate.top1)}")
 

@@ -8,6 +8,7 @@ from rich.table import Table as RichTable
 from fleet.audit.core import result
 from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import wording
+from fleet.reports.ends import distribution, ends, ordered, worst_cases
 from fleet.reports.exhibits import turned
 from fleet.reports.findings import (
     Finding,
@@ -22,7 +23,8 @@ from fleet.reports.findings import (
 )
 from fleet.reports.flags import PROTOCOLS, audited_protocols, failed_checks, flag
 from fleet.reports.ladder import Rung, absent, noise_rung, rated
-from fleet.reports.matrices import MOST_CELLS, MatrixView, flagged_title, matrices
+from fleet.reports.large import LARGE, MOST_CELLS
+from fleet.reports.matrices import MatrixView, flagged_title, matrices
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import (
     COUNT,
@@ -57,13 +59,22 @@ def pairs(audit: TransferAudit) -> Table[Pair]:
         "Every pair of surrogate and victim",
         [(matrix, cell) for matrix in audit.matrices for cell in matrix.cells],
         _pair_columns(audit),
+        worst=_between,
+        instead={"transfer-devices.csv": lambda: ends(audit)},
     )
+
+
+def _between(pair: Pair) -> float | None:
+    """The rate of two different networks."""
+    cell = pair[1]
+    return None if cell.surrogate == cell.victim else cell.outcome.rate("evade")
 
 
 def _pair_columns(
     audit: TransferAudit, success: wording.Success = "evade"
 ) -> tuple[Column[Pair], ...]:
     roles = {device.name: device.role for device in audit.devices}
+    failed = {protocol: failed_checks(audit, protocol) for protocol in PROTOCOLS}
 
     def noise(pair: Pair) -> result.NoiseFloor:
         return audit.noise_floor(pair[1].victim, pair[0].eps)
@@ -89,7 +100,7 @@ def _pair_columns(
         Column(lambda p: noise(p).outcome, OUTCOME, csv="noise_"),
         Column(lambda p: noise(p).draws, COUNT, csv="noise_draws"),
         Column(lambda p: lift(audit, p[1], p[0].eps), LIFT, csv="evade_lift"),
-        Column(lambda p: failed_checks(audit, p[0].protocol), WORD, csv="failed_checks"),
+        Column(lambda p: failed[p[0].protocol], WORD, csv="failed_checks"),
     )
 
 
@@ -159,6 +170,7 @@ def clean(audit: TransferAudit) -> Table[result.AuditedDevice]:
             Column(lambda d: d.clean_reject_rate, RATE, "reject rate"),
             Column(lambda d: result.wilson_interval(d.rejected, d.images), INTERVAL, "95 %"),
         ),
+        worst=lambda d: -d.clean_accuracy,
     )
 
 
@@ -178,6 +190,7 @@ def noise_table(audit: TransferAudit) -> Table[result.NoiseFloor]:
             Column(lambda floor: floor.outcome.n, COUNT, "n"),
             *rates(_outcome, "flip", "reject", "evade"),
         ),
+        worst=lambda floor: floor.outcome.rate("evade"),
     )
 
 
@@ -193,10 +206,11 @@ def short(audit: TransferAudit) -> Iterator[RenderableType]:
         yield MatrixView(audit, eps, worst_view, most=1)
 
 
-def worst_view(audit: TransferAudit, protocol: result.Protocol, eps: float) -> RichTable:
-    """:func:`worst_table` for a terminal, with the protocol's flag in its title."""
+def worst_view(audit: TransferAudit, protocol: result.Protocol, eps: float) -> list[RichTable]:
+    """:func:`worst_table` for a terminal, with the protocol's flag in its title, and all rates."""
     table = worst_table(audit, protocol, eps)
-    return table.terminal(flagged_title(audit, protocol, table.title))
+    worst = table.terminal(flagged_title(audit, protocol, table.title))
+    return [worst, distribution(audit, [audit.matrix(protocol, eps)]).terminal()]
 
 
 _TERMS = (
@@ -251,9 +265,10 @@ def page(audit: TransferAudit) -> Iterable[Block]:
 def _worst(audit: TransferAudit) -> Iterator[Block]:
     count = len(audit.devices)
     yield ("figures",)
+    where = "audit.json" if count > LARGE else "transfer.csv"
     yield (
         "prose",
-        f"The {count} × {count} matrices are whole in transfer.csv; the worst pairs of each:",
+        f"The {count} × {count} matrices are whole in {where}; the worst pairs of each:",
     )
     for eps in audit.eps:
         for protocol in protocols(audit, eps):
@@ -261,6 +276,10 @@ def _worst(audit: TransferAudit) -> Iterator[Block]:
             table = worst_table(audit, protocol, eps, top=_MOST_PAIRS)
             words = f"{protocol.capitalize()} protocol, eps {wording.format_eps(eps)}"
             yield "described", table.of(table.rows, f"{words}: the worst pairs of devices")
+    if count > LARGE:
+        yield "described", distribution(audit, worst_cases(audit))
+        yield "details", "Each device with all others", [("described", ends(audit))]
+        yield "details", "Order of the devices on the maps", [("prose", ", ".join(ordered(audit)))]
 
 
 def lines(audit: TransferAudit) -> list[str]:
@@ -317,9 +336,9 @@ def rungs(audit: TransferAudit, eps: float) -> list[Rung]:
         ("T0", nobody_cells(audit, matrix), "no control was audited"),
         ("T1", fleet_cells(audit, matrix), "the fleet has one device"),
     ):
-        named = [(_names(cell), cell.outcome) for cell in cells]
+        told = [(cell, cell.outcome) for cell in cells]
         gone = Rung(level, gap=gap)
-        found.append(rated(level, "transfer", named, flagged) if cells else gone)
+        found.append(rated(level, "transfer", told, flagged, _names) if cells else gone)
     fleet = {device.name for device in audit.devices if device.role == "device"}
     own = [c for c in matrix.cells if c.surrogate == c.victim and c.victim in fleet]
     return [*found, rated("T4", "transfer", [(c.victim, c.outcome) for c in own], flagged)]

@@ -20,6 +20,8 @@ from fleet.reports import drawing, wording
 from fleet.reports.drawing import drawable
 from fleet.reports.findings import protocols, rows
 from fleet.reports.flags import flag
+from fleet.reports.large import LARGE, MOST_PANELS
+from fleet.reports.large_figure import draw_large
 from fleet.reports.palette import ALARM, INK, MUTED, PAPER, ink_color
 
 _SUCCESS = {"flip": "flip (wrong class)", "reject": "reject", "evade": "evade (flip or reject)"}
@@ -112,7 +114,10 @@ def draw(audit: TransferAudit, success: wording.Success = "evade") -> Figure:
     """Heatmaps of the evade rate, surrogates as rows and victims as columns.
 
     Each device's order of classes stands on the axes. The same figures stand in the tables below.
+    Of a large fleet: maps of tiles, like devices beside each other, and the distribution of rates.
     """
+    if len(audit.devices) > LARGE:
+        return draw_large(audit, success)
     grid = [(eps, protocols(audit, eps)) for eps in audit.eps]
     layout = _layout(audit)
     bar = 0.2 + max(len(names) for _, names in grid) * layout.width
@@ -134,7 +139,7 @@ def draw(audit: TransferAudit, success: wording.Success = "evade") -> Figure:
 def _layout(audit: TransferAudit) -> Layout:
     count = len(audit.devices)
     labels = [wording.order_label(device) for device in audit.devices]
-    if count <= wording.MOST_PANELS:
+    if count <= MOST_PANELS:
         cell, digits, size = (0.62, 3, 9.0) if count <= 8 else (0.46, 2, 9.0)
     else:
         cell, digits, size = max(0.13, min(0.4, 9 / count)), 0, 6.5

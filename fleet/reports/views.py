@@ -11,6 +11,7 @@ from fleet.audit.core.kind import KINDS
 from fleet.audit.core.result import AuditResult, Check, Verdict
 from fleet.reports.answers import EXPLAINED, Answers, answers
 from fleet.reports.flags import blind_checks, blind_line, checks_with, verdict
+from fleet.reports.large import TERMINAL_ROWS
 from fleet.reports.report import AuditReport, report_of
 from fleet.reports.tables import NAME, PROSE, STYLES, VERDICT, WORD, Column, Table
 
@@ -60,7 +61,8 @@ def audit_view(audit: AuditResult, *, full: bool = True) -> Group:
     levels: tuple[Verdict, ...] = ("fail", "warn") if full else ("fail",)
     raised = [("", check) for check in checks_with(audit, *levels) if check not in folded]
     if raised:
-        views.append(checks_table(raised, "reliability checks").terminal())
+        table, *_ = checks_table(raised, "reliability checks").fitted(TERMINAL_ROWS)
+        views.append(table.terminal())
     return Group(*views, summary_text(audit, full=full))
 
 

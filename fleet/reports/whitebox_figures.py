@@ -15,8 +15,10 @@ from fleet.audit.core.result import AuditedDevice, Outcome, Protocol, mean_rate
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.reports import drawing
 from fleet.reports.flags import audited_protocols, flag
+from fleet.reports.large import MOST_PANELS, worst_of
 from fleet.reports.palette import ADAPTIVE, FLIP, INK, MASKED, MUTED, NOISE, PAPER, REJECT
-from fleet.reports.wording import ABSENT, MOST_PANELS, Success, control_mark, format_rate, short_eps
+from fleet.reports.whitebox import fallen
+from fleet.reports.wording import ABSENT, Success, control_mark, format_rate, short_eps
 
 _COLUMNS = 4
 
@@ -146,7 +148,7 @@ def draw_split(audit: WhiteboxAudit) -> Figure:
 
     The noise floor is a line. The same figures stand in the white-box table.
     """
-    devices = in_order(audit)
+    devices = _split(audit)
     chosen = _spread(audit.eps)
     protocols = audited_protocols(audit)
     names = [_name(device) for device in devices]
@@ -160,6 +162,8 @@ def draw_split(audit: WhiteboxAudit) -> Figure:
         margin=(left, 0.5),
     )
     less = "" if len(chosen) == len(audit.eps) else f"; {len(chosen)} of {len(audit.eps)} eps"
+    if len(devices) < len(audit.devices):
+        less += f"; the {len(devices)} of {len(audit.devices)} networks that fall most"
     drawing.head(figure, "White-box: flip and reject apart", [f"Share of correct images{less}"])
     drawing.legend(figure, _split_legend(), 0.68)
     for row, protocol in enumerate(protocols):
@@ -171,10 +175,15 @@ def draw_split(audit: WhiteboxAudit) -> Figure:
     return figure
 
 
+def _split(audit: WhiteboxAudit) -> list[AuditedDevice]:
+    """In order; of a large fleet those that fall most."""
+    return worst_of(in_order(audit), lambda device: fallen(audit, device.name))
+
+
 def _split_panel(
     axes: Axes, audit: WhiteboxAudit, labels: list[str], protocol: Protocol, eps: float
 ) -> None:
-    names = [device.name for device in in_order(audit)]
+    names = [device.name for device in _split(audit)]
     outcomes = _outcomes(audit, names, protocol, eps)
     flips = [outcome.rate("flip") or 0.0 for outcome in outcomes]
     rejects = [outcome.rate("reject") or 0.0 for outcome in outcomes]
@@ -191,7 +200,7 @@ def _split_panel(
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     axes.grid(visible=False, axis="y")
     axes.set_title(f"eps {short_eps(eps)}")
-    devices = sum(device.role == "device" for device in audit.devices)
+    devices = sum(device.role == "device" for device in _split(audit))
     if 0 < devices < len(names):
         axes.axhline(devices - 0.5, color=MUTED, lw=1.0)
 

@@ -11,9 +11,6 @@ Success = Literal["flip", "reject", "evade"]
 ABSENT = "–"
 """Stands where there is nothing to divide by."""
 
-MOST_PANELS = 20
-"""Devices that get a panel each in a figure, and a matrix in the page."""
-
 
 def visible(text: str) -> str:
     """Replace what does not print by U+FFFD.

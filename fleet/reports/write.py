@@ -74,8 +74,9 @@ def _render(report: AuditReport) -> dict[tuple[str | None, str], bytes]:
     page = render_html(report, figures).encode("utf-8")
     files: dict[tuple[str | None, str], bytes] = {(None, "report.html"): page}
     for kind, audit in report.audits.items():
-        for name, render in report_of(audit).tables.items():
-            files[kind, name] = render(audit).csv().encode("utf-8")
+        for table, render in report_of(audit).tables.items():
+            for name, text in render(audit).files(table).items():
+                files[kind, name] = text.encode("utf-8")
     for figure in figures:
         files[figure.kind, f"{figure.name}.png"] = figure.png
         files[figure.kind, f"{figure.name}.svg"] = figure.svg

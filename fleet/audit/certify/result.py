@@ -149,7 +149,8 @@ class CertifyAudit(AuditResult, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        return pick(self.proven, device=device, eps=eps)
+        found: Proven = self.row("proven", device=device, eps=eps)
+        return found
 
     def worst(self, eps: float) -> Proven | None:
         """The device with the largest guaranteed blast radius; None where none decodes any image.

@@ -354,6 +354,19 @@ class AuditResult(Drawn, Stored):
     provenance: dict[str, Any]
     seconds: float | None = field(default=None, kw_only=True, compare=False)
 
+    def row(self, rows: str, **keys: Any) -> Any:
+        """:func:`pick` of a field's rows, of which an index is made the first time.
+
+        Raises:
+            KeyError: There is none.
+        """
+        indices: dict[tuple[str, ...], dict[Any, Any]] = self.__dict__.setdefault("_indices", {})
+        index = indices.setdefault((rows, *keys), {})
+        for each in () if index else getattr(self, rows):
+            index.setdefault(tuple(getattr(each, key) for key in keys), each)
+        wanted = tuple(keys.values())
+        return index[wanted] if wanted in index else pick(getattr(self, rows), **keys)
+
     @property
     def fleet(self) -> tuple[str, ...]:
         """Names of the devices that are shipped: controls left out."""
@@ -397,7 +410,8 @@ class AttackResult(AuditResult):
         Raises:
             KeyError: There is none.
         """
-        return pick(self.noise, victim=victim, eps=eps)
+        found: NoiseFloor = self.row("noise", victim=victim, eps=eps)
+        return found
 
 
 class AbsentError(KeyError, ValueError):

@@ -158,7 +158,8 @@ class QueryAudit(result.AuditResult, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        return result.pick(self.curves, victim=victim, eps=eps, method=method)
+        found: QueryCurve = self.row("curves", victim=victim, eps=eps, method=method)
+        return found
 
     def reached(self) -> Iterator[result.Reached]:
         """What every way of asking each device reached with its largest budget, for gates."""
@@ -175,4 +176,5 @@ class QueryAudit(result.AuditResult, schema=SCHEMA):
         Raises:
             KeyError: There are none.
         """
-        return result.pick(self.white_box, victim=victim, eps=eps)
+        found: WhiteBox = self.row("white_box", victim=victim, eps=eps)
+        return found

@@ -152,7 +152,10 @@ class WhiteboxAudit(result.AttackResult, schema=SCHEMA):
         Raises:
             KeyError: There is none.
         """
-        return result.pick(self.figures, device=device, protocol=protocol, eps=eps, attack=attack)
+        found: WhiteboxFigure = self.row(
+            "figures", device=device, protocol=protocol, eps=eps, attack=attack
+        )
+        return found
 
     def reached(self) -> Iterator[result.Reached]:
         """The adaptive worst case on each device, for gates."""

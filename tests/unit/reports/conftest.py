@@ -4,6 +4,11 @@ The figures follow what was measured on small MNIST networks: the paper's loss i
 near 0 while transfer is not), the adaptive attack is not, and noise alone does something.
 """
 
+import html
+import json
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from itertools import combinations, islice
@@ -525,3 +530,46 @@ def no_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delitem(sys.modules, name)
             monkeypatch.delattr(name, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+LOOK = """
+onload = () => {
+  const told = [...document.querySelectorAll("iframe")].map(frame => {
+    const page = frame.contentDocument, box = page.querySelector("#verdict");
+    page.querySelectorAll("details").forEach(part => part.open = true);
+    const wide = [page.documentElement, ...page.querySelectorAll(".scroll")]
+      .filter(part => part.scrollWidth > part.clientWidth + 1)
+      .map(part => [part.getAttribute("aria-label"), part.scrollWidth, part.clientWidth]);
+    return {wide, bottom: box.getBoundingClientRect().bottom,
+            first: box.querySelector("dt").textContent};
+  });
+  document.title = JSON.stringify(told);
+}"""
+
+
+@pytest.fixture
+def look(tmp_path):
+    """Open pages in windows of these sizes, folded parts opened, and say what is seen of each."""
+    if not shutil.which("chromium"):
+        pytest.skip("chromium is not installed")
+
+    def opened(*windows):
+        frames = [
+            f'<iframe width={width} height={height} style="border:0" srcdoc="{html.escape(page)}">'
+            "</iframe>"
+            for page, width, height in windows
+        ]
+        page = tmp_path / "windows.html"
+        text = f"<!doctype html><script>{LOOK}</script>{''.join(frames)}"
+        page.write_text(text, encoding="utf-8")
+        flags = "headless no-sandbox disable-gpu no-first-run disable-background-networking"
+        flags += " disable-component-update disable-sync window-size=1600,900 dump-dom"
+        found = subprocess.run(
+            ["chromium", *(f"--{f}" for f in flags.split()), f"--user-data-dir={tmp_path}/user",
+             page.as_uri()],
+            capture_output=True, text=True, check=True, timeout=120,
+        )  # fmt: skip
+        title = re.search("<title>(.*?)</title>", found.stdout, re.DOTALL)
+        return json.loads(html.unescape(title[1]))
+
+    return opened

@@ -1,10 +1,7 @@
 """A reader looks at the page and its figures: nothing is cut off, and no text covers another."""
 
-import html
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from itertools import combinations
 
@@ -163,49 +160,6 @@ def test_one_eps_is_a_dot_with_its_tick(make_whitebox):
         assert all(len(line.get_xdata()) == 1 for line in panel.lines)
         assert [text.get_text() for text in panel.get_xticklabels()] == ["0.1"]
         assert len(panel.get_yticklabels()) == 5
-
-
-LOOK = """
-onload = () => {
-  const told = [...document.querySelectorAll("iframe")].map(frame => {
-    const page = frame.contentDocument, box = page.querySelector("#verdict");
-    page.querySelectorAll("details").forEach(part => part.open = true);
-    const wide = [page.documentElement, ...page.querySelectorAll(".scroll")]
-      .filter(part => part.scrollWidth > part.clientWidth + 1)
-      .map(part => [part.getAttribute("aria-label"), part.scrollWidth, part.clientWidth]);
-    return {wide, bottom: box.getBoundingClientRect().bottom,
-            first: box.querySelector("dt").textContent};
-  });
-  document.title = JSON.stringify(told);
-}"""
-
-
-@pytest.fixture
-def look(tmp_path):
-    """Open pages in windows of these sizes, folded parts opened, and say what is seen of each."""
-    if not shutil.which("chromium"):
-        pytest.skip("chromium is not installed")
-
-    def opened(*windows):
-        frames = [
-            f'<iframe width={width} height={height} style="border:0" srcdoc="{html.escape(page)}">'
-            "</iframe>"
-            for page, width, height in windows
-        ]
-        page = tmp_path / "windows.html"
-        text = f"<!doctype html><script>{LOOK}</script>{''.join(frames)}"
-        page.write_text(text, encoding="utf-8")
-        flags = "headless no-sandbox disable-gpu no-first-run disable-background-networking"
-        flags += " disable-component-update disable-sync window-size=1600,900 dump-dom"
-        found = subprocess.run(
-            ["chromium", *(f"--{f}" for f in flags.split()), f"--user-data-dir={tmp_path}/user",
-             page.as_uri()],
-            capture_output=True, text=True, check=True, timeout=120,
-        )  # fmt: skip
-        title = re.search("<title>(.*?)</title>", found.stdout, re.DOTALL)
-        return json.loads(html.unescape(title[1]))
-
-    return opened
 
 
 @pytest.fixture(scope="module")

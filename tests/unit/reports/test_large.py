@@ -1,0 +1,187 @@
+"""Reports of a fleet of 100 and of 1,000 devices: small, quick, no wider than a window."""
+
+import base64
+import csv
+import io
+import sys
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from fleet.audit.core.exhibits import Exhibit
+from fleet.reports import AuditReport, compare, render_html
+from fleet.reports.figures import draw_figures
+from fleet.reports.large import LARGE, PAGE_ROWS, named, worst_of
+from fleet.reports.rate_map import RateMap, order_by_likeness, tiles
+from fleet.reports.report import report_of
+from fleet.reports.tables import COUNT, RATE, Column, Table
+from fleet.reports.views import report_view
+from large_fleet import GROUPS, large_certify, large_transfer, worst_pair
+
+MEGABYTE = 2**20
+
+
+@pytest.fixture(scope="module")
+def thousand():
+    return AuditReport.of(large_certify(300), large_transfer(1000))
+
+
+@pytest.fixture(scope="module")
+def page(thousand):
+    return render_html(thousand, draw_figures(thousand))
+
+
+def test_the_page_of_a_thousand_is_small_and_names_the_worst_pair(page):
+    surrogate, victim = worst_pair(1000)
+    assert len(page) < MEGABYTE
+    assert f"{surrogate} → {victim}" in page
+    assert page.count("<article") == LARGE
+    assert page.count("<tr") < 20 * PAGE_ROWS[0]
+    assert "median" in page
+
+
+def test_nothing_of_a_large_fleet_is_wider_than_its_window(page, make_report, look):
+    others = make_report([f"cam-{k:04}" for k in range(40)], eps=(0.1,))
+    pages = [page, render_html(others, draw_figures(others))]
+    assert len(pages[1]) < 3 * MEGABYTE
+    seen = look(*((text, width, 800) for text in pages for width in (1280, 400)))
+    found = [[w for w in one["wide"] if k % 2 < 1 or w[0] is None] for k, one in enumerate(seen)]
+    assert found == [[]] * 4
+
+
+def test_a_terminal_and_a_pipe_get_the_worst_and_how_the_rest_spreads(thousand):
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(report_view(thousand, full=True))
+    text = stream.getvalue()
+    assert len(text.splitlines()) < 250
+    assert max(map(len, text.splitlines())) <= 100
+    assert all(name in text for name in worst_pair(1000))
+    assert "median" in text
+
+
+def test_files_of_a_large_fleet_say_that_they_hold_the_worst(thousand):
+    audit = thousand.audits["transfer"]
+    files = report_of(audit).tables["transfer.csv"](audit).files("transfer.csv")
+    assert set(files) == {"transfer-worst.csv", "transfer-devices.csv"}
+    first, *rest = csv.DictReader(io.StringIO(files["transfer-worst.csv"]))
+    assert (first["surrogate"], first["victim"]) == worst_pair(1000)
+    assert len(rest) == 999
+    ends = list(csv.DictReader(io.StringIO(files["transfer-devices.csv"])))
+    assert len(ends) == 2 * 1000
+    (end,) = [e for e in ends if (e["device"], e["as"]) == (worst_pair(1000)[0], "surrogate")]
+    assert (end["pairs"], end["highest_with"]) == ("999", worst_pair(1000)[1])
+
+
+def test_a_report_reads_each_pair_a_fixed_number_of_times():
+    """Operations, not seconds: twice the devices, at most about four times the calls."""
+
+    def calls(count):
+        report = AuditReport.of(large_certify(count), large_transfer(count))
+        number = 0
+
+        def counted(frame, event, _):
+            nonlocal number
+            number += event in {"call", "c_call"}
+
+        sys.setprofile(counted)
+        try:
+            render_html(report)
+        finally:
+            sys.setprofile(None)
+        return number
+
+    small, large = calls(100), calls(200)
+    assert large < 4 * small
+    assert large < 60 * 200**2
+
+
+def test_up_to_the_limit_every_device_and_pair_is_shown(make_audit):
+    audit = make_audit([f"cam-{k:02}" for k in range(LARGE)], eps=(0.1,))
+    text = render_html(AuditReport.of(audit))
+    assert text.count("<article") == LARGE
+    assert "whole in transfer.csv" in text
+
+
+def test_like_devices_stand_together_on_the_map():
+    matrix = large_transfer(100).matrix("adaptive", 0.1)
+    order = order_by_likeness(RateMap.of(matrix).between(set(RateMap.of(matrix).names)))
+    groups = [place % GROUPS for place in order]
+    assert sorted(order) == list(range(100))
+    assert sum(one != other for one, other in pairwise(groups)) == GROUPS - 1
+
+
+def test_a_tile_has_the_mean_and_the_highest_of_its_pairs():
+    rates = np.array([[np.nan, 0.2, 0.4], [0.6, np.nan, 0.0], [1.0, 0.5, np.nan]])
+    means, highest, step = tiles(rates, most=2)
+    assert step == 2
+    np.testing.assert_allclose(means, [[0.4, 0.2], [0.75, np.nan]])
+    np.testing.assert_allclose(highest, [[0.6, 0.4], [1.0, np.nan]])
+
+
+@pytest.mark.parametrize("success", ["flip", "evade"])
+def test_arrays_hold_what_the_cells_hold_in_whatever_order(make_audit, success):
+    audit = make_audit(with_control=True)
+    matrix = audit.matrix("adaptive", 0.1)
+    turned = replace(matrix, cells=matrix.cells[::-1])
+    for one in (matrix, turned):
+        read = RateMap.of(one)
+        for i, surrogate in enumerate(read.names):
+            for j, victim in enumerate(read.names):
+                rate = matrix.cell(surrogate, victim).outcome.rate(success)
+                assert read.rates(success)[i, j] == rate
+    fleet = set(audit.fleet)
+    ranked = RateMap.of(matrix).worst(fleet, success, 99)
+    worst = [matrix.cells[place].outcome.rate(success) for place in ranked]
+    assert worst == sorted(RateMap.of(matrix).listed(fleet, success), reverse=True)
+    assert len(worst) == len(fleet) * (len(fleet) - 1)
+
+
+def test_a_long_table_keeps_its_worst_rows_and_says_how_many_there_were():
+    rows = [(k, k / 1000 if k % 2 else None) for k in range(1000)]
+    columns = (Column(lambda r: r[0], COUNT, "row"), Column(lambda r: r[1], RATE, "rate"))
+    table = Table("All", rows, columns, worst=lambda row: row[1])
+    cut, spread = table.fitted((500, 3))
+    assert [row[0] for row in cut.rows] == [999, 997, 995]
+    assert cut.title == "All. The worst 3 of 1,000 rows."
+    (found,) = spread.rows
+    assert (found.n, found.quantiles[0], found.quantiles[-1]) == (500, 0.001, 0.999)
+    assert table.fitted((1000, 3)) == [table]
+
+
+def test_names_and_items_of_many_are_cut():
+    assert named(("a", "b")) == "a+b"
+    assert named([f"d{k}" for k in range(40)]) == "d0+d1+d2 and 37 more"
+    assert worst_of([3, 1, 2], lambda item: item, 2) == [3, 2]
+
+
+def test_a_picture_is_sent_to_many_in_one_line():
+    audit = large_transfer(40)
+    names = [device.name for device in audit.devices]
+    decoded = {name: 1 if k % 3 else None for k, name in enumerate(names)}
+    picture = io.BytesIO()
+    Image.new("L", (2, 2)).save(picture, "png")
+    seen = [base64.b64encode(picture.getvalue()).decode()] * 3
+    shown = Exhibit(names[0], 0.1, 0, 3, 2, decoded, *seen, 4.0)
+    text = render_html(AuditReport.of(replace(audit, exhibits=(shown,))))
+    assert "Sent to others: class 1 on 26; none on 13." in text
+
+
+def test_the_notebook_shows_the_worst_of_a_large_fleet():
+    from fleet.reports.cells import html
+
+    text = html(large_transfer(100))
+    assert len(text) < 100_000
+    assert worst_pair(100)[0] in text
+
+
+def test_two_large_fleets_are_compared(tmp_path):
+    for name, count in (("before", 60), ("after", 60)):
+        large_transfer(count).save(tmp_path / f"{name}.json")
+    found = compare(tmp_path / "before.json", tmp_path / "after.json")
+    from fleet.reports import render_comparison
+
+    assert len(render_comparison(found)) < 200_000

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from fleet.errors import BackendError
+from fleet.vocabulary import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +88,34 @@ def torch_device() -> torch.device:
         if name == "cuda":
             name = f"cuda:{os.getpid() % torch.cuda.device_count()}"
     return torch.device(name)
+
+
+@cache
+def multiplies_bf16(kind: str) -> bool:
+    """Whether bf16 is quicker than fp32 on a torch device of this kind.
+
+    A processor without the instructions emulates it: measured on an Intel Xeon without AVX512-BF16
+    and AMX, an attack's gradients take 2.2 times as long as in fp32.
+    """
+    import torch
+
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if kind != "cpu" or able.get("architecture") != "x86_64":
+        return True
+    return bool(able["avx512_bf16"] or able["amx_bf16"])
+
+
+def precise(kind: str, precision: Precision) -> torch.autocast:
+    """Compute a block in bf16 if that is asked for and quicker, else in fp32, which is more exact.
+
+    Args:
+        kind: Of the torch device, for example ``cpu``.
+        precision: What is asked for.
+    """
+    import torch
+
+    bf16 = precision == "bf16" and multiplies_bf16(kind)
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=bf16)
 
 
 def kind_key() -> dict[str, str]:

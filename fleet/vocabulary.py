@@ -154,7 +154,9 @@ class TrainingSpec:
         "one-cycle", "Course of the learning rate."
     )
     precision: Precision = setting(
-        "bf16", "`bf16` runs the backbone under autocast; head and loss stay in fp32."
+        "bf16",
+        "`bf16` runs the backbone under autocast, where the processor has instructions for it; "
+        "head and loss stay in fp32.",
     )
     shift: int = setting(
         1, "Augmentation: random translation of up to this many pixels.", ge=0, le=512

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fleet.accelerator import precise
 from fleet.attacks.keys import SampleKeys
 from fleet.attacks.objectives import Objective, Value
 from fleet.errors import AuditError
@@ -228,7 +229,7 @@ def objective_values(
 ) -> Tensor:
     """What an objective is worth at images: float32 (R,); arguments as for the gradient."""
     kind = images.device.type
-    with torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bf16"):
+    with precise(kind, precision):
         raw = classifier.raw(images)
     with torch.autocast(kind, enabled=False):
         return value(raw.float())

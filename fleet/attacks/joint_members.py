@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fleet.accelerator import precise
 from fleet.attacks.exits import Exits, nearest_exits
 from fleet.models import Classifier
 from fleet.vocabulary import Precision
@@ -92,7 +93,7 @@ class BoundMember:
     def _judge(self, images: Tensor) -> tuple[Standing, Tensor]:
         """Standing, (B,), and the distance beyond every edge, (count, B), differentiable."""
         kind = images.device.type
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+        with precise(kind, self.precision):
             raw = self.classifier.raw(images)
         with torch.autocast(kind, enabled=False):
             every = raw.float().repeat(self.exits.count, 1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fleet.accelerator import precise
 from fleet.data import ImageData
 from fleet.encoding import tensor as encoding
 from fleet.encoding.tensor import EncodingTensors, encoding_tensors
@@ -268,8 +269,7 @@ class Method:
 
     def raw(self, images: Tensor) -> Tensor:
         """Head values before arithmetic, in the precision of the profile."""
-        bf16 = self.device.training.precision == "bf16"
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bf16):
+        with precise(images.device.type, self.device.training.precision):
             return self.classifier.raw(images)
 
     def clean_loss(self, raw: Tensor, labels: Tensor) -> Tensor:

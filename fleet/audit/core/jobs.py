@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import torch
 
-from fleet.accelerator import ACCELERATOR
+from fleet.accelerator import ACCELERATOR, multiplies_bf16, torch_device
 from fleet.assembly import run_images
 from fleet.attacks import radius
 from fleet.attacks.pixels import squared_radius
@@ -398,6 +398,7 @@ def describe_run(run: RunDirectory, family: FamilySpec) -> dict[str, Any]:
         "profile_sha256": family.digest(),
         "environment": environment(),
         "accelerator": os.environ.get(ACCELERATOR, "cpu"),
+        "bf16": multiplies_bf16(torch_device().type),
         "trainings": {device.name: _training(run, device) for device in family.trained},
     }
 

@@ -121,7 +121,9 @@ class TransferSettings(Settings):
         noise_draws: Draws of the noise floor; 7 is as many tries as the default adaptive
             portfolio has images.
         targets: Slots at which TARGET aims.
-        precision: Of forward and backward passes inside attacks; scoring is always fp32.
+        precision: Of forward and backward passes inside attacks; scoring is always fp32, and so
+            is ``bf16`` where the processor lacks instructions for it
+            (:func:`fleet.accelerator.precise`).
         norm: How ``eps`` is measured: ``linf`` or ``l2``.
 
     Raises:

@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from fleet.accelerator import ACCELERATOR, chosen, find_accelerator, kind_key, torch_device
+from fleet.accelerator import (
+    ACCELERATOR,
+    chosen,
+    find_accelerator,
+    kind_key,
+    multiplies_bf16,
+    precise,
+    torch_device,
+)
 from fleet.attacks import halving
 from fleet.data.dataset import MemoryImages, PlacedImages, Split
 from fleet.encoding import IntervalEncoding
@@ -25,6 +33,23 @@ def test_auto_takes_what_is_there() -> None:
     assert torch_device() == torch.device("cpu")  # where nothing was chosen
     with chosen("cpu"):
         assert kind_key() == {}
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bf16_is_taken_only_where_it_is_quicker(
+    monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    found = {"architecture": "x86_64", "avx512_bf16": able, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    multiplies_bf16.cache_clear()
+    x = torch.ones(4, 4)
+    with precise("cpu", "bf16"):
+        assert (x @ x).dtype == (torch.bfloat16 if able else torch.float32)
+    with precise("cpu", "fp32"):
+        assert (x @ x).dtype == torch.float32
+    multiplies_bf16.cache_clear()
+    assert multiplies_bf16("cuda")
+    multiplies_bf16.cache_clear()
 
 
 @pytest.mark.parametrize("asked", ["tpu", "cuda:x", "cuda:99", "auto:0", "cpu:1"])

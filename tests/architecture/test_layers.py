@@ -32,9 +32,9 @@ ROWS = [
 ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}
 ROW_ZERO_ORDER = [
     "errors",
+    "vocabulary",
     "accelerator",
     "notebook",
-    "vocabulary",
     "provenance",
     "seeding",
     "files",

@@ -49,6 +49,11 @@ HEADS: dict[Task, tuple[HeadName, ...]] = {
 """Heads that fit a task; the first is the default."""
 
 
+def counted(count: int, one: str, more: str = "") -> str:
+    """A count in words: ``1 device``, ``2 devices``; ``more`` where an s is not enough."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
+
+
 def setting(
     default: Any,
     meaning: str,

@@ -11,8 +11,9 @@ import typer
 
 from fleet.audit.core.kind import GATES, Attacker
 from fleet.cli import options
-from fleet.cli.gates import gate_bundles
+from fleet.cli.gates import demand_of, gate_bundles
 from fleet.cli.output import Format, Output, table
+from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -63,7 +64,7 @@ def package(
     max_outsider: Annotated[
         float | None, typer.Option(min=0, max=1, help=GATES["outsider"].help)
     ] = None,
-    confidence: options.Confidence = options.ConfidenceChoice.point,
+    confidence: options.Confidence = None,
     fail_on: options.Fail = None,
     allow_unaudited: Annotated[
         bool, typer.Option("--allow-unaudited", help="With --depot; the manifest records it.")
@@ -86,11 +87,13 @@ def package(
 
     Example: fleet package --require-audit --max-transfer 0.2
     """
-    from fleet.audit.core.gates import Demand
     from fleet.bundle.package import plan_run, release_of, write_plans
     from fleet.rundir import find_run
 
     output = Output(form)
+    limits: dict[Attacker, float | None] = {"device": max_transfer, "outsider": max_outsider}
+    given = {who: limit for who, limit in limits.items() if limit is not None}
+    demand = demand_of(given, confidence, fail_on)
     found = find_run(run, runs)
     options.place_images(found, data_root, dry_run)
     chosen = release if release is not None else release_of(found)
@@ -102,9 +105,6 @@ def package(
 
         key = load_oms_key(oms_key)
     plans = plan_run(found, chosen, directory, device)
-    limits: dict[Attacker, float | None] = {"device": max_transfer, "outsider": max_outsider}
-    given = {who: limit for who, limit in limits.items() if limit is not None}
-    demand = Demand(given, confidence.value, fail_on is options.FailOn.masked)
     gate_bundles(found, plans, demand, output, audited=require_audit)
     if depot is not None:
         from fleet.rollout.depot import Depot
@@ -144,7 +144,9 @@ def package(
     output.data(table(title, _COLUMNS, (_plan_row(plan, words) for plan in plans)), value)
     if not dry_run:
         written = sum(plan.state != "unchanged" for plan in plans)
-        output.note(f"wrote {written} bundles to {directory}, {len(plans) - written} were there")
+        output.note(
+            f"wrote {counted(written, 'bundle')} to {directory}, {len(plans) - written} were there"
+        )
         output.note(
             "they are unsealed and unsigned: `fleet keys init` and `fleet package --depot DEPOT` "
             "change that"
@@ -198,7 +200,7 @@ def verify(
     value = {"ok": not failed, "bundles": [_verification_value(result) for result in results]}
     _write_lines(output, (line for result in results for line in _verification(result)), value)
     if failed:
-        output.note(f"{len(failed)} of {len(results)} bundles failed")
+        output.note(f"{len(failed)} of {counted(len(results), 'bundle')} failed")
         raise typer.Exit(1)
     opened = [result.path for result in results if result.opened and home is None]
     if opened:

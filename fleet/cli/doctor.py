@@ -15,6 +15,7 @@ from fleet.cli import options
 from fleet.cli.output import Format, Output, table
 from fleet.errors import FleetError
 from fleet.provenance import environment, package_version
+from fleet.vocabulary import counted
 
 MEND_TORCH = f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision"
 MEND_TRAIN = 'pip install "interval-fleet[train]"'
@@ -138,7 +139,7 @@ def _extras() -> Finding:
 
 def _cores() -> Finding:
     cores = len(os.sched_getaffinity(0))
-    detail = f"{cores}: {cores} devices train at a time, one thread each"
+    detail = f"{cores}: {counted(cores, 'device')} at a time can train, one thread each"
     return Finding("cores", True, detail)
 
 

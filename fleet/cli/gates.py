@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
-from fleet.audit.core.kind import AUDIT_FILE
+from fleet.audit.core.kind import AUDIT_FILE, Attacker
+from fleet.cli.options import ConfidenceChoice, FailOn
 from fleet.cli.output import Output
 
 if TYPE_CHECKING:
     from fleet.audit.core.gates import Demand, Ruling
     from fleet.bundle.package import Plan
     from fleet.rundir import RunDirectory
+
+
+def demand_of(
+    limits: Mapping[Attacker, float], confidence: ConfidenceChoice | None, fail_on: FailOn | None
+) -> Demand:
+    """The gates that options ask for.
+
+    Raises:
+        typer.BadParameter: ``--confidence`` stands without a limit, and would do nothing.
+    """
+    from fleet.audit.core.gates import Demand
+
+    if confidence is not None and not limits:
+        raise typer.BadParameter(
+            f"--confidence {confidence.value} needs a limit to hold the rate against, such as "
+            "--max-transfer 0.2"
+        )
+    return Demand(limits, (confidence or ConfidenceChoice.point).value, fail_on is FailOn.masked)
 
 
 def told(rulings: Sequence[Ruling], output: Output, about: str = "") -> list[str]:

@@ -201,11 +201,11 @@ Preset = Annotated[
     ),
 ]
 Confidence = Annotated[
-    ConfidenceChoice,
+    ConfidenceChoice | None,
     typer.Option(
         "--confidence",
-        help="What gates hold against their limit: the rate, or an end of its 95 % interval. upper "
-        "passes only what is surely below.",
+        help="What gates hold against their limit: the rate (point, the default), or an end of its "
+        "95 % interval. upper passes only what is surely below.",
     ),
 ]
 Fail = Annotated[

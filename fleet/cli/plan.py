@@ -14,6 +14,7 @@ from fleet.cli.output import Format, Output, table
 from fleet.cli.profiles import Dataset, app, look_into
 from fleet.errors import ProfileError
 from fleet.files import write_text
+from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
     from fleet.audit.certify.coverage import Coverage
@@ -109,7 +110,7 @@ def plan(
         output.note("nothing is written")
         return
     write_text(path, text)
-    output.note(f"wrote {path}: {devices} devices")
+    output.note(f"wrote {path}: {counted(devices, 'device')}")
     output.next_command("fleet", "profiles", "check", path)
 
 

@@ -18,6 +18,7 @@ import typer
 from fleet.cli import options
 from fleet.cli.output import Format, Output
 from fleet.errors import DataError
+from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
     from fleet.runtime import DeviceClassifier, Prediction
@@ -179,7 +180,7 @@ def write_predictions(
         width = max(len(str(entry["label"])) for entry in decided)
         typer.echo("\n".join(_line(entry, width) for entry in decided))
     if broken:
-        output.note(f"{len(broken)} of {len(entries)} images could not be read")
+        output.note(f"{len(broken)} of {counted(len(entries), 'image')} could not be read")
         raise typer.Exit(1)
 
 
@@ -210,7 +211,9 @@ def _stream(
                 time.sleep(LOOK)
     except KeyboardInterrupt:
         pass  # the way to end a stream
-    output.note(f"{counts['decided']} images decided, {counts['broken']} could not be read")
+    output.note(
+        f"{counted(counts['decided'], 'image')} decided, {counts['broken']} could not be read"
+    )
     if counts["broken"]:
         raise typer.Exit(1)
 

@@ -16,7 +16,7 @@ from fleet.cli.output import Format, Output, table
 from fleet.cli.train import say_few_steps, say_weak_diversity
 from fleet.errors import DataError, ProfileError
 from fleet.files import canonical_json, write_text
-from fleet.vocabulary import shown
+from fleet.vocabulary import counted, shown
 
 if TYPE_CHECKING:
     from fleet.assembly import ImageCounts
@@ -76,8 +76,8 @@ def check(
         if error.hint:
             output.note(f"hint:  {error.hint}")
         raise typer.Exit(1) from error
-    count = len(family.devices)
-    output.note(f"ok: {profile}: {count} device{'s' if count > 1 else ''}, {family.data.dataset}")
+    devices = counted(len(family.devices), "device")
+    output.note(f"ok: {profile}: {devices}, {family.data.dataset}")
     say_weak_diversity(output, family)
     images = training_images(family.data) if counts is None else sum(counts.train)
     if counts is not None:
@@ -167,7 +167,7 @@ def new(
     photos = look_into(root, output) if dataset is Dataset.folder else None
     text = template(name, dataset=dataset.value, devices=devices, root=relative, photos=photos)
     write_text(path, text)
-    output.note(f"wrote {path}: {devices} devices on {dataset.value} in {root}")
+    output.note(f"wrote {path}: {counted(devices, 'device')} on {dataset.value} in {root}")
     output.next_command("fleet", "profiles", "check", path)
 
 

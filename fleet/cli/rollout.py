@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output, table
+from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
     from fleet.rollout.depot import Depot
@@ -154,7 +155,7 @@ def media_export(
 
     count = export_media(_depot(depot), target, device or ())
     output = Output(Format.auto)
-    output.note(f"wrote {count} bundles to {target}")
+    output.note(f"wrote {counted(count, 'bundle')} to {target}")
     output.next_command("fleet", "install", "--from", target.resolve().as_uri())
 
 
@@ -309,7 +310,8 @@ def rollout_rollback(release: ReleaseArgument = None, depot: DepotOption = Path(
 
     found = _depot(depot)
     names = take_back(found, load_rollout(found, release))
-    Output(Format.auto).note(f"{len(names)} devices get their previous release: {', '.join(names)}")
+    devices = counted(len(names), "device")
+    Output(Format.auto).note(f"previous release again for {devices}: {', '.join(names)}")
 
 
 @rollout_app.command("revoke")

@@ -17,6 +17,8 @@ from rich.text import Text
 from fleet.cli import options
 from fleet.cli.executors import Where
 from fleet.cli.output import Format, Output, table
+from fleet.errors import CheckpointError
+from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
     from fleet.execution import Executor
@@ -86,7 +88,7 @@ def train(
         with where.opened(output.stderr) as opened:
             opened.accelerator(os.environ.get("FLEET_ACCELERATOR") or plan.spec.accelerator)
             verb = "going on with" if plan.resumed else "training into"
-            todo = f"{len(plan.pending)} of {len(plan.states)} devices to do"
+            todo = f"{len(plan.pending)} of {counted(len(plan.states), 'network')} to do"
             output.note(f"{verb} {plan.run.root}: {todo}")
             if plan.added:
                 output.note(
@@ -107,7 +109,7 @@ def train(
     else:
         _report_failures(output, result)
         output.note(f"wrote {plan.run.root}")
-    output.next_command("fleet", "audit", "transfer", plan.run.root)
+    output.next_command("fleet", *_next_step(plan, finished), plan.run.root)
 
 
 def _read(profiles: Path, secret: Path | None, data_root: Path | None) -> FamilySpec:
@@ -238,6 +240,24 @@ def _read_results(run: RunDirectory, names: list[str]) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in found if path.exists()]
 
 
+def _next_step(plan: TrainingPlan, results: list[dict[str, Any]]) -> tuple[str, ...]:
+    """What a trained run lacks: an audit of its present weights, or bundles; else its report."""
+    from fleet.bundle.described import summarise_audit
+
+    path = plan.run.audit("transfer") / "audit.json"
+    weights = {result["device"]: result.get("weights_sha256", "") for result in results}
+    try:
+        audited = all(
+            summarise_audit(path, device.name, weights.get(device.name, ""))
+            for device in plan.spec.devices
+        )
+    except CheckpointError:
+        audited = False
+    if not audited:
+        return "audit", "transfer"
+    return ("report",) if any(plan.run.bundles.glob("*.fleet")) else ("package",)
+
+
 def _result_table(plan: TrainingPlan, results: list[dict[str, Any]]) -> Table:
     title = f"{plan.spec.name}: clean accuracy, None counted as wrong"
     figures = (">validation", ">test", ">None", ">epochs", ">seconds", "weights")
@@ -282,7 +302,7 @@ def _plan_row(device: DeviceSpec, state: str) -> tuple[str, ...]:
         _order(device),
         f"{model.architecture} x{model.width:g}",
         model.head,
-        f"{training.epochs} epochs of {training.batch_size}, {training.precision}",
+        f"{counted(training.epochs, 'epoch')} of {training.batch_size}, {training.precision}",
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fleet.data.pictures import SUFFIXES, RawDataset, RawSplit
 from fleet.errors import DataError
-from fleet.vocabulary import Fit, printable, shown
+from fleet.vocabulary import Fit, counted, printable, shown
 
 IMAGENET10 = {
     "n01440764": "tench",
@@ -251,5 +251,5 @@ def _in_words(root: Path, left_out: list[Path]) -> str:
         if found:
             names = [shown(str(path.relative_to(root))) for path in found[:3]]
             names += ["..."] if len(found) > 3 else []
-            words.append(f"{len(found)} {kind}{'s'[: len(found) > 1]} ({', '.join(names)})")
+            words.append(f"{counted(len(found), kind)} ({', '.join(names)})")
     return " and ".join(words)

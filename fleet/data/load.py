@@ -15,7 +15,7 @@ from fleet.data.read import read_dataset
 from fleet.data.survey import check_pictures
 from fleet.errors import DataError, warn
 from fleet.seeding import derive_seed
-from fleet.vocabulary import shown
+from fleet.vocabulary import counted, shown
 
 MEMORY_BUDGET = 2 * 1024**3
 """Bytes of uint8 images, all splits together, up to which a dataset is held in memory."""
@@ -126,8 +126,9 @@ def list_splits(
     if raw.left_out:
         warn(f"left out of {root}: {raw.left_out}")
     if len(raw.class_names) != num_classes:
+        found = counted(len(raw.class_names), "class", "classes")
         raise DataError(
-            f"{dataset} in {root} has {len(raw.class_names)} classes, not {num_classes}",
+            f"{dataset} in {root} has {found}, not {num_classes}",
             hint=f"set `data.classes` to {len(raw.class_names)}",
         )
     fit, held_out = _split_rows(len(raw.train), validation, train_limit, split_seed)

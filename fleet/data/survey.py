@@ -12,7 +12,7 @@ from PIL import Image
 from fleet.data.folder import class_folders
 from fleet.data.pictures import FORMATS, THREADS, Frame, RawDataset, RawSplit, read_picture
 from fleet.errors import DataError
-from fleet.vocabulary import shown
+from fleet.vocabulary import counted, shown
 
 _SAMPLE = 200
 """Pictures whose size and colours are looked at."""
@@ -55,8 +55,9 @@ def survey_folder(root: Path) -> Survey:
     if len(both) < 2:
         where = " and ".join(part.name for part in folders.parts)
         under = f" under both {where}" if folders.is_split else ""
+        held = counted(len(both), "class", "classes")
         raise DataError(
-            f"{root} holds {len(both)} classes with pictures{under}; a family needs 2",
+            f"{root} holds {held} with pictures{under}; a family needs 2",
             hint="photos lie in ROOT/CLASS/, or in ROOT/train/CLASS/ and ROOT/test/CLASS/",
         )
     stray += [f"{shown(name)} (no pictures)" for name in found if name not in both]
@@ -118,7 +119,7 @@ def without_broken(raw: RawDataset) -> RawDataset:
         parts.append(split.select(np.array(kept, dtype=np.int64)))
     if not names:
         return raw
-    words = f"{len(names)} broken image{'s'[: len(names) > 1]} ({', '.join(names)})"
+    words = f"{counted(len(names), 'broken image')} ({', '.join(names)})"
     left_out = f"{raw.left_out} and {words}" if raw.left_out else words
     return replace(raw, train=parts[0], test=parts[1], left_out=left_out)
 

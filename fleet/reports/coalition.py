@@ -60,7 +60,7 @@ def risks(audit: CoalitionAudit) -> Table[DeviceRisk]:
     """Each device: what losing it costs the others, and how easily it falls; the worst in bold."""
     headline = audit.headline
     return Table(
-        "Blast radius: mean evade rate of all others when this device alone is captured. "
+        "Damage to others: their mean evade rate when this device alone is captured, as measured. "
         "Exposure: its own evade rate under coalitions that do not own it.",
         [risk for eps in audit.eps for risk in audit.risks_of(headline, eps)],
         (
@@ -69,8 +69,8 @@ def risks(audit: CoalitionAudit) -> Table[DeviceRisk]:
             Column(
                 lambda r: r.blast_radius,
                 RATE,
-                "blast radius",
-                "blast radius",
+                "damage to others",
+                "damage to others",
                 bold=lambda r: r == audit.strongest(headline, r.eps),
             ),
             Column(lambda r: (r.blast_low, r.blast_high), INTERVAL, "95 %", "95 %"),

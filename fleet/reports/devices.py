@@ -21,6 +21,7 @@ from fleet.reports.wording import (
     short_eps,
     visible,
 )
+from fleet.vocabulary import counted
 
 _MOST = 3  # others named in one line
 
@@ -89,8 +90,13 @@ def _training(report: AuditReport, name: str) -> str:
             break
     else:
         return ""
-    words = [f"{found.get('method', 'unknown method')}", f"{found.get('epochs', '?')} epochs"]
+    words = [f"{found.get('method', 'unknown method')}", _epochs(found)]
     return ", ".join([*words, *([f"{found['seconds']:.0f} s"] if _timed(found) else [])])
+
+
+def _epochs(found: dict[str, Any]) -> str:
+    epochs = found.get("epochs", "?")
+    return counted(epochs, "epoch") if isinstance(epochs, int) else f"{epochs} epochs"
 
 
 def _timed(found: dict[str, Any]) -> bool:
@@ -101,7 +107,7 @@ def _clean(device: AuditedDevice) -> str:
     interval = format_interval(wilson_interval(device.correct, device.images))
     rejected = f", none {format_rate(device.clean_reject_rate)}" if device.rejected else ""
     right = format_rate(device.clean_accuracy)
-    return f"right {right} (95 % {interval}, {device.images} images){rejected}"
+    return f"right {right} (95 % {interval}, {counted(device.images, 'image')}){rejected}"
 
 
 def _certified(audit: CertifyAudit, name: str) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from fleet.errors import RolloutError
 from fleet.rollout.reports import Report
+from fleet.vocabulary import counted
 
 Phase = Literal["running", "paused", "cancelled", "complete", "rolled-back"]
 CANARY = "canary"
@@ -212,7 +213,9 @@ def _failures(policy: Policy, failed: Sequence[str], members: Sequence[str]) -> 
     """Too many failures, by count or by share; one failure of one device is too many by share."""
     reasons = []
     if len(failed) > policy.max_failures:
-        reasons.append(f"{len(failed)} devices failed; at most {policy.max_failures} may")
+        reasons.append(
+            f"{counted(len(failed), 'device')} failed; at most {policy.max_failures} may"
+        )
     enough = len(members) >= policy.min_reports
     if members and enough and len(failed) / len(members) > policy.max_failure_share:
         reasons.append(

@@ -143,4 +143,4 @@ def test_a_whole_rollout(tmp_path: Path) -> None:
     assert "of 16 test images otherwise than when it was packaged" in " ".join(after.split())
     assert "the device went back" in " ".join(after.split())
     assert "cam-02: release 2026.11.1" in after
-    assert "not yet: 1 devices failed; at most 0 may" in after
+    assert "not yet: 1 device failed; at most 0 may" in after

@@ -96,7 +96,7 @@ def test_one_more_device_is_one_training_one_row_one_column_and_one_bundle(
 
     done = call_fleet("train", "--profiles", "fleet.yaml", "--run", "run", "--jobs", 1, cwd=place)
     assert done.returncode == 0, done.stderr
-    assert "1 of 4 devices to do" in done.stderr
+    assert "1 of 4 networks to do" in done.stderr
     trained = files(run)
     changed = {name.split("/")[1] for name in written(before, trained) if "devices/" in name}
     assert changed == {"yard"}

@@ -263,7 +263,7 @@ def _point(
 
 
 def _risks(view: View, random: dict[int, _Pairs]) -> Iterator[result.DeviceRisk]:
-    """Blast radius and exposure of each device; ``random`` holds the pairs of each size."""
+    """Damage to others and exposure of each device; ``random`` holds the pairs of each size."""
     fleet = view.evidence.fleet
     singles = [tried.coalition.owned[0] for tried in random[1].trials]
     owner = np.repeat(singles, len(fleet) - 1)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from fleet.audit.core import result
 from fleet.audit.core.kind import Attacker
+from fleet.vocabulary import counted
 
 SCHEMA = "fleet.audit.coalition/1"
 
@@ -159,7 +160,8 @@ class DeviceRisk:
         device: Its name.
         attack: As in :class:`CoalitionTrial`.
         eps: Linf radius in pixel units.
-        blast_radius: Mean evade rate of all *other* devices when the attacker owns this one alone.
+        blast_radius: The damage to others, measured; the guarantee of a certify audit bears the
+            name too. Mean evade rate of all *other* devices when the attacker owns this one alone.
         blast_low: Lower end of its 95 % interval (bootstrap over images).
         blast_high: Upper end.
         exposure: Its own evade rate, mean over the random coalitions that do not own it, each size
@@ -324,7 +326,7 @@ class CoalitionAudit(result.AttackResult, schema=SCHEMA):
         for point in self.curve:
             if point.attack == self.headline:
                 who: Attacker = "device" if point.size else "outsider"
-                words = f"of the others by {point.size} devices ({point.choice})"
+                words = f"of the others by {counted(point.size, 'device')} ({point.choice})"
                 interval = point.low, point.high
                 yield result.Reached(who, point.eps, point.share, interval, n, words, "the fleet")
 
@@ -333,7 +335,7 @@ class CoalitionAudit(result.AttackResult, schema=SCHEMA):
         return tuple(r for r in self.risks if (r.attack, r.eps) == (attack, eps))
 
     def strongest(self, attack: str, eps: float) -> DeviceRisk:
-        """The device that is worst to lose: the largest blast radius; the first of equals."""
+        """The device that is worst to lose: the most damage to others; the first of equals."""
         return max(self.risks_of(attack, eps), key=lambda risk: risk.blast_radius)
 
     def weakest(self, attack: str, eps: float) -> DeviceRisk:

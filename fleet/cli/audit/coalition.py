@@ -12,6 +12,7 @@ from fleet.audit.core.kind import KINDS
 from fleet.cli import options
 from fleet.cli.audit.conduct import conduct, find, prepare
 from fleet.cli.audit.request import Request, audit_command
+from fleet.vocabulary import counted
 
 KIND = KINDS["coalition"]
 
@@ -63,7 +64,7 @@ def coalition(
     )
     work = replace(
         work,
-        words=(f"{len(listed)} coalitions and up to {len(names) - 1} greedy ones",),
+        words=(f"{counted(len(listed), 'coalition')} and up to {len(names) - 1} greedy ones",),
         value={"coalitions": [list(coalition.owned) for coalition in listed]},
     )
     conduct(work, subject, then="audit query {run}")

@@ -11,11 +11,12 @@ from fleet.audit.core.kind import Kind, load, usual_radii
 from fleet.audit.core.kind import keep as keep_audit
 from fleet.cli import options
 from fleet.cli.audit.request import Request
-from fleet.cli.gates import close, told
+from fleet.cli.gates import close, demand_of, told
 from fleet.cli.output import Output
+from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
-    from fleet.audit.core.gates import Demand, Ruling
+    from fleet.audit.core.gates import Ruling
     from fleet.audit.core.result import AuditResult
     from fleet.profiles.spec import FamilySpec
     from fleet.rundir import RunDirectory
@@ -46,7 +47,7 @@ class Subject:
         there = read_json(self.run.dataset).get(split.value)
         if not isinstance(there, int) or there >= images:
             return images
-        self.output.note(f"note: {images} {split.value} images are more than the {there} there are")
+        self.output.note(f"note: {split.value} images: {images} asked for, {there} there")
         return there
 
 
@@ -133,9 +134,9 @@ def announce(work: Work, subject: Subject) -> None:
     asked, output, family = subject.asked, subject.output, subject.family
     eps = ", ".join(f"{value:.4g}" for value in work.settings.eps)
     about = [
-        f"{len(family.devices)} devices",
+        counted(len(family.devices), "device"),
         *([f"{len(family.controls)} beside them"] if family.controls else []),
-        f"{work.images} {asked.split.value} images",
+        counted(work.images, f"{asked.split.value} image"),
         *work.words,
         f"{asked.norm.value} eps {eps}",
     ]
@@ -191,16 +192,9 @@ def show(
     subject.output.note(f"wrote {report}, and {len(others)} tables and figures beside it")
 
 
-def demanded(asked: Request) -> Demand:
-    """The gates of a request."""
-    from fleet.audit.core.gates import Demand
-
-    masked = asked.fail_on is options.FailOn.masked
-    return Demand(asked.limits, asked.confidence.value, masked)
-
-
 def judged(audit: Any, subject: Subject) -> list[Ruling]:
     """Hold an audit to the gates of its request."""
     from fleet.audit.core.gates import judge
 
-    return judge(audit, demanded(subject.asked))
+    asked = subject.asked
+    return judge(audit, demand_of(asked.limits, asked.confidence, asked.fail_on))

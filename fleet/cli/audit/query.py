@@ -12,6 +12,7 @@ from fleet.audit.core.kind import KINDS
 from fleet.cli import options
 from fleet.cli.audit.conduct import conduct, find, prepare
 from fleet.cli.audit.request import Request, audit_command
+from fleet.vocabulary import counted
 
 KIND = KINDS["query"]
 
@@ -61,6 +62,7 @@ def query(
     if extraction:
         more["extraction"] = tuple(extraction)
     work = prepare(KIND, subject, queries=queries, steps=steps, **more)
-    words = f"{len(victim or subject.family.trained)} victims with up to {queries} queries each"
+    victims = counted(len(victim or subject.family.trained), "victim")
+    words = f"{victims} with up to {counted(queries, 'query', 'queries')} each"
     work = replace(work, arguments={"victims": tuple(victim or ())}, words=(words,))
     conduct(work, subject, then="audit trace {run}")

@@ -13,6 +13,7 @@ import typer
 from fleet.audit.core.kind import GATES, Attacker, Kind
 from fleet.cli import options
 from fleet.cli.executors import Where
+from fleet.cli.gates import demand_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Request:
     address: options.Address = "auto"
     per_job: options.PerJob = ""
     accelerator: options.Accelerator = None
-    confidence: options.Confidence = options.ConfidenceChoice.point
+    confidence: options.Confidence = None
     fail_on: options.Fail = None
     dry_run: options.DryRun = False
     form: options.AuditForm = options.AuditFormat.auto
@@ -71,7 +72,9 @@ def audit_command(kind: Kind) -> Callable[[Command], Command]:
             rest = {parameter.name: values.pop(parameter.name) for parameter in own}
             limits = {who: values.pop(name) for name, who in gates.items()}
             given = {who: limit for who, limit in limits.items() if limit is not None}
-            function(Request(**values, limits=given), **rest)
+            asked = Request(**values, limits=given)
+            demand_of(given, asked.confidence, asked.fail_on)
+            function(asked, **rest)
 
         _declare(command, function, [*_parameters(kind, own)])
         return command

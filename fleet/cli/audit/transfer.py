@@ -13,6 +13,7 @@ from fleet.cli import options
 from fleet.cli.audit.conduct import Subject, Work, announce, conduct, find, planned, prepare
 from fleet.cli.audit.request import Request, audit_command
 from fleet.cli.output import table
+from fleet.vocabulary import counted
 
 KIND = KINDS["transfer"]
 
@@ -72,7 +73,8 @@ def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None
     if asked.limits or asked.fail_on is not None:
         raise typer.BadParameter("gates need the whole audit, without --surrogates and --victims")
     rows, columns = draw_pairs(subject.family, surrogates, victims, settings.seed)
-    words = f"{len(rows.names)} surrogates on {len(columns.names)} victims"
+    attacked = counted(len(columns.names), "victim")
+    words = f"{counted(len(rows.names), 'surrogate')} on {attacked}"
     announce(replace(work, words=(words,)), subject)
     if asked.dry_run:
         drawn = {"surrogates": rows.names, "victims": columns.names}

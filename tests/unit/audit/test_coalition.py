@@ -22,6 +22,7 @@ from fleet.audit.coalition.trials import (
 from fleet.audit.core.members import Member, TransferSettings
 from fleet.audit.core.result import from_document, to_document
 from fleet.errors import AuditError
+from fleet.reports.coalition import risks
 
 EPS = 8 / 255
 """8 levels of each pixel."""
@@ -300,3 +301,10 @@ def test_a_joint_count_that_differs_between_victims_is_refused(audit: CoalitionA
 def test_lookups_that_fail(audit: CoalitionAudit) -> None:
     with pytest.raises(KeyError):
         audit.noise_floor("a", 0.5)
+
+
+def test_what_was_measured_does_not_bear_the_name_of_the_guarantee(audit: CoalitionAudit) -> None:
+    table = risks(audit)
+    words = " ".join([table.title, *(f"{c.html} {c.terminal} {c.csv}" for c in table.columns)])
+    assert "damage to others" in words
+    assert "blast" not in words.lower()

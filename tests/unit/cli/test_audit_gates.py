@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -322,3 +324,14 @@ def test_radii_are_read_in_their_norm() -> None:
     for text, norm in (("1.5", "linf"), ("0", "l2"), ("inf", "l2"), ("nan", "l2"), ("x", "l2")):
         with pytest.raises(typer.BadParameter):
             radii_of([text], NormChoice(norm))
+
+
+@pytest.mark.parametrize("command", [("audit", "transfer"), ("audit", "all"), ("package",)])
+def test_confidence_without_a_limit_is_refused_before_any_work(
+    call_fleet: Callable[..., Any], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    refused = call_fleet(*command, "--confidence", "upper", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--confidence upper needs a limit" in " ".join(refused.stderr.split())
+    asked = call_fleet(*command, "--confidence", "upper", "--max-transfer", "0.2", cwd=tmp_path)
+    assert "no runs under" in asked.stderr

@@ -16,6 +16,7 @@ from fleet.cli.profiles import app
 from fleet.errors import ProfileError, StorageError
 from fleet.profiles import ProfileFileError, field_tables, json_schema, load_profile
 from fleet.seeding import derive_seed
+from fleet.vocabulary import counted
 
 GOOD = (
     "version: 1\nname: fam\ndata: {dataset: mnist, root: .}\n"
@@ -316,3 +317,8 @@ def test_a_new_profile_finds_its_data_through_linked_folders(
     assert fleet_profiles("new", "profiles/new.yaml", "--root", root).exit_code == 0
     found = load_profile("profiles/new.yaml")
     assert found.data.root == (project / root).resolve()
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 classes"), (1, "1 class"), (2, "2 classes")])
+def test_one_is_not_many(count: int, words: str) -> None:
+    assert counted(count, "class", "classes") == words

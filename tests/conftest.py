@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import gzip
 import io
 import os
+import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import (
+    AbstractContextManager,
+    chdir,
+    contextmanager,
+    redirect_stderr,
+    redirect_stdout,
+)
 from pathlib import Path
 from unittest.mock import patch
 
@@ -34,9 +44,101 @@ def project() -> Path:
 
 
 @pytest.fixture(scope="session")
-def mnist_root() -> Path:
+def whole_mnist() -> Path:
     """The copy of MNIST that comes with the project."""
     return PROJECT / "examples" / "data"
+
+
+CutMnist = Callable[[Path, int, int], None]
+
+
+@pytest.fixture(scope="session")
+def cut_mnist(whole_mnist: Path) -> CutMnist:
+    """``cut_mnist(root, train, test)``: write an MNIST of so many first images."""
+
+    def cut(root: Path, train: int, test: int) -> None:
+        source, raw = (place / "MNIST" / "raw" for place in (whole_mnist, root))
+        raw.mkdir(parents=True)
+        for part, count in (("train", train), ("t10k", test)):
+            for kind, header, size in (("images-idx3", 16, 28 * 28), ("labels-idx1", 8, 1)):
+                name = f"{part}-{kind}-ubyte.gz"
+                with gzip.open(source / name) as stream:
+                    content = stream.read(header + count * size)
+                shortened = content[:4] + struct.pack(">I", count) + content[8:]
+                (raw / name).write_bytes(gzip.compress(shortened, 1))
+
+    return cut
+
+
+Make = Callable[[Path], object]
+Once = Callable[[str, Make, Path], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """``once(name, make, place)``: fill ``place`` with a copy of what ``make(directory)`` writes.
+
+    It is made once a test run, by the first worker that needs it; the others wait for it.
+    """
+    place = tmp_path_factory.getbasetemp()
+    shared = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+
+    def once(name: str, make: Make, place: Path) -> Path:
+        made, half = shared / f"once-{name}", shared / f"half-{name}"
+        with (shared / f"lock-{name}").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                half.mkdir()
+                make(half)
+                half.rename(made)
+        return Path(shutil.copytree(made, place, symlinks=True, dirs_exist_ok=True))
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def mnist_root(tmp_path_factory: pytest.TempPathFactory, once: Once, cut_mnist: CutMnist) -> Path:
+    """The first images of MNIST: 6,000 to train on and 1,000 to test.
+
+    To read and to score all of them would take most of the time of a small training.
+    """
+    root = tmp_path_factory.mktemp("mnist")
+    return once("mnist", lambda place: cut_mnist(place, 6000, 1000), root)
+
+
+@pytest.fixture(scope="session")
+def light_probes() -> Callable[..., AbstractContextManager[None]]:
+    """``with light_probes():``, audits try again but little on images that withstood.
+
+    For tests of other things: 200 queries for each image take most of the time of a small audit.
+    """
+    from fleet.audit.core import probes
+
+    light = {"QUERIES": 20, "EXAMINED": 4, "DRAWS": 4}
+    whole = {name: getattr(probes, name) for name in light}
+
+    @contextmanager
+    def lightly(lightly: bool = True) -> Iterator[None]:
+        with patch.multiple(probes, **(light if lightly else whole)):
+            yield
+
+    return lightly
+
+
+@contextmanager
+def _pinned() -> Iterator[None]:
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+@pytest.fixture(scope="session")
+def one_core() -> Callable[[], AbstractContextManager[None]]:
+    """``with one_core():``, commands hire no worker processes, which would each import torch."""
+    return _pinned
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ devices:
 """
 
 RunFleet = Callable[..., Any]
+Once = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -38,23 +40,35 @@ def tiny_profile(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> 
 
 @pytest.fixture(scope="session")
 def workplace(
-    tmp_path_factory: pytest.TempPathFactory, tiny_profile: Path, run_fleet: RunFleet
+    tmp_path_factory: pytest.TempPathFactory, once: Once, tiny_profile: Path, call_fleet: RunFleet
 ) -> Path:
-    """A directory with a finished run under ``runs/``."""
-    place = tmp_path_factory.mktemp("workplace")
-    words = ("train", "--profiles", tiny_profile, "--jobs", 2, "--format", "json")
-    done = run_fleet(*words, cwd=place)
-    assert done.returncode == 0, done.stderr
-    (place / "train.json").write_text(done.stdout)
-    return place
+    """A directory with a finished run under ``runs/``; two worker processes trained it."""
+
+    def train(place: Path) -> None:
+        words = ("train", "--profiles", tiny_profile, "--jobs", 2, "--format", "json")
+        done = call_fleet(*words, cwd=place)
+        assert done.returncode == 0, done.stderr
+        (place / "train.json").write_text(done.stdout)
+
+    return once("workplace", train, tmp_path_factory.mktemp("workplace"))
 
 
 @pytest.fixture(scope="session")
-def audited(workplace: Path, call_fleet: RunFleet) -> dict[str, Any]:
+def audited(
+    workplace: Path, once: Once, call_fleet: RunFleet, light_probes: Callable[..., Any]
+) -> dict[str, Any]:
     """The transfer audit of that run, as ``--format json`` wrote it."""
-    done = call_fleet(
-        "audit", "transfer", "--images", 40, "--steps", 5, "--restarts", 1, "--max-asr", 1,
-        "--jobs", 1, "--format", "json", cwd=workplace,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    (run,) = (workplace / "runs").iterdir()
+
+    def audit(audits: Path) -> None:
+        with light_probes():
+            done = call_fleet(
+                "audit", "transfer", "--images", 40, "--steps", 5, "--restarts", 1,
+                "--max-asr", 1, "--jobs", 1, "--format", "json", cwd=workplace,
+            )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        shutil.copytree(run / "audits", audits, dirs_exist_ok=True)
+        (audits / "stdout.json").write_text(done.stdout)
+
+    once("audits", audit, run / "audits")
+    return json.loads((run / "audits" / "stdout.json").read_text())

@@ -4,7 +4,6 @@ The training and one command of each kind run in processes of their own, as a us
 runs in this one, which saves importing torch again and again.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -118,28 +117,22 @@ def test_the_audit_unmasks_the_papers_protocol(audited: dict[str, Any]) -> None:
     assert ("M13", "fail") in verdicts
 
 
-def test_gates_turn_an_audit_into_an_exit_code(workplace: Path, call_fleet: RunFleet) -> None:
+def test_gates_turn_an_audit_into_an_exit_code(
+    workplace: Path, call_fleet: RunFleet, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / only_run(workplace).name  # its audit replaces no other's
+    shutil.copytree(only_run(workplace), run, ignore=shutil.ignore_patterns("audits"))
     quick = (
-        "audit",
-        "transfer",
-        "--images",
-        6,
-        "--steps",
-        1,
-        "--restarts",
-        1,
-        "--eps",
-        "0.2",
-        "--jobs",
-        1,
-    )
-    strict = call_fleet(*quick, "--max-asr", 0, cwd=workplace)
+        "audit", "transfer", "--images", 6, "--steps", 1, "--restarts", 1, "--eps", "0.2",
+        "--jobs", 1,
+    )  # fmt: skip
+    strict = call_fleet(*quick, "--max-asr", 0, cwd=tmp_path)
     assert strict.returncode == 1
     assert "gate: evade" in strict.stderr
     assert "next:" not in strict.stderr  # nothing is packaged after a gate that failed
-    passed = call_fleet(*quick, "--max-asr", 1, cwd=workplace)
+    passed = call_fleet(*quick, "--max-asr", 1, cwd=tmp_path)
     assert passed.returncode == 0
-    assert f"next: fleet package runs/{only_run(workplace).name}\n" in passed.stderr
+    assert f"next: fleet package runs/{run.name}\n" in passed.stderr
 
 
 def test_report_draws_the_same_files_again(
@@ -214,22 +207,22 @@ def test_predict_gives_a_label_or_none_with_its_margin(
 
 
 def test_the_same_seed_gives_the_same_bundles_in_another_run(
-    workplace: Path, tiny_profile: Path, call_fleet: RunFleet, tmp_path: Path
+    tiny_profile: Path, call_fleet: RunFleet, tmp_path: Path
 ) -> None:
-    (tmp_path / "again").mkdir()
-    again = call_fleet("train", "--profiles", tiny_profile, "--jobs", 1, cwd=tmp_path / "again")
-    assert again.returncode == 0, again.stderr
-    # What an audit found is part of a bundle, so both sides go without one.
-    first = tmp_path / "first" / "runs" / only_run(workplace).name
-    shutil.copytree(only_run(workplace), first, ignore=shutil.ignore_patterns("audits"))
-    digests = []
+    small = tiny_profile.read_text().replace("3000", "640, test_limit: 200")
+    bundles = []
     for place in (tmp_path / "first", tmp_path / "again"):
-        done = call_fleet("package", "--release", "1.0", "--out", place / "dist", cwd=place)
-        assert done.returncode == 0, done.stderr
-        files = (place / "dist").iterdir()
-        digests.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files})
-    assert len(digests[0]) == 3
-    assert digests[0] == digests[1]
+        place.mkdir()
+        (place / "small.yaml").write_text(small.replace("epochs: 2", "epochs: 1"))
+        for words in (
+            ("train", "--profiles", "small.yaml", "--jobs", 1),
+            ("package", "--release", "1.0", "--out", "dist"),
+        ):
+            done = call_fleet(*words, cwd=place)
+            assert done.returncode == 0, done.stderr
+        bundles.append({path.name: path.read_bytes() for path in (place / "dist").iterdir()})
+    assert len(bundles[0]) == 3
+    assert bundles[0] == bundles[1]
 
 
 def test_a_dry_run_writes_nothing(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import pydoc
+from collections.abc import Callable
+from contextlib import chdir
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,23 @@ PANDAS = find_spec("pandas") is not None
 
 
 @pytest.fixture(scope="module")
-def cells(project: Path, mnist_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def cells(
+    project: Path,
+    mnist_root: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    one_core: Callable[..., Any],
+    light_probes: Callable[..., Any],
+) -> Any:
     """The names that the notebook's code leaves, and ``place``, where it ran."""
     place = tmp_path_factory.mktemp("notebook")
     (place / "data").symlink_to(mnist_root)
     notebook = json.loads((project / "examples/first_fleet.ipynb").read_text(encoding="utf-8"))
     code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     names: dict[str, Any] = {"place": place}
-    before = Path.cwd()
-    os.chdir(place)
-    try:
+    with chdir(place), one_core(), light_probes():
         for cell in code:
             if PANDAS or "to_dataframe" not in cell:
                 exec(cell, names)
-    finally:
-        os.chdir(before)
     return names
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +29,7 @@ from fleet.training.family import train_family
 PROFILE = """\
 version: 1
 name: tiny
-data: {{dataset: mnist, root: {root}, validation: 60, train_limit: 640}}
+data: {{dataset: mnist, root: {root}, validation: 60, train_limit: 1600}}
 defaults:
   model: {{width: 0.125}}
   training: {{epochs: 1, batch_size: 32, shift: 0}}
@@ -46,6 +48,12 @@ SETTINGS = CoalitionSettings(
     TransferSettings(eps=(0.2,), steps=2, restarts=1, noise_draws=1), held_out=10, bootstrap=50
 )
 IMAGES = 30
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _light_probes(light_probes: Callable[..., Any]) -> Iterator[None]:
+    with light_probes():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -57,13 +57,13 @@ def levels(data: ImageData, part: str) -> list[int]:
     return split.images(torch.arange(len(split)))[:, 0, 0, 0].tolist()
 
 
-def test_mnist_is_what_torchvision_reads(mnist_root: Path, tmp_path: Path) -> None:
+def test_mnist_is_what_torchvision_reads(whole_mnist: Path, tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name in NAMES:
-        packed = mnist_root / "MNIST" / "raw" / f"{name}-ubyte.gz"
+        packed = whole_mnist / "MNIST" / "raw" / f"{name}-ubyte.gz"
         (raw / f"{name}-ubyte").write_bytes(gzip.decompress(packed.read_bytes()))
-    data = load(mnist_root, validation=5000)
+    data = load(whole_mnist, validation=5000)
     theirs = MNIST(str(tmp_path), train=False)
     assert torch.equal(data.test.images(torch.arange(10_000))[:, 0], theirs.data)
     assert torch.equal(data.test.labels, theirs.targets)
@@ -76,8 +76,8 @@ def test_mnist_is_what_torchvision_reads(mnist_root: Path, tmp_path: Path) -> No
     assert total == int(train.data.sum())
 
 
-def test_mnist_has_its_known_statistics_and_provenance(mnist_root: Path) -> None:
-    data = load(mnist_root, validation=5000)
+def test_mnist_has_its_known_statistics_and_provenance(whole_mnist: Path) -> None:
+    data = load(whole_mnist, validation=5000)
     assert data.mean == pytest.approx((0.1307,), abs=2e-3)
     assert data.std == pytest.approx((0.3081,), abs=2e-3)
     assert data.class_names == tuple("0123456789")
@@ -230,7 +230,7 @@ def test_to_unit_divides_by_255_and_keeps_the_memory_format() -> None:
 
 def test_files_that_are_not_there_are_fetched_in_silence(
     tmp_path: Path,
-    mnist_root: Path,
+    whole_mnist: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -240,7 +240,7 @@ def test_files_that_are_not_there_are_fetched_in_silence(
         def log_message(self, *_: Any) -> None:
             pass
 
-    serve = functools.partial(Quiet, directory=str(mnist_root / "MNIST" / "raw"))
+    serve = functools.partial(Quiet, directory=str(whole_mnist / "MNIST" / "raw"))
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
@@ -248,7 +248,7 @@ def test_files_that_are_not_there_are_fetched_in_silence(
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
         data = load(tmp_path)
         server.shutdown()
-    assert data.provenance["sha256"] == load(mnist_root).provenance["sha256"]
+    assert data.provenance["sha256"] == load(whole_mnist).provenance["sha256"]
     assert capfd.readouterr() == ("", "")
 
 

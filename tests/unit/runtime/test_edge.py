@@ -98,8 +98,8 @@ def graph() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def digits(mnist_root: Path) -> np.ndarray:
-    images = read_idx(mnist_root / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz", (28, 28))
+def digits(whole_mnist: Path) -> np.ndarray:
+    images = read_idx(whole_mnist / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz", (28, 28))
     return np.asarray(images, dtype=np.float32)[:, np.newaxis] / np.float32(255)
 
 

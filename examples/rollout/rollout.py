@@ -23,7 +23,8 @@ DEVICES = ("cam-01", "cam-02", "cam-03")
 PROFILE = """
 version: 1
 name: rollout
-data: {{dataset: mnist, root: {data}, train_limit: {images}, test_limit: 500}}
+data:
+  {{dataset: mnist, root: {data}, validation: 500, train_limit: {images}, test_limit: 500}}
 control: false
 defaults:
   model: {{width: 0.25, head: ordinal}}

@@ -57,13 +57,15 @@ def report(
 
     Example: fleet report runs/20261122-213100-demo --out report/
     """
-    from fleet.reports.report import is_crosscheck
+    from fleet.reports.report import is_crosscheck, is_sample
 
     output = Output(form)
     if target is not None and run is not None:
         raise typer.BadParameter("name an audit or a run, not both", param_hint="--run")
     if target is not None and is_crosscheck(target):
         _crosscheck(target, out, output)
+    elif target is not None and is_sample(target):
+        _sample(target, out, output)
     else:
         _audits(target or run, runs, against, out, full=full, brief=brief, output=output)
     if log is not None:
@@ -142,6 +144,19 @@ def _crosscheck(path: Path, out: Path | None, output: Output) -> None:
     page = (out or path.parent) / "report.html"
     write_bytes(page, render_crosscheck(check).encode("utf-8"))
     output.data(crosscheck_view(check), {"source": str(path), "written": [str(page)]})
+    _tell(output, path, [page], ())
+
+
+def _sample(path: Path, out: Path | None, output: Output) -> None:
+    from fleet.audit.transfer.sample import PairSample
+    from fleet.files import write_bytes
+    from fleet.reports.html import render_sample
+    from fleet.reports.sample import untried
+
+    sample = PairSample.load(path)
+    page = (out or path.parent) / "sample.html"
+    write_bytes(page, render_sample(sample).encode("utf-8"))
+    output.data("\n".join(untried(sample)), {"source": str(path), "written": [str(page)]})
     _tell(output, path, [page], ())
 
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from fleet.audit.core.kind import KINDS, kind_of
 from fleet.audit.core.result import AuditedDevice, AuditResult
 from fleet.audit.crosscheck.result import Crosscheck
+from fleet.audit.transfer.sample import PairSample
 from fleet.errors import AuditError
 from fleet.reports import palette, wording
 from fleet.reports.answers import EXPLAINED, answers
@@ -28,6 +29,7 @@ from fleet.reports.flags import blind_checks, verdict
 from fleet.reports.ladder import gaps, ladder, measured
 from fleet.reports.large import MOST_LINES
 from fleet.reports.report import AuditReport, Block, report_of
+from fleet.reports.sample import sample_blocks
 from fleet.reports.views import all_checks, checks_table
 from fleet.reports.wording import ABSENT, control_mark, format_count
 
@@ -137,6 +139,7 @@ def render_html(report: AuditReport, figures: Sequence[DrawnFigure] = ()) -> str
             cards=cards(report),
             changes=_changes(report),
             crosscheck=list(crosscheck_blocks(report.crosscheck)) if report.crosscheck else [],
+            sample=list(sample_blocks(report.sample)) if report.sample else [],
             weights=[(device.name, device.weights_sha256) for device in report.devices],
             records=_records(report),
             sections=[_section(audit) for audit in report.audits.values()],
@@ -158,6 +161,11 @@ def render_comparison(found: Comparison) -> str:
 def render_crosscheck(check: Crosscheck) -> str:
     """Render a cross-check as a page of its own."""
     return render_single(f"Cross-check of {check.run}", crosscheck_blocks(check))
+
+
+def render_sample(sample: PairSample) -> str:
+    """Render a sample of pairs as a page of its own."""
+    return render_single(f"Transfer in a fleet of {sample.devices} devices", sample_blocks(sample))
 
 
 def _changes(report: AuditReport) -> list[Block]:

@@ -13,6 +13,8 @@ from rich.console import RenderableType
 from fleet.audit.core.kind import AUDIT_FILE, EARLIER_FILE, KINDS, kind_of, load
 from fleet.audit.core.result import AuditedDevice, AuditResult
 from fleet.audit.crosscheck.result import Crosscheck
+from fleet.audit.transfer.sample import SAMPLE_FILE, PairSample
+from fleet.audit.transfer.sample import SCHEMA as SAMPLE_SCHEMA
 from fleet.errors import AuditError
 from fleet.reports.ladder import Rung
 from fleet.reports.tables import Table
@@ -82,12 +84,14 @@ class AuditReport:
         unreadable: One line for each ``audit.json`` that is there and cannot be read.
         earlier: Audits to compare with; None where there are none.
         crosscheck: What other libraries found; None where none was made.
+        sample: What a sample of pairs says of transfer; None where none was drawn.
     """
 
     audits: dict[str, AuditResult]
     unreadable: tuple[str, ...] = ()
     earlier: AuditReport | None = None
     crosscheck: Crosscheck | None = None
+    sample: PairSample | None = None
 
     @classmethod
     def of(cls, *audits: AuditResult, unreadable: tuple[str, ...] = ()) -> AuditReport:
@@ -140,6 +144,11 @@ def is_crosscheck(path: Path) -> bool:
     return _schema(path).startswith("fleet.audit.crosscheck/")
 
 
+def is_sample(path: Path) -> bool:
+    """Whether a file says that it is a sample of pairs."""
+    return _schema(path) == SAMPLE_SCHEMA
+
+
 def _schema(path: Path) -> str:
     """The schema that a file names; empty without one."""
     try:
@@ -189,15 +198,18 @@ def read_audits(directory: Path) -> AuditReport:
             hint="make one with `fleet audit transfer` or `fleet audit all`",
         )
     earlier, _ = _read_all(directory, EARLIER_FILE)
-    crosscheck = None
-    try:
-        path = directory / "crosscheck" / AUDIT_FILE
-        crosscheck = Crosscheck.load(path) if path.exists() else None
-    except AuditError as error:
-        unreadable.append(f"crosscheck/{AUDIT_FILE}: {error.message}")
+    beside: dict[str, Any] = {}
+    for name, kind, file in (
+        ("crosscheck", Crosscheck, f"crosscheck/{AUDIT_FILE}"),
+        ("sample", PairSample, f"transfer/{SAMPLE_FILE}"),
+    ):
+        try:
+            beside[name] = kind.load(directory / file) if (directory / file).exists() else None
+        except AuditError as error:
+            unreadable.append(f"{file}: {error.message}")
     report = AuditReport.of(*found, unreadable=tuple(unreadable))
     before = AuditReport.of(*earlier) if earlier else None
-    return replace(report, earlier=before, crosscheck=crosscheck)
+    return replace(report, earlier=before, **beside)
 
 
 def _read_all(directory: Path, name: str) -> tuple[list[AuditResult], list[str]]:

@@ -48,6 +48,15 @@ def test_a_sample_of_all_devices_is_the_whole_matrix_and_attacks_nothing_again(
         assert at["estimate"]["low"] <= mean(rates) <= at["estimate"]["high"]
         assert at["estimate"]["from_victims"] == 0  # all were drawn
         assert at["worst"][0][2] == pytest.approx(max(rates))
+    page = run / "audits" / "transfer" / "sample.html"
+    assert "6 of 6 pairs of surrogate and victim" in page.read_text()
+    page.unlink()
+    again = call_fleet("report", page.with_suffix(".json"), "--format", "json")
+    assert again.returncode == 0, again.stderr
+    assert "6 of 6 pairs" in page.read_text()
+    whole = call_fleet("report", run, "--format", "json", "--out", tmp_path / "page")
+    assert whole.returncode == 0, whole.stderr
+    assert '<section id="sample"' in (tmp_path / "page" / "report.html").read_text()
     gated = call_fleet(*words, "--surrogates", 2, "--max-asr", 0.5)
     assert gated.returncode == 2
     assert "gates need the whole audit" in gated.stderr

@@ -1,6 +1,6 @@
 """A sample of the pairs of a large fleet: some surrogates tried on some victims."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,37 +12,12 @@ from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.core.scoring import outcomes_on
 from fleet.audit.transfer.audit import try_on_device
-from fleet.audit.transfer.estimate import Drawn, Estimate, draw_devices, estimate_transfer
+from fleet.audit.transfer.estimate import Drawn, draw_devices, estimate_transfer
+from fleet.audit.transfer.sample import SAMPLE_FILE, WORST_PAIRS, PairSample, SampledPairs
 from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, ProgressReporter
-from fleet.files import write_json
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
-
-SCHEMA = "fleet.audit.transfer.sample/1"
-
-SAMPLE_FILE = "sample.json"
-"""Name of the result, beside what a whole audit keeps."""
-
-WORST_PAIRS = 20
-
-
-@dataclass(frozen=True)
-class SampledPairs:
-    """What a sample of a fleet's pairs says at one eps.
-
-    Attributes:
-        eps: Radius in pixel units.
-        estimate: Mean adaptive evade rate over all pairs of the fleet.
-        quantiles: Of the sampled pairs' rates: 0, 10, 50, 90 and 100 %.
-        worst: The sampled pairs with the highest rates: surrogate, victim, rate. A worse one may
-            be outside the sample.
-    """
-
-    eps: float
-    estimate: Estimate
-    quantiles: tuple[float, ...]
-    worst: tuple[tuple[str, str, float], ...]
 
 
 def stratum_of(device: DeviceSpec) -> str:
@@ -78,7 +53,7 @@ def audit_run_pairs(
     victims: int,
     executor: Executor = LOCAL,
     split: jobs.SplitName = "test",
-) -> tuple[SampledPairs, ...]:
+) -> PairSample:
     """Audit a stratified sample of a run's pairs, and write ``audits/transfer/sample.json``.
 
     Adversarial images and trials are kept as a whole audit keeps them, and used by both. A larger
@@ -93,9 +68,6 @@ def audit_run_pairs(
         victims: Devices to try the images on.
         executor: Where the jobs ``attack NAME`` and ``try on NAME`` run.
         split: Which images.
-
-    Returns:
-        One for each eps.
 
     Raises:
         AuditError: The sample is too small, or a device cannot be audited.
@@ -121,11 +93,9 @@ def audit_run_pairs(
             for level, eps in enumerate(settings.eps)
         )
         about = {**audit.origin().provenance, "settings": settings.to_dict(), "images": images}
-        value = {"schema": SCHEMA, "devices": len(audit.family.devices), "provenance": about}
-        drawn = {"surrogates": asdict(rows), "victims": asdict(columns)}
-        at = [asdict(each) for each in found]
-        write_json(run.audit("transfer") / SAMPLE_FILE, {**value, **drawn, "at": at})
-        return found
+        sample = PairSample(len(audit.family.devices), about, rows, columns, found)
+        sample.save(run.audit("transfer") / SAMPLE_FILE)
+        return sample
 
 
 @dataclass(frozen=True, eq=False)

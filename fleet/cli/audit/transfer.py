@@ -67,7 +67,10 @@ def transfer(
 
 def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None:
     """Audit a sample of pairs, and say what it tells about the fleet."""
-    from fleet.audit.transfer.sampled import SAMPLE_FILE, audit_run_pairs, draw_pairs
+    from fleet.audit.transfer.sample import SAMPLE_FILE
+    from fleet.audit.transfer.sampled import audit_run_pairs, draw_pairs
+    from fleet.files import write_bytes
+    from fleet.reports.html import render_sample
 
     asked, settings = subject.asked, work.settings
     if asked.limits or asked.fail_on is not None:
@@ -100,7 +103,7 @@ def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None
             f"{at.quantiles[2]:.1%}",
             f"{at.worst[0][2]:.1%} ({at.worst[0][0]} on {at.worst[0][1]})",
         )
-        for at in found
+        for at in found.at
         if at.worst
     )
     title = f"Transfer between two of {len(subject.family.devices)} devices, from {words}"
@@ -109,6 +112,9 @@ def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None
         table(
             title, columns_, shown, "Adaptive evade rate. A worse pair may be outside the sample."
         ),
-        {"at": [asdict(at) for at in found]},
+        {"at": [asdict(at) for at in found.at]},
     )
-    subject.output.note(f"wrote {subject.run.audit(KIND.name) / SAMPLE_FILE}")
+    page = subject.run.audit(KIND.name) / "sample.html"
+    write_bytes(page, render_sample(found).encode("utf-8"))
+    for path in (page.with_name(SAMPLE_FILE), page):
+        subject.output.note(f"wrote {path}")

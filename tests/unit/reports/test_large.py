@@ -13,14 +13,18 @@ from PIL import Image
 from rich.console import Console
 
 from fleet.audit.core.exhibits import Exhibit
+from fleet.audit.transfer.estimate import draw_devices, estimate_transfer
+from fleet.audit.transfer.sample import PairSample, SampledPairs
+from fleet.errors import AuditError
 from fleet.reports import AuditReport, compare, render_html
 from fleet.reports.figures import draw_figures
+from fleet.reports.html import render_sample
 from fleet.reports.large import LARGE, PAGE_ROWS, named, worst_of
 from fleet.reports.rate_map import RateMap, order_by_likeness, tiles
 from fleet.reports.report import report_of
 from fleet.reports.tables import COUNT, RATE, Column, Table
 from fleet.reports.views import report_view
-from large_fleet import GROUPS, large_certify, large_transfer, worst_pair
+from large_fleet import GROUPS, large_certify, large_transfer, names_of, worst_pair
 
 MEGABYTE = 2**20
 
@@ -185,3 +189,38 @@ def test_two_large_fleets_are_compared(tmp_path):
     from fleet.reports import render_comparison
 
     assert len(render_comparison(found)) < 200_000
+
+
+def sample(surrogates=16, victims=64):
+    strata = dict.fromkeys(names_of(1000), "int cnn softmax certified")
+    rows = draw_devices(strata, surrogates, 0, "surrogates")
+    columns = draw_devices(strata, victims, 0, "victims")
+    evaded = np.random.default_rng(0).random((len(rows.names), len(columns.names), 50)) < 0.1
+    estimate = estimate_transfer(evaded, np.ones((len(columns.names), 50), bool), rows, columns)
+    worst = ((rows.names[0], columns.names[1], 0.3),)
+    at = SampledPairs(0.1, estimate, (0.0, 0.05, 0.1, 0.15, 0.3), worst)
+    return PairSample(1000, {}, rows, columns, (at,))
+
+
+def test_a_sample_says_what_was_tried_what_that_means_and_what_was_not(look, tmp_path):
+    found = sample()
+    both = set(found.surrogates.names) & set(found.victims.names)
+    assert found.tried == 16 * 64 - len(both)
+    text = render_html(replace(AuditReport.of(large_certify(30)), sample=found))
+    estimate = found.at[0].estimate
+    assert f"{found.tried:,} of 999,000 pairs of surrogate and victim" in text
+    assert f"{estimate.low:.3f}–{estimate.high:.3f}" in text
+    assert f"Not tried: {999_000 - found.tried:,} pairs" in text
+    assert all(name in text for name in (*found.surrogates.names, *found.victims.names))
+    (seen,) = look((text, 400, 800))
+    assert [wide for wide in seen["wide"] if wide[0] is None] == []
+    assert f"{found.tried:,} of 999,000" in render_sample(found)
+    found.save(tmp_path / "sample.json")
+    assert PairSample.load(tmp_path / "sample.json") == found
+
+
+def test_a_sample_that_contradicts_itself_is_refused(tmp_path):
+    few = replace(sample(), devices=10)
+    few.save(tmp_path / "sample.json")
+    with pytest.raises(AuditError, match="devices drawn of 10"):
+        PairSample.load(tmp_path / "sample.json")

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fleet.errors import TrainingError
 from fleet.execution import Progress, Serial
 from fleet.profiles.spec import FamilySpec
 from fleet.rundir import RunDirectory
@@ -138,3 +139,19 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_own_steps(
     assert [line["loss"] for line in found] == pytest.approx([1, 2, 3])
     assert [line["epoch"] for line in found] == [1, 2, 3]
     assert [[point["step"] for point in line["curve"]] for line in found] == [[1], [1], [1]]
+
+
+class Lost(Method):
+    """A loss that is no number."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        return self.clean_loss(self.raw(batch.images), batch.labels) * torch.nan
+
+
+def test_a_device_whose_loss_is_no_number_raises(
+    family: Family, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(METHODS, "lost", Lost)
+    spec = family("a", method="lost")
+    with pytest.raises(TrainingError, match="loss is nan in epoch 1, step 1"):
+        train_family(spec, run=tmp_path / "one", executor=Serial())

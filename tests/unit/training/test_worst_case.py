@@ -88,3 +88,21 @@ def test_an_epoch_records_how_many_validation_images_are_certified() -> None:
     work = Certified(device("certified", eps), images((levels * 255).round(), labels), classifier)
     assert work.end_epoch(0).metrics == {"certified": 3, "certified_n": 6}
     assert classifier.training
+
+
+class Peak(nn.Module):
+    """A way out of [20, 30] only within 0.6 levels of 126, where the output is 31.2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.height = nn.Parameter(torch.tensor(31.2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.height - 2 * (x[:, 0, 0, 0] * 255 - 126).abs()
+
+
+def test_the_probe_takes_steps_that_stop_at_a_peak_inside_the_ball() -> None:
+    spec, labels = device("adversarial", 2 / 255), torch.ones(20).long()
+    classifier = Classifier.from_module(Peak(), ENCODING, (1, 2, 2))
+    torch.manual_seed(0)
+    assert Adversarial(spec, images(pixels(*[125] * 20), labels), classifier).probe() == 0

@@ -110,7 +110,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Radii:
-    """Largest certified eps over images.
+    """Largest certified eps, or L2 radius, over images.
 
     Attributes:
         device: Device name.
@@ -135,6 +135,7 @@ class CertifyAudit(AuditResult, schema=SCHEMA):
         pairs: One for each pair of devices and eps, controls left out.
         reach: One for each eps.
         radii: One for each device whose radii were searched.
+        smoothed: The same of the median under noise, in L2; empty where it was not asked for.
         checks: What speaks against the proofs, in order of id.
     """
 
@@ -142,6 +143,7 @@ class CertifyAudit(AuditResult, schema=SCHEMA):
     pairs: tuple[PairProof, ...]
     reach: tuple[Reach, ...]
     radii: tuple[Radii, ...]
+    smoothed: tuple[Radii, ...] = ()
 
     def of(self, device: str, eps: float) -> Proven:
         """Look up one device at one eps.

@@ -22,6 +22,17 @@ def certify(
     tight: Annotated[
         bool, typer.Option("--tight", help="Try CROWN-IBP where intervals prove nothing; minutes.")
     ] = False,
+    smooth: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Noise of median smoothing, a standard deviation on the [0, 1] scale: certify "
+            "in L2 the median under that noise, on the images of --radii.",
+        ),
+    ] = 0.0,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Noisy copies of an image for --smooth.")
+    ] = 1000,
 ) -> None:
     """Prove what no attacker can do: certified shares and the guaranteed blast radius.
 
@@ -31,5 +42,5 @@ def certify(
     Example: fleet audit certify --eps 0.1 --eps 0.2
     """
     subject = find(asked)
-    work = prepare(KIND, subject, radii=radii, tight=tight)
+    work = prepare(KIND, subject, radii=radii, tight=tight, smooth=smooth, draws=draws)
     conduct(work, subject, then="audit transfer {run}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,6 +74,24 @@ def test_radii_are_found_by_bisection(audit: CertifyAudit) -> None:
     assert found["a"].n == 256
     assert found["a"].quantiles[1] == pytest.approx(64 / 255, abs=0.05)
     assert found["a"].quantiles[2] <= 0.4
+
+
+def test_smoothing_adds_l2_radii_and_changes_nothing_else(tmp_path: Path) -> None:
+    images, labels = LEVELS[::16], (torch.arange(0, 256, 16) >= 100).long()
+    settings = CertifySettings(eps=(0.05,), radii=12, smooth=0.05, draws=200)
+    found = audit_certify([threshold("a", 100)], images, labels, settings)
+    plain = audit_certify([threshold("a", 100)], images, labels, CertifySettings((0.05,), radii=12))
+    (row,) = found.smoothed
+    assert (plain.smoothed, plain.proven, plain.radii) == ((), found.proven, found.radii)
+    # One pixel decides, so L2 is its distance; 200 draws prove 1.8 standard deviations at most.
+    assert row.n == 12
+    assert 8 <= row.proven <= 12
+    assert 0.075 < row.quantiles[2] < 0.095
+    page = render_html(AuditReport.of(found))
+    assert "Median smoothing" in page
+    assert "Median smoothing" not in render_html(AuditReport.of(plain))
+    found.save(tmp_path / "audit.json")
+    assert CertifyAudit.load(tmp_path / "audit.json") == found
 
 
 def test_noise_breaks_none_and_the_checks_say_so(audit: CertifyAudit) -> None:

@@ -4,7 +4,8 @@
     python tests/mutants.py encoding bundle --sample 0    # every mutant of two groups: hours
 
 mutmut makes the mutants and forks one process for each. A second call with the same seed takes up
-what a first one left; a function that changed is tried again. docs/decisions/0009-mutants.md holds
+what a first one left, and tries the survivors again: their tests may have come since. A function
+that changed is tried again too. docs/decisions/0009-mutants.md holds
 the last results and the reasons for the survivors.
 """
 
@@ -102,7 +103,8 @@ def main() -> int:
         prepare(place, GROUPS[name])
         mutmut(place, "run", "no mutant has this name", check=False)  # makes the mutants alone
         chosen = sample(results(place), options.sample, options.seed)
-        waiting = [mutant for mutant in chosen if results(place)[mutant] is None]
+        tried = results(place)
+        waiting = [mutant for mutant in chosen if tried[mutant] in SURVIVED]
         if waiting:
             mutmut(place, "run", "--max-children", "1", *waiting)
         weak |= report(name, place, chosen)

@@ -3,8 +3,6 @@
 Nothing here is used by the other parts of the house but the command line.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps

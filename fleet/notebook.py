@@ -1,7 +1,5 @@
 """Results in a notebook: as data frames, for which pandas is imported late, and as HTML tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import import_module

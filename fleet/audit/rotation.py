@@ -1,7 +1,5 @@
 """Whether images made on burnt weights still work on the weights that took their place."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

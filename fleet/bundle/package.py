@@ -1,7 +1,5 @@
 """Package a finished run: one bundle for each device; the same content gives the same bytes."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import re

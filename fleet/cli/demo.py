@@ -1,7 +1,5 @@
 """``fleet demo``: a fleet on MNIST trained, certified, attacked, packaged and verified."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

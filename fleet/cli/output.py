@@ -4,8 +4,6 @@ A reader that has left, a closed stream or a narrow encoding changes no exit cod
 its work and answers by it. Only data that a full disk loses are an error.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -3,8 +3,6 @@
 Also what is weak about the diversity of a fleet that is there, in plain words.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

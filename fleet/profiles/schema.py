@@ -4,8 +4,6 @@ Pydantic models of the file as written. Nothing here crosses two sections; that 
 ``data_section``, ``device_section`` and ``family``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints

@@ -4,8 +4,6 @@ Every rate here is what attacks reached, so a lower bound; only a certificate is
 reliability checks failed, no rate is given as an answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """An audit as a notebook shows it: the verdict, and its main table."""
 
-from __future__ import annotations
-
 import csv
 import io
 from typing import Any

@@ -1,7 +1,5 @@
 """The report of a diversity audit: what differences bought, or that they cannot be told."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import RenderableType

@@ -1,7 +1,5 @@
 """Checks and gates of audits as a JUnit report: test cases of continuous integration."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from xml.etree import ElementTree as Xml
 

@@ -1,7 +1,5 @@
 """Draws the transfer audit of a large fleet: maps of tiles, and the distribution of rates."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb

@@ -4,8 +4,6 @@ The signature lies beside the file, ``FILE.sig``: a sigstore bundle around a DSS
 in-toto statement that names the file and its digest. ``model_signing verify key`` accepts it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from base64 import b64encode

@@ -1,7 +1,5 @@
 """Pictures as they appear in a directory: what a camera writes, once it is whole."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

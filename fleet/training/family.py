@@ -1,7 +1,5 @@
 """Train a family: one independent job for each device."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ A fleet grows in place: devices that a profile has and its run does not are trai
 and all that is there stays as it is. No torch here.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from dataclasses import dataclass

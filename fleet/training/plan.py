@@ -1,7 +1,5 @@
 """Decide which run to write and which devices are left to train. No torch here."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

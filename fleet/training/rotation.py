@@ -12,8 +12,6 @@ the training fills its place. A rotation that was killed goes on; between two st
 not trained, and nothing takes one generation's weights for the other's.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import random
 import shutil

@@ -6,8 +6,6 @@ theirs says what this network would answer under others, which a new training ma
 certified device with the head ``softmax`` the curve holds its certificates too.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ With the ``softmax`` head alpha and beta set the gate, the lead that the largest
 the whole range.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ Rates are shares of the images that a victim decodes correctly without an attack
 victim *falls* when it flips or rejects. Nothing in this module imports torch.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

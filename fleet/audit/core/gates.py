@@ -3,8 +3,6 @@
 Reports print the flag and gates obey it. What was not measured has not passed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal

@@ -4,8 +4,6 @@
 Nothing in this module imports torch.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

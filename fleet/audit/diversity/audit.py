@@ -3,8 +3,6 @@
 It counts what the transfer audit made; nothing is attacked that was attacked there.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -5,8 +5,6 @@ for each thing that the two share. A term is tested by permuting what the fit wi
 whole networks at a time (Freedman and Lane 1983, with Mantel's permutations).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations

@@ -1,7 +1,5 @@
 """What ``fleet audit diversity`` found. Nothing in this module imports torch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations

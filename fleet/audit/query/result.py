@@ -4,8 +4,6 @@ The attacker owns no device (or, for ``transfer+queries``, some of the others) a
 victim about images of their own making. Nothing in this module imports torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise

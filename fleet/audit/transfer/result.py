@@ -1,7 +1,5 @@
 """What ``fleet audit transfer`` found. Nothing in this module imports torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

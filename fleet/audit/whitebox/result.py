@@ -4,8 +4,6 @@ The stored form is ``audit.json``; tables, CSV, HTML and figures are pure functi
 :class:`WhiteboxAudit`. Nothing in this module imports torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """``fleet audit certify``."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

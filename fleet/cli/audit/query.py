@@ -1,7 +1,5 @@
 """``fleet audit query``."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated

@@ -1,7 +1,5 @@
 """What every audit is asked: declared once, and handed to a command as one :class:`Request`."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields

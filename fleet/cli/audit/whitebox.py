@@ -1,7 +1,5 @@
 """``fleet audit whitebox``."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from fleet.audit.core.kind import KINDS

@@ -11,6 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from fleet.audit.whitebox import audit as whitebox
+
 RunFleet = Callable[..., Any]
 QUICK = ("--images", "12", "--steps", "2", "--restarts", "1", "--eps", "0.2", "--jobs", "1")
 
@@ -62,8 +66,13 @@ def test_a_killed_audit_resumes_to_the_same_result(
 
 
 def test_the_whitebox_audit_through_the_command_line(
-    workplace: Path, call_fleet: RunFleet, tmp_path: Path
+    workplace: Path,
+    call_fleet: RunFleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    light_probes: Callable[..., Any],
 ) -> None:
+    monkeypatch.setattr(whitebox, "_ATTACKS", whitebox._ATTACKS[3:])  # hundreds of gradients each
     (source,) = (workplace / "runs").iterdir()
     run = tmp_path / source.name
     shutil.copytree(source, run, ignore=shutil.ignore_patterns("audits"))
@@ -72,7 +81,8 @@ def test_the_whitebox_audit_through_the_command_line(
     assert planned.returncode == 0, planned.stderr
     assert json.loads(planned.stdout)["settings"]["norm"] == "l2"
     assert not (run / "audits").exists()
-    done = call_fleet(*quick, "--eps", 0.3, "--max-asr", 0, "--jobs", 1, "--format", "json")
+    with light_probes():
+        done = call_fleet(*quick, "--eps", 0.3, "--max-asr", 0, "--jobs", 1, "--format", "json")
     assert done.returncode == 1, done.stderr
     assert "gate: evade" in done.stderr
     audit = json.loads(done.stdout)

@@ -42,19 +42,23 @@ class Where:
     accelerator: str | None = None
 
     @contextmanager
-    def opened(self, console: Console) -> Iterator[Executor]:
+    def opened(self, console: Console, per_job: str = "") -> Iterator[Executor]:
         """An executor whose progress is shown; a cluster is connected for the block.
+
+        Args:
+            console: Where to show it.
+            per_job: What the profile says of a job, where the user said nothing.
 
         Raises:
             FleetError: The cluster cannot be used, before any work is begun.
             typer.BadParameter: ``--per-job`` cannot be read, or only makes sense with Ray.
         """
         place = nullcontext() if self.accelerator is None else chosen(self.accelerator)
-        with place, self._executor(console) as executor:
+        with place, self._executor(console, per_job) as executor:
             yield executor
 
     @contextmanager
-    def _executor(self, console: Console) -> Iterator[Executor]:
+    def _executor(self, console: Console, per_job: str) -> Iterator[Executor]:
         progress = FamilyProgress(console)
         if self.executor is ExecutorChoice.processes:
             if self.per_job:
@@ -64,7 +68,7 @@ class Where:
             return
         from fleet.execution.cluster import on_cluster
 
-        share = share_of(self.per_job)
+        share = share_of(self.per_job or per_job)
         with on_cluster(self.address, share, progress.update) as cluster, progress:
             yield cluster
 

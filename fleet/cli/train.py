@@ -85,7 +85,7 @@ def train(
 
         images = load_images(plan.spec.data)
         where = Where(executor, jobs, address, per_job, accelerator)
-        with where.opened(output.stderr) as opened:
+        with where.opened(output.stderr, (spec or plan.spec).per_job) as opened:
             opened.accelerator(os.environ.get("FLEET_ACCELERATOR") or plan.spec.accelerator)
             verb = "going on with" if plan.resumed else "training into"
             todo = f"{len(plan.pending)} of {counted(len(plan.states), 'network')} to do"

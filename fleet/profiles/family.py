@@ -3,7 +3,7 @@
 import re
 from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fleet.encoding.interval import CanonicalEncoding
 from fleet.encoding.orders import Order, spread_orders
@@ -93,8 +93,14 @@ def load_profile(
         beside,
         key.fingerprint if drawn else None,
         root.plain.get("accelerator", "auto"),
+        _per_job(root.plain.get("per_job") or {}),
         NewSecret(place, key) if drawn and kept is None else None,
     )
+
+
+def _per_job(written: dict[str, Any]) -> str:
+    """What a job takes, as the option ``--per-job`` writes it."""
+    return ",".join(f"{name}={value}" for name, value in written.items() if value is not None)
 
 
 def _check_version(source: Source, root: Node) -> None:

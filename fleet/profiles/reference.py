@@ -14,6 +14,7 @@ _SECTIONS = {
     "`encoding`": ("EncodingSection", "`encoding: auto` stands for `auto` in all four."),
     "`model`": ("ModelSection", ""),
     "`training`": ("TrainingSection", ""),
+    "`per_job`": ("PerJobSection", ""),
 }
 _BOUNDS = {
     "minimum": "≥ ",

@@ -214,6 +214,20 @@ class DefaultsSection(Section):
     )
 
 
+class PerJobSection(Section):
+    """What Ray sets aside for one job; null leaves it to Ray: one CPU."""
+
+    cpus: Annotated[float, Field(ge=0.01)] | None = Field(
+        default=None, description="CPUs; a job computes with one thread."
+    )
+    gpus: Annotated[float, Field(ge=0.01)] | None = Field(
+        default=None, description="GPUs; 0.5 lets two jobs share one."
+    )
+    memory: Annotated[str, Field(pattern=r"^[0-9]*[1-9][0-9]*[KMG]i?B$")] | None = Field(
+        default=None, description="Memory, such as `8GB` or `512MiB`."
+    )
+
+
 class _Identity(Section):
     name: Name = Field(
         description="Unique name, also when letter case is ignored: letters, digits, `.`, `-`, "
@@ -265,6 +279,11 @@ class ProfileSection(Section):
         default="auto",
         description="Where networks are trained and audited; `auto` is CUDA where it is there, "
         "else the CPU. `--accelerator` and FLEET_ACCELERATOR go before it.",
+    )
+    per_job: PerJobSection = Field(
+        default=PerJobSection(),
+        description="What a job takes of a node under `--executor ray`; `--per-job` goes before "
+        "it. It changes no result.",
     )
     devices: Annotated[tuple[DeviceSection, ...], Field(min_length=1, max_length=MAX_DEVICES)] = (
         Field(

@@ -119,6 +119,8 @@ class FamilySpec:
         secret: Fingerprint of the secret that values were drawn from, or None; no part of the
             digest.
         accelerator: Where networks are trained and audited: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        per_job: What a job takes of a node under Ray, as ``--per-job`` writes it; empty for Ray's
+            own; no part of the digest.
         new_secret: The secret, if it is in no file yet; no part of :meth:`to_dict`.
     """
 
@@ -128,6 +130,7 @@ class FamilySpec:
     controls: tuple[DeviceSpec, ...] = ()
     secret: str | None = None
     accelerator: str = "auto"
+    per_job: str = dataclasses.field(default="", compare=False)
     new_secret: NewSecret | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
@@ -151,6 +154,8 @@ class FamilySpec:
         later = {} if self.secret is None else {"secret": self.secret}
         if self.accelerator != "auto":  # so that digests of before stay
             later["accelerator"] = self.accelerator
+        if self.per_job:
+            later["per_job"] = self.per_job
         return {
             "version": 1,
             "name": self.name,
@@ -178,6 +183,7 @@ class FamilySpec:
             controls=tuple(map(DeviceSpec.from_dict, data.get("controls", ()))),
             secret=data.get("secret"),
             accelerator=data.get("accelerator", "auto"),
+            per_job=data.get("per_job", ""),
         )
 
     def digest(self) -> str:
@@ -188,6 +194,7 @@ class FamilySpec:
         """
         plain = self.redacted()
         plain.pop("secret", None)
+        plain.pop("per_job", None)
         del plain["data"]["root"]
         if not self.data.skip_broken:
             del plain["data"]["skip_broken"]

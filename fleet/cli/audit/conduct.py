@@ -145,7 +145,7 @@ def announce(work: Work, subject: Subject) -> None:
 
 def perform(work: Work, subject: Subject) -> Any:
     """Call the library, and show the progress of its jobs."""
-    with subject.asked.where.opened(subject.output.stderr) as executor:
+    with subject.asked.where.opened(subject.output.stderr, subject.family.per_job) as executor:
         return load(work.kind.run)(
             subject.run,
             work.settings,

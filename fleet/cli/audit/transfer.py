@@ -83,7 +83,7 @@ def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None
             "nothing is attacked and nothing is written", planned(work, subject) | drawn
         )
         return
-    with asked.where.opened(subject.output.stderr) as executor:
+    with asked.where.opened(subject.output.stderr, subject.family.per_job) as executor:
         found = audit_run_pairs(
             subject.run,
             settings,

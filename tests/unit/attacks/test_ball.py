@@ -174,3 +174,9 @@ def test_the_steepest_l2_steps_of_a_batch_do_not_depend_on_each_other() -> None:
     step = ball(grey(0.5, 2), 0.1, "l2").steepest(gradient)
     for row in step.flatten(1):
         torch.testing.assert_close(row, torch.tensor([0.6, 0.0, 0.0, -0.8]))
+
+
+def test_images_brighter_than_white_are_white() -> None:
+    clean = torch.tensor([253, 254, 100, 100], dtype=torch.uint8).reshape(1, 1, 2, 2)
+    made = quantise(levels(300.0, 259.0, 100.0, -40.0), clean, 200 / 255, "l2")
+    assert made.flatten().tolist() == [255, 255, 100, 0]

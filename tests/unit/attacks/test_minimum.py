@@ -227,3 +227,12 @@ def test_the_elastic_nets_steps_shrink_and_go_on_with_momentum() -> None:
         image, last = shrunk + step / (step + 3) * (shrunk - last), shrunk
         images = move(images, torch.full_like(origin, penalty), step)
         assert images.item() - 0.5 == pytest.approx(image, abs=1e-6)
+
+
+def test_the_elastic_nets_momentum_does_not_leave_black_and_white() -> None:
+    origin = torch.tensor([0.02, 0.98]).reshape(1, 1, 1, 2)
+    move, images = ElasticNet(0.0, steps=9, rate=0.1).begin(origin), origin.clone()
+    for step in range(9):
+        images = move(images, torch.tensor([0.1, -0.1]).reshape(origin.shape), step)
+        assert images.min() >= 0
+        assert images.max() <= 1

@@ -130,3 +130,14 @@ def test_each_rotation_counts_on_from_the_last_and_remembers_every_key(run: RunD
     with pytest.raises(CheckpointError, match="no device 'c'") as failed:
         next_rotation(run, "c")
     assert failed.value.hint == "it has a, b"
+
+
+def test_a_seed_draws_the_same_rotation_again_and_keep_order_keeps_the_order(
+    run: RunDirectory,
+) -> None:
+    drawn = next_rotation(run, "a", seed=5)
+    assert next_rotation(run, "a", seed=5) == drawn
+    assert next_rotation(run, "a", seed=6).after != drawn.after
+    kept = next_rotation(run, "a", keep_order=True, seed=5)
+    assert kept.after.encoding == drawn.before.encoding
+    assert kept.after.training.seed == drawn.after.training.seed

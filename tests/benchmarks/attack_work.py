@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -116,6 +116,46 @@ def library_images(task: Task, model: Classifier, rows: Tensor, tool: Tool) -> T
         )
     )
     return reproject(to_bytes(made.detach()), clean, task.levels)
+
+
+def race(task: Task, budget: tuple[int, int], tool: Tool | None) -> tuple[float, np.ndarray]:
+    """Attack every model with a budget, ``(steps, pursuit)``; a library knows steps alone.
+
+    Returns:
+        The processor's seconds of the attack, and what evades the attacked model, bool (M, N).
+    """
+    taken, evaded = 0.0, []
+    for row, model in enumerate(task.models):
+        start = time.process_time()
+        if tool is None:
+            images = _raced(model, task.sample, task.levels, budget, row)
+        else:
+            rows = torch.arange(len(task.sample.images))
+            images = library_images(replace(task, steps=budget[0]), model, rows, tool).unsqueeze(0)
+        taken += time.process_time() - start
+        with attackable(model):
+            found = [decide(model, x, task.sample.labels).outcomes > 0 for x in images]
+        evaded.append(torch.stack(found).any(0).numpy())
+    return taken, np.stack(evaded)
+
+
+def _raced(
+    model: Classifier, sample: Sample, levels: int, budget: tuple[int, int], seed: int
+) -> Tensor:
+    """UP and DOWN as an audit runs them, (2, N, C, H, W): what has fallen leaves the batch."""
+    steps, pursuit = budget
+    attack = PGD(
+        Directions(),
+        levels / 255,
+        steps,
+        ADAPTIVE_STEPS,
+        precision="bf16",
+        crossed=True,
+        pursuit=pursuit,
+    )
+    keys = SampleKeys(seed, "bench", sample.indices)
+    made = attack(model, to_unit(sample.images), sample.labels, keys)
+    return reproject(to_bytes(made), sample.images, levels)
 
 
 def _jobs(task: Task, work: Callable[[Task, int], np.ndarray | None]) -> Timed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ from benchmarks.attack_work import (
     library,
     library_images,
     ours,
+    race,
     random_sample,
     seeded,
 )
@@ -39,7 +41,7 @@ from fleet import load_profile, train_family
 from fleet.assembly import load_images
 from fleet.attacks import attackable, decide
 from fleet.audit.core.members import Sample, load_member
-from fleet.audit.crosscheck.tools import TOOLS
+from fleet.audit.crosscheck.tools import TOOLS, Tool
 from fleet.data import to_unit
 from fleet.files import write_json
 from fleet.models import Classifier
@@ -52,6 +54,10 @@ SCALE = float(os.environ.get("FLEET_BENCH_SCALE", "1"))
 PEERS = [t for t in TOOLS if "pgd" in t.attacks and package_version(t.package) is not None]
 LEVELS, STEPS, REPEATS = 26, 40, 2
 SIZES = (100, 250, 500)
+RACES = 3
+OUR_BUDGETS = ((1, 0), (2, 0), (3, 1), (5, 2), (10, 4), (15, 4), (20, 8))
+"""Steps of a run, and how often images that still stand get another."""
+PEER_STEPS = (5, 10, 20, 40)
 Contender = Callable[[Task], Timed]
 
 
@@ -100,6 +106,72 @@ def test_resnet18(project: Path, side: int, channels: int) -> None:
         "gradients": 2 * task.gradients,
     }
     _write(project, f"resnet18-{side}", {**record, **_rates(timed, record["gradients"])})
+
+
+def test_race(project: Path, tmp_path: Path) -> None:
+    """Success against the processor's seconds: one thread, every budget in turn, interleaved."""
+    torch.set_num_threads(1)
+    models, sample = _trained(project, tmp_path, devices=2)
+    sample = _rows(sample, 0, 10)
+    task = Task(models, sample, LEVELS, STEPS)
+    correct = _correct(models, sample)
+    budgets: dict[str, tuple[tuple[int, int], ...]] = {
+        "fleet": OUR_BUDGETS,
+        **{tool.name: tuple((steps, 0) for steps in PEER_STEPS) for tool in PEERS},
+    }
+    seconds: dict[tuple[str, tuple[int, int]], list[float]] = {}
+    success: dict[tuple[str, tuple[int, int]], float] = {}
+    lanes = [(name, budget) for name, chosen in budgets.items() for budget in chosen]
+    for name, chosen in budgets.items():  # warm up
+        race(task, chosen[0], _peer(name))
+    for turn in range(RACES):
+        for name, budget in lanes if turn % 2 else reversed(lanes):
+            taken, evaded = race(task, budget, _peer(name))
+            seconds.setdefault((name, budget), []).append(taken)
+            success[name, budget] = float((evaded & correct).sum() / correct.sum())
+    curves = {
+        name: [
+            {
+                "steps": budget[0],
+                "pursuit": budget[1],
+                "seconds": statistics.median(seconds[name, budget]),
+                "success": success[name, budget],
+            }
+            for budget in chosen
+        ]
+        for name, chosen in budgets.items()
+    }
+    for name, curve in curves.items():
+        print(name, [(round(p["seconds"], 2), round(p["success"], 3)) for p in curve], flush=True)
+    record = {
+        "what": f"2 devices of the paper's NN as above, {len(sample.images)} MNIST test images, "
+        f"eps {LEVELS}/255, white-box; one process, one thread, seconds of the processor, median "
+        f"of {RACES} rounds that go through all budgets forwards and backwards in turn",
+        "steps": STEPS,
+        "rounds": RACES,
+        "curves": curves,
+        "against": {tool.name: _against(curves["fleet"], curves[tool.name]) for tool in PEERS},
+        "load_average": os.getloadavg()[0],
+    }
+    _write(project, "race", record)
+
+
+def _peer(name: str) -> Tool | None:
+    return next((tool for tool in PEERS if tool.name == name), None)
+
+
+def _against(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> dict[str, Any]:
+    """Our seconds to a peer's success at PGD-40, and our success in its seconds."""
+    end = next(point for point in theirs if point["steps"] == STEPS)
+    there = [p["seconds"] for p in ours if p["success"] >= end["success"]]
+    within = [p["success"] for p in ours if p["seconds"] <= end["seconds"]]
+    return {
+        "seconds": end["seconds"],
+        "success": end["success"],
+        "our_seconds": min(there) if there else None,
+        "share_of_time": min(there) / end["seconds"] if there else None,
+        "our_success": max(within) if within else None,
+    }
 
 
 def test_growth(project: Path) -> None:
@@ -212,10 +284,10 @@ def _rates(timed: dict[str, list[Timed]], gradients: int) -> dict[str, Any]:
     }
 
 
-def _trained(project: Path, place: Path) -> tuple[tuple[Classifier, ...], Sample]:
-    """8 devices, trained briefly with permuted orders, and the first test images."""
-    orders = _orders(8)
-    devices = "\n".join(
+def _trained(project: Path, place: Path, devices: int = 8) -> tuple[tuple[Classifier, ...], Sample]:
+    """Devices, trained briefly with permuted orders, and the first test images."""
+    orders = _orders(devices)
+    listed = "\n".join(
         f"  - {{name: cam-{n}, encoding: {{alpha: 4, beta: 16, order: {order}}}}}"
         for n, order in enumerate(orders)
     )
@@ -226,7 +298,7 @@ def _trained(project: Path, place: Path) -> tuple[tuple[Classifier, ...], Sample
         f"train_limit: {max(1000, round(10_000 * SCALE))}}}\n"
         "defaults:\n  model: {architecture: nn, width: 1.0, head: linear}\n"
         "  training: {loss: scaled, margin: 0.4, epochs: 2, batch_size: 128, learning_rate: 6e-3}\n"
-        f"devices:\n{devices}\n",
+        f"devices:\n{listed}\n",
         encoding="utf-8",
     )
     family = load_profile(profile)
@@ -253,7 +325,7 @@ def _write(project: Path, part: str, record: dict[str, Any]) -> None:
     """Put one part into the record, beside the parts of other tests."""
     shown = {
         key: record[key]
-        for key in ("rates", "ratio", "work_ratio", "share_of_floor", "success")
+        for key in ("rates", "ratio", "work_ratio", "share_of_floor", "success", "against")
         if key in record
     }
     print(f"\n{part}: {json.dumps(shown, indent=1)}")

@@ -232,16 +232,24 @@ def _effort(family: FamilySpec, images: int) -> str:
     steps = sorted({max(1, images // d.training.batch_size) for d in family.trained})
     told = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
     minutes = _minutes(family, images)
-    about = "less than a minute" if minutes < 1 else f"about {minutes:.0f} minutes"
-    cores = os.cpu_count() or 1
+    about = "less than a minute" if minutes < 1 else f"about {counted(round(minutes), 'minute')}"
+    methods = " and ".join(sorted({d.training.method for d in family.trained}))
     return (
-        f"{len(family.trained)} networks, {told} steps an epoch; roughly: {about} on "
-        f"{cores} core{'s'[: cores > 1]} (standard training)"
+        f"{counted(len(family.trained), 'network')}, {told} step{'s'[told == '1' :]} an epoch; "
+        f"roughly: {about} on {counted(os.cpu_count() or 1, 'core')} ({methods} training)"
     )
 
 
-_SECONDS = {"nn": 8e-7, "alexnet": 5e-6, "resnet18": 4e-6, "densenet121": 8e-6}
-"""Core seconds that a network takes for a pixel of a training image, as measured at 64 pixels."""
+_SECONDS = {"nn": 8e-7, "cnn": 7e-7, "alexnet": 5e-6, "resnet18": 4e-6, "densenet121": 8e-6}
+"""Core seconds that a network of width 1 takes for a pixel of a training image in standard
+training, as measured at 64 pixels."""
+
+_CERTIFIED = 3.0
+"""How many times as long certified training takes: 2 to 3.5 times, as measured with `cnn`."""
+
+_ATTACK_STEP = 0.7
+"""What a step of adversarial training's attack costs, of a standard step; the share of the steps
+that train without an attack is in it."""
 
 _STEP = 27
 """Images whose time a step takes beside its own; measured with `nn`, 64 pixels, batches of 8."""
@@ -252,10 +260,18 @@ def _minutes(family: FamilySpec, images: int) -> float:
     area = family.data.image_size**2
     costs = [
         (images + images // d.training.batch_size * _STEP)
-        * (area * d.training.epochs * _SECONDS.get(d.model.architecture, 1e-6) / 60)
+        * (area * d.training.epochs * _cost(d) / 60)
         for d in family.trained
     ]
     return round(max([sum(costs) / (os.cpu_count() or 1), *costs]), 1)
+
+
+def _cost(device: DeviceSpec) -> float:
+    """Core seconds for a pixel of a training image, by network, width and method."""
+    model, training = device.model, device.training
+    attack = _ATTACK_STEP * (1 + training.attack_steps)
+    times = {"certified": _CERTIFIED, "adversarial": attack}.get(training.method, 1.0)
+    return _SECONDS.get(model.architecture, 1e-6) * model.width * times
 
 
 def _table(family: FamilySpec, reveal: bool) -> Table:

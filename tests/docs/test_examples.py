@@ -20,7 +20,7 @@ version: 1
 name: pair
 data: {{dataset: mnist, root: {root}, validation: 500}}
 defaults:
-  model: {{width: 0.25}}
+  model: {{width: 0.125}}
 devices:
   - name: door
     encoding: {{alpha: 4, beta: 16}}
@@ -66,7 +66,7 @@ def trained(
     place = tmp_path_factory.mktemp("examples")
     cut_mnist(place / "data", 6500, 500)
     (place / "pair.yaml").write_text(PROFILE.format(root=place / "data"))
-    arguments = ("--quick", "--profile", "pair.yaml", "--images", 50, "--jobs", 1)
+    arguments = ("--quick", "--profile", "pair.yaml", "--images", 25, "--jobs", 1)
     return place, run_example("train_and_audit", *arguments, cwd=place)
 
 

@@ -49,7 +49,7 @@ GATE = """\
 """
 NAMES = ("door", "twin", "control")
 SETTINGS = TransferSettings(eps=(0.1, 0.2), steps=2, restarts=1, noise_draws=1)
-IMAGES = 40
+IMAGES = 24
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -175,7 +175,7 @@ def test_results_do_not_depend_on_the_number_of_processes(
 def test_images_and_outcomes_do_not_depend_on_the_batch_size(
     run: RunDirectory, precision: Precision
 ) -> None:
-    whole = replace(SETTINGS, precision=precision, restarts=2)
+    whole = replace(SETTINGS, eps=(0.2,), precision=precision, restarts=2)
     for name in NAMES:
         member, sample = load_audited(AuditJob(run, name, whole, 13, "test"))
         sets = attack_surrogate(member, sample, whole)

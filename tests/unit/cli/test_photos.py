@@ -122,7 +122,7 @@ def test_train_without_test_says_both_ways_out(unsplit: Path, call_fleet: Fleet)
 
 
 def test_each_next_command_leads_on_from_photos_to_a_decision(
-    unsplit: Path, call_fleet: Fleet
+    unsplit: Path, call_fleet: Fleet, light_probes: Callable[..., Any]
 ) -> None:
     """Nothing is typed but what the last command said and a photo; the training is cut short."""
     words = ["profiles", "new", "cams.yaml", "--dataset", "folder", "--root", "photos"]
@@ -133,7 +133,9 @@ def test_each_next_command_leads_on_from_photos_to_a_decision(
             words[-1] = str(photo)
         if words[0] == "audit":
             words += ["--preset", "quick", "--jobs", "1"]
-        done = call_fleet(*words, *(["--jobs", "1"] if words[0] == "train" else []), cwd=unsplit)
+        more = ["--jobs", "1"] if words[0] == "train" else []
+        with light_probes():
+            done = call_fleet(*words, *more, cwd=unsplit)
         assert done.returncode == 0, done.stderr
         if words[:2] == ["profiles", "new"]:
             profile = unsplit / "cams.yaml"

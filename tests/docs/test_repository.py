@@ -47,6 +47,26 @@ def test_the_site_is_built_without_warnings_and_fetches_nothing(
             assert file.exists() or page.name == "404.html", f"{page} misses {address}"
 
 
+@pytest.mark.skipif(find_spec("check_jsonschema") is None, reason="no schema of workflows here")
+@pytest.mark.parametrize("damage", ["", "steps:"])
+def test_the_workflow_is_one_by_the_published_schema(
+    project: Path, tmp_path: Path, damage: str
+) -> None:
+    """By the copy of the schema that check-jsonschema carries; nothing is fetched."""
+    text = (project / "examples/ci/audit-gate.yml").read_text("utf-8")
+    workflow = tmp_path / "workflow.yml"
+    workflow.write_text(text.replace(damage, "stops:") if damage else text, "utf-8")
+    check = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.github-workflows",
+    ]
+    done = subprocess.run([*check, str(workflow)], capture_output=True, text=True, check=False)
+    assert done.returncode == bool(damage), done.stdout
+
+
 def test_the_workflow_gates_with_commands_that_are_there(project: Path) -> None:
     workflow = yaml.safe_load((project / "examples/ci/audit-gate.yml").read_text())
     assert workflow[True] == {"pull_request": {"paths": ["profiles/**"]}}  # YAML 1.1 reads `on` so

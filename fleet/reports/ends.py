@@ -97,8 +97,14 @@ def distribution(audit: TransferAudit, matrices: Sequence[result.Matrix]) -> Tab
     return spread_table("Transfer between all pairs of devices of the fleet", found)
 
 
+def guide(audit: TransferAudit) -> result.Matrix:
+    """The matrix that gives the maps their order: largest eps of what can be believed most."""
+    first, *_ = matrices = worst_cases(audit)
+    return [matrix for matrix in matrices if matrix.protocol == first.protocol][-1]
+
+
 def ordered(audit: TransferAudit) -> list[str]:
     """Devices of the fleet in the order of the maps: by likeness of their transfer rates."""
-    found = RateMap.of(worst_cases(audit)[-1])
+    found = RateMap.of(guide(audit))
     names = [name for name in found.names if name in set(audit.fleet)]
     return [names[place] for place in order_by_likeness(found.between(set(audit.fleet)))]

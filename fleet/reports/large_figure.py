@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from fleet.audit.core.result import Matrix
 from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import drawing, wording
-from fleet.reports.findings import protocols
+from fleet.reports.ends import guide, worst_cases
 from fleet.reports.flags import flag
 from fleet.reports.palette import ADAPTIVE, ramp_color
 from fleet.reports.rate_map import Floats, RateMap, order_by_likeness, tiles
@@ -19,10 +19,10 @@ _BINS = 40
 
 def draw_large(audit: TransferAudit, success: wording.Success = "evade") -> Figure:
     """Maps of mean and highest rate, like devices beside each other, and all rates by frequency."""
-    shown = [audit.matrix(name, eps) for eps in audit.eps for name in protocols(audit, eps)]
+    shown = worst_cases(audit)
     count, height = len(audit.fleet), _TOP + len(shown) * _LINE
     figure = Figure(figsize=(10.6, height))
-    last = RateMap.of(shown[-1]).between(set(audit.fleet), success)
+    last = RateMap.of(guide(audit)).between(set(audit.fleet), success)
     order = np.array(order_by_likeness(last))
     step = tiles(last)[2]
     size = "a device" if step == 1 else f"{step} × {step} devices"

@@ -17,6 +17,7 @@ from fleet.audit.transfer.estimate import draw_devices, estimate_transfer
 from fleet.audit.transfer.sample import PairSample, SampledPairs
 from fleet.errors import AuditError
 from fleet.reports import AuditReport, compare, render_html
+from fleet.reports.ends import guide, ordered
 from fleet.reports.figures import draw_figures
 from fleet.reports.html import render_sample
 from fleet.reports.large import LARGE, PAGE_ROWS, named, worst_of
@@ -116,6 +117,13 @@ def test_like_devices_stand_together_on_the_map():
     groups = [place % GROUPS for place in order]
     assert sorted(order) == list(range(100))
     assert sum(one != other for one, other in pairwise(groups)) == GROUPS - 1
+
+
+def test_the_adaptive_matrix_of_the_largest_eps_orders_the_maps():
+    audit = large_transfer(30, eps=(0.1, 0.2), protocols=("paper", "adaptive"))
+    matrix = guide(audit)
+    assert (matrix.protocol, matrix.eps) == ("adaptive", 0.2)
+    assert sorted(ordered(audit)) == names_of(30)
 
 
 def test_a_tile_has_the_mean_and_the_highest_of_its_pairs():

@@ -277,6 +277,8 @@ def _advice(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
     if "certify" not in report.audits and "certify" in KINDS and not _defenceless(one):
         yield "See what can be promised: `fleet audit certify`."
     if not any(answer.rate is not None and answer.rate < 1 for answer in promised):
+        if "certify" not in report.audits and _trained_for_proofs(report):
+            return
         radius = f"; defend eps {short_eps(one.eps)}" if one.eps else ""
         yield (
             "Train the devices with `training.method: certified` in the profile: only a proof "
@@ -284,6 +286,14 @@ def _advice(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
         )
     elif one.known or bounded:
         yield "Ship if the guaranteed share is one that you can live with; audit each release."
+
+
+def _trained_for_proofs(report: AuditReport) -> bool:
+    """Whether every shipped device was trained to be certified, as far as an audit says it."""
+    audit = next(iter(report.audits.values()))
+    trainings = audit.provenance.get("trainings", {})
+    methods = {trainings.get(name, {}).get("method") for name in audit.fleet}
+    return methods == {"certified"}
 
 
 def _defenceless(one: Answer) -> bool:

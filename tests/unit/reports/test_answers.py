@@ -52,6 +52,16 @@ def test_one_device_none_and_noise_are_answered_in_words_first(audited):
     assert "`training.method: certified`" in page[: page.index("<table")]
 
 
+def test_devices_trained_for_a_certificate_are_not_told_to_train_for_one(make_audit):
+    audit = make_audit(eps=(0.1,), with_control=True)
+    for method, advised in (("certified", False), ("standard", True)):
+        trainings = {name: {"method": method} for name in audit.fleet}
+        told = replace(audit, provenance={**audit.provenance, "trainings": trainings})
+        words = " ".join(answers(AuditReport.of(told)).next)
+        assert ("`training.method: certified`" in words) == advised
+        assert "`fleet audit certify`" in words
+
+
 def test_a_masked_rate_is_never_an_answer(audited):
     report = audited(eps=(0.1,), found=(check("M1", subject="adaptive"), check("M9", "pass")))
     found = answers(report)

@@ -251,7 +251,7 @@ def test_a_finished_device_is_not_trained_again(
     before = (run / "devices" / "door" / "result.json").read_bytes()
     done = call_fleet("train", "-p", tiny_profile, "--resume", "must", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "1 of 4 devices" in done.stderr
+    assert "1 of 4 networks" in done.stderr
     assert f"next: fleet audit transfer {run.relative_to(tmp_path)}\n" in done.stderr
     assert (run / "devices" / "door" / "result.json").read_bytes() == before
     original = only_run(workplace) / "devices" / "twin" / "model.safetensors"

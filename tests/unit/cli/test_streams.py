@@ -67,7 +67,7 @@ def test_a_reader_of_stdout_that_has_left_changes_no_exit_code(
     with gone() as stream:
         done = subprocess.run(words, stdout=stream, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == int(code)
-    assert ("next: fleet predict" if code == "0" else "1 of 1 bundles failed") in done.stderr
+    assert ("next: fleet predict" if code == "0" else "1 of 1 bundle failed") in done.stderr
     assert "Error" not in done.stderr
 
 

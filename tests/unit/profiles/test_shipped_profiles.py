@@ -28,6 +28,9 @@ photos-accuracy 8f07e07c3c6582d6a0a710996491a64138ed37de09a8c8ae65b71fa44f8da30f
 orders ea5dfedf49f6198ef2a782299840dcc50266fa1039a15bd28aa2af424918230a
 devices ade6345627bfa74ba2a45341d85326d2345941cacbf9c08a1c9fed7b70d7f720
 paper-demo d8dab879a4a1c194164ddfa0e29f5d4b64be537572accf828107a0b7cb80ff62
+fashion-demo b6d43beac76eff0810d151db8e260c2789a70154532e1e25504243893a0f754d
+robust-adversarial a738b6c786455f066bb3a5aad91f489d3e0f8309473311b70d65b639b819f7f1
+robust-heads 34965331ee6e6c4009997d1d6b75801638fd3c62234ea0f9c7eba6976c8eb23e
 robust-mnist 847acfcad119004540fb9fafad101d6a03790b332adbca860b56e04176b5e09d
 robust-one 4d8c5f9d79e5ff4d9803d024b7e08841a7265a8934b324e9ad09c3bab69cd916
 convergence 664823aed49394e308d70dd653b141d578596d05fc54c9ab379576e897e8e5d2
@@ -76,7 +79,10 @@ def test_shipped_profile_is_valid(path: Path) -> None:
 
 
 def test_the_profiles_are_the_demo_orders_the_certified_fleets_and_photos() -> None:
-    names = ["devices", "orders", "paper-demo", "photos-accuracy", "robust-mnist", "robust-one"]
+    names = [
+        *("devices", "fashion-demo", "orders", "paper-demo", "photos-accuracy"),
+        *("robust-adversarial", "robust-heads", "robust-mnist", "robust-one"),
+    ]
     assert [p.stem for p in PROFILES] == names
 
 

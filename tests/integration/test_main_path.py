@@ -248,6 +248,7 @@ def test_a_finished_device_is_not_trained_again(
     run = tmp_path / "runs" / only_run(workplace).name
     shutil.copytree(only_run(workplace), run)
     (run / "devices" / "twin" / "result.json").unlink()
+    shutil.rmtree(run / "audits", ignore_errors=True)  # the run is shared, and may be audited
     before = (run / "devices" / "door" / "result.json").read_bytes()
     done = call_fleet("train", "-p", tiny_profile, "--resume", "must", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

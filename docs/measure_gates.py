@@ -20,11 +20,11 @@ import torch
 from fleet.assembly import run_images
 from fleet.audit.certify.coverage import coverage_curve
 from fleet.audit.certify.gates import gate_curve
-from fleet.audit.core.members import Sample, load_member
+from fleet.audit.core.members import Member, Sample, load_member
 from fleet.errors import FleetError
 from fleet.files import write_json
 from fleet.models.convolutional import ConvNet
-from fleet.profiles.spec import read_family
+from fleet.profiles.spec import FamilySpec, read_family
 from fleet.provenance import environment
 from fleet.rundir import RunDirectory
 
@@ -43,14 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options = parser.parse_args(arguments)
     try:
-        run = RunDirectory(options.run)
-        family = read_family(run)
-        if options.device not in {device.name for device in family.trained}:
-            raise FleetError(f"no device {options.device!r} in {run.root}")
-        member = load_member(run, family, family.device(options.device))
-        split = getattr(run_images(run, family.data), options.split)
-        rows = torch.arange(min(options.images, len(split)))
-        sample = Sample(split.images(rows), split.labels[rows], rows)
+        family, member, sample = subject(
+            options.run, options.device, split=options.split, images=options.images
+        )
         encoding = family.device(options.device).encoding
         pitch = 0.0 if encoding is None else encoding.pitch
         lengths = [round(share * pitch, 6) for share in SHARES]
@@ -75,6 +70,24 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     sys.stderr.write(f"wrote {options.out}\n")
     return 0
+
+
+def subject(
+    root: Path, device: str, *, split: str, images: int
+) -> tuple[FamilySpec, Member, Sample]:
+    """Load one device of a run, and the first images of a split.
+
+    Raises:
+        FleetError: The run cannot be read, or has no such device.
+    """
+    run = RunDirectory(root)
+    family = read_family(run)
+    if device not in {known.name for known in family.trained}:
+        raise FleetError(f"no device {device!r} in {run.root}")
+    member = load_member(run, family, family.device(device))
+    part = getattr(run_images(run, family.data), split)
+    rows = torch.arange(min(images, len(part)))
+    return family, member, Sample(part.images(rows), part.labels[rows], rows)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 One broken image would disprove the bounds. AutoAttack needs the extra `crosscheck`.
 
-Exit codes: 0 done; 1 a certified image was broken; 2 the run cannot be read.
+Exit codes: 0 done; 1 a certified image was broken; 2 the run cannot be read, or
+AutoAttack is absent.
 """
 
 from __future__ import annotations
@@ -17,17 +18,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fleet.assembly import run_images
+from docs.measure_gates import subject
 from fleet.attacks import PseudoLogits, SampleKeys, attackable, exact_eps, quantise
-from fleet.audit.core.members import Member, TransferSettings, load_member
-from fleet.audit.crosscheck.tools import TOOLS, Assignment
+from fleet.audit.core.members import Member, TransferSettings
+from fleet.audit.crosscheck.audit import installed
+from fleet.audit.crosscheck.tools import TOOLS, Assignment, Tool
 from fleet.bounds.certify import certificates
 from fleet.data import to_unit
 from fleet.errors import FleetError
 from fleet.files import write_json
-from fleet.profiles.spec import read_family
 from fleet.provenance import environment
-from fleet.rundir import RunDirectory
 
 STEPS, QUERIES, BATCH = 100, 5000, 250
 """Of AutoAttack's standard version; images attacked at once."""
@@ -43,18 +43,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options = parser.parse_args(arguments)
     try:
-        run = RunDirectory(options.run)
-        family = read_family(run)
-        member = load_member(run, family, family.device(options.device))
-        split = run_images(run, family.data).test
-        rows = torch.arange(min(options.images, len(split)))
-        images, labels = split.images(rows), split.labels[rows]
+        (tool,) = installed([tool for tool in TOOLS if tool.name == "autoattack"])
+        _, member, sample = subject(
+            options.run, options.device, split="test", images=options.images
+        )
+        images, labels = sample.images, sample.labels
         found = certificates(member.classifier, to_unit(images), labels, options.eps)
     except FleetError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    broken, tried = torch.zeros(len(rows), dtype=torch.bool), []
-    for name, start, made in attacks(member, images, labels, options.eps):
+    broken, tried = torch.zeros(len(labels), dtype=torch.bool), []
+    for name, start, made in attacks(member, images, labels, options.eps, tool):
         part = slice(start, start + BATCH)
         with attackable(member.classifier), torch.no_grad():
             answers = member.classifier.decode(member.classifier(to_unit(made)))
@@ -69,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         "device": member.name,
         "weights_sha256": member.weights_sha256,
         "eps": options.eps,
-        "n": len(rows),
+        "n": len(labels),
         "certified": int(found.stays.sum()),
         "evaded": int(broken.sum()),
         "certified_evaded": int((broken & found.stays).sum()),
@@ -83,12 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def attacks(
-    member: Member, images: Tensor, labels: Tensor, eps: float
+    member: Member, images: Tensor, labels: Tensor, eps: float, tool: Tool
 ) -> Iterator[tuple[str, int, Tensor]]:
     """Every attack on every batch: its name, the batch's first row, its images of 8 bits."""
     classifier = member.classifier
     settings = TransferSettings(eps=(eps,), steps=STEPS, restarts=1, precision="fp32")
-    parts = next(tool for tool in TOOLS if tool.name == "autoattack").attacks
     for start in range(0, len(images), BATCH):
         clean, true = images[start : start + BATCH], labels[start : start + BATCH]
         keys = SampleKeys(0, member.name, torch.arange(start, start + len(clean)))
@@ -100,7 +98,7 @@ def attacks(
         task = Assignment(
             model, to_unit(clean), true, model.num_columns, exact_eps(eps), STEPS, 1, QUERIES, 0
         )
-        for name, attack in parts.items():
+        for name, attack in tool.attacks.items():
             with attackable(model):
                 made = attack(task).detach().nan_to_num(0.0)
             yield f"autoattack {name}", start, quantise(made.unsqueeze(0), clean, eps)[0]

@@ -4,6 +4,7 @@ Every rate here is what attacks reached, so a lower bound; only a certificate is
 reliability checks failed, no rate is given as an answer.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -127,7 +128,7 @@ def _brief(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
     else:
         yield (
             f"Guaranteed: whoever attacks within eps {short_eps(promise.eps)}, no device loses "
-            f"more than {promise.worst:.1%} of what it names rightly."
+            f"more than {_rounded_up(promise.worst, 1000):.1%} of what it names rightly."
         )
     one = next(a for a in found if a.question == QUESTIONS["T1"][0])
     if one.eps is not None and one.worst is not None:
@@ -148,6 +149,11 @@ def in_100(rate: float) -> str:
     if 0 < rate < 0.005:
         return "fewer than 1 of 100 images"
     return "more than 99 of 100 images" if 0.995 <= rate < 1 else f"{rate * 100:.0f} of 100 images"
+
+
+def _rounded_up(bound: float, parts: int) -> float:
+    """A bound in whole parts: rounded down it would promise more than is proven."""
+    return math.ceil(parts * bound - 1e-9) / parts
 
 
 def _interval(bounds: tuple[float, float]) -> str:
@@ -254,8 +260,9 @@ def _guarantee(certify: CertifyAudit | None, attacked: Iterable[float]) -> Itera
         if mean == 1:
             yield Answer(question, f"{at}nothing: no answer is certified.", eps, 1, None, 1, True)
             continue
+        most = in_100(_rounded_up(worst, 100))
         words = (
-            f"{at}no attack on any device changes more than {in_100(worst)} that it names rightly "
+            f"{at}no attack on any device changes more than {most} that it names rightly "
             f"({visible(where)}, the worst); the devices' mean is {100 * mean:.1f}."
         )
         yield Answer(question, words, eps, mean, None, worst, known=True)

@@ -52,6 +52,20 @@ def test_one_device_none_and_noise_are_answered_in_words_first(audited):
     assert "`training.method: certified`" in page[: page.index("<table")]
 
 
+@pytest.mark.parametrize(
+    ("stays", "most", "share"), [(9657, 4, "3.5%"), (9700, 3, "3.0%"), (9999, 1, "0.1%")]
+)
+def test_a_guarantee_is_never_rounded_down(stays, most, share):
+    audit = certified((90, 90))
+    rows = (
+        replace(p, n=12000, correct=10000, stays=stays, never_wrong=stays) for p in audit.proven
+    )
+    whole = answers(AuditReport.of(replace(audit, proven=tuple(rows))))
+    (found,) = [a for a in whole.answers if a.question.startswith("Guaranteed")]
+    assert f"no attack on any device changes more than {most} of 100 images" in found.words
+    assert f"no device loses more than {share} of what it names rightly" in whole.brief
+
+
 def test_devices_trained_for_a_certificate_are_not_told_to_train_for_one(make_audit):
     audit = make_audit(eps=(0.1,), with_control=True)
     for method, advised in (("certified", False), ("standard", True)):

@@ -20,6 +20,7 @@ from fleet.profiles.secret import (
     NewSecret,
     new_secret,
     read_secret,
+    refuse_doubtful,
     secret_path,
 )
 from fleet.profiles.spec import DataSpec, DeviceSpec, FamilySpec
@@ -74,6 +75,8 @@ def load_profile(
     drawn = any(drawn_fields(encoding_section(device.section)) for device in devices)
     place = secret or secret_path(path, path.stem if problems else root.plain["name"])
     kept = read_secret(place) if drawn else None
+    if drawn and kept is None and secret is None:
+        refuse_doubtful(path, place)
     key = kept or new_secret()
     specs, found = _resolve_devices(devices, data, key, path.parent)
     problems += found

@@ -89,11 +89,31 @@ def secret_path(profile: Path, family: str) -> Path:
         family: Name of the family.
 
     Returns:
-        ``FAMILY.secret`` beside the profile; where there is none, the file that bears the profile's
-        name, as secrets of before do, if it exists.
+        ``FAMILY.secret`` beside the profile.
     """
-    named, before = profile.with_name(f"{family}.secret"), profile.with_suffix(".secret")
-    return before if before.exists() and not os.path.lexists(named) else named
+    return profile.with_name(f"{family}.secret")
+
+
+def refuse_doubtful(profile: Path, place: Path) -> None:
+    """Refuse to draw from a new secret where one lies that bears the profile's name.
+
+    Secrets of before did. It may as well belong to another family of that name, which must not
+    share its values: only the user knows.
+
+    Args:
+        profile: The profile's file.
+        place: Where the family's secret is to lie, and does not.
+
+    Raises:
+        ProfileFileError: ``PROFILE.secret`` is there.
+    """
+    before = profile.with_suffix(".secret")
+    if before.exists():
+        raise ProfileFileError(
+            f"no family secret {place}, but {before}, which may be of this family or of another",
+            hint=f"if it is of this family, `mv {before} {place}`; "
+            f"else `--secret {place}` makes a new one",
+        )
 
 
 def new_secret() -> FamilySecret:

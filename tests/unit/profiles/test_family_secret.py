@@ -76,19 +76,26 @@ def test_a_renamed_or_copied_profile_draws_what_it_drew_before(profile: Path) ->
     first = load(profile, "devices: [{name: a, encoding: auto}]\n")
     copy = profile.with_name("other.yaml")
     copy.write_text(profile.read_text("utf-8"), "utf-8")
-    write_secret(profile.with_name("other.secret"), KEY[::-1])
+    decoy = write_secret(profile.with_name("other.secret"), KEY[::-1])
     assert load_profile(copy) == first
+    decoy.unlink()
     copy.write_text(copy.read_text("utf-8").replace("name: fam", "name: new"), "utf-8")
     assert encoding_of(load_profile(copy), "a") != encoding_of(first, "a")
 
 
-def test_a_secret_of_before_bears_the_name_of_the_file_and_is_found(profile: Path) -> None:
-    old = write_secret(profile.with_name("cams.secret"))
-    family = load(profile, "devices: [{name: a, encoding: auto}]\n")
-    assert (secret_of(profile), family.new_secret) == (old, None)
-    assert family.secret == FamilySecret(bytes.fromhex(KEY)).fingerprint
-    write_secret(profile.with_name("fam.secret"), KEY[::-1])
-    assert load_profile(profile).secret == FamilySecret(bytes.fromhex(KEY[::-1])).fingerprint
+def test_a_secret_that_bears_the_name_of_the_file_is_taken_by_nobody_until_it_is_renamed(
+    profile: Path,
+) -> None:
+    """It may be one of before, or that of another family, whose values none may share."""
+    doubtful = write_secret(profile.with_name("cams.secret"))
+    family = "devices: [{name: a, encoding: auto}]\n"
+    with pytest.raises(ProfileFileError, match="of this family or of another") as raised:
+        load(profile, family)
+    named = secret_of(profile)
+    assert f"mv {doubtful} {named}" in (raised.value.hint or "")
+    assert load_profile(profile, secret=named).new_secret is not None
+    doubtful.rename(named)
+    assert load_profile(profile).secret == FamilySecret(bytes.fromhex(KEY)).fingerprint
 
 
 def test_draws_follow_from_the_secret_and_the_name_alone(profile: Path) -> None:

@@ -64,6 +64,9 @@ def package(
     max_outsider: Annotated[
         float | None, typer.Option(min=0, max=1, help=GATES["outsider"].help)
     ] = None,
+    min_diversity: Annotated[
+        float | None, typer.Option(min=0, max=1, help=GATES["twin"].help)
+    ] = None,
     confidence: options.Confidence = None,
     fail_on: options.Fail = None,
     allow_unaudited: Annotated[
@@ -83,7 +86,7 @@ def package(
     """Write one bundle for each trained device.
 
     The same weights, audit and release give the same bytes, from any run and at any time. Gates
-    judge the run's transfer audit before anything is written.
+    judge the run's audits before anything is written.
 
     Example: fleet package --require-audit --max-transfer 0.2
     """
@@ -91,7 +94,11 @@ def package(
     from fleet.rundir import find_run
 
     output = Output(form)
-    limits: dict[Attacker, float | None] = {"device": max_transfer, "outsider": max_outsider}
+    limits: dict[Attacker, float | None] = {
+        "device": max_transfer,
+        "outsider": max_outsider,
+        "twin": min_diversity,
+    }
     given = {who: limit for who, limit in limits.items() if limit is not None}
     demand = demand_of(given, confidence, fail_on)
     found = find_run(run, runs)

@@ -56,27 +56,40 @@ def close(reasons: Iterable[str], output: Output, *, unmade: bool = False) -> No
 def gate_bundles(
     run: RunDirectory, plans: Sequence[Plan], demand: Demand, output: Output, *, audited: bool
 ) -> None:
-    """Hold the run's transfer audit to gates, before anything is packaged.
+    """Hold the run's audits to gates, before anything is packaged.
 
     Args:
         run: What is packaged.
         plans: Its bundles.
-        demand: The gates; only what reaches these devices is judged.
+        demand: The gates; only what reaches these devices is judged, and what they all differ in.
         output: Of the command.
         audited: Whether each device needs an audit of its present weights.
 
     Raises:
-        AuditError: The audit cannot be read.
+        AuditError: An audit cannot be read.
         typer.Exit: A gate is not passed.
     """
+    from fleet.audit.core.gates import judge
+    from fleet.audit.diversity.result import DiversityAudit
+    from fleet.audit.transfer.result import TransferAudit
+
     reasons = list(_unaudited(plans)) if audited or demand.asked else []
     if demand.asked and not reasons:
-        from fleet.audit.core.gates import judge
-        from fleet.audit.transfer.result import TransferAudit
-
         audit = TransferAudit.load(run.audit("transfer") / AUDIT_FILE)
         names = [plan.manifest.device for plan in plans]
         reasons = told(judge(audit, demand, names), output)
+    if "twin" in demand.limits and not reasons:
+        path = run.audit("diversity") / AUDIT_FILE
+        found = DiversityAudit.load(path) if path.is_file() else None
+        weights = {d.name: d.weights_sha256 for d in found.devices} if found else {}
+        reasons = [
+            f"{plan.manifest.device} has no diversity audit of these weights; `fleet audit "
+            "diversity` makes one"
+            for plan in plans
+            if weights.get(plan.manifest.device) != plan.manifest.payload.sha256
+        ]
+        if found and not reasons:
+            reasons = told(judge(found, demand), output)
     close(reasons, output)
 
 

@@ -205,7 +205,7 @@ Confidence = Annotated[
     typer.Option(
         "--confidence",
         help="What gates hold against their limit: the rate (point, the default), or an end of its "
-        "95 % interval. upper passes only what is surely below.",
+        "95 % interval. upper passes only what surely keeps it.",
     ),
 ]
 Fail = Annotated[

@@ -6,6 +6,7 @@ from rich.console import RenderableType
 
 from fleet.audit.diversity.result import (
     Agreement,
+    Difference,
     DiversityAudit,
     Effect,
     Event,
@@ -13,15 +14,17 @@ from fleet.audit.diversity.result import (
     Group,
     Together,
 )
-from fleet.reports.report import Block, Report
+from fleet.reports.flags import flag
+from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, LIFT, NAME, RATE, WORD, Column, Form, Table
 from fleet.reports.wording import ABSENT, format_eps, format_interval, format_rate
 
-NAMES: dict[Factor, str] = {
+NAMES: dict[Difference, str] = {
     "order": "another order",
     "ratio": "another β/(α+β)",
     "method": "another method",
     "network": "another network",
+    "any": "any difference",
 }
 EVENTS: dict[Event, str] = {
     "mistake": "wrong without an attack",
@@ -30,12 +33,17 @@ EVENTS: dict[Event, str] = {
 }
 
 _CORRELATION = Form(lambda value: f"{value:.2f}")
+_NONE = (None, None)
 _BETWEEN = Form(
-    lambda bounds: (
-        ABSENT if bounds is None else f"{100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}"
-    ),
+    lambda bounds: f"{100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}",
     INTERVAL.write,
 )
+_LIFTS = Form(
+    lambda bounds: ABSENT if bounds == _NONE else f"{bounds[0]:+.3f} to {bounds[1]:+.3f}",
+    INTERVAL.write,
+)
+_REACH = 10
+"""Letters on each side of zero where a terminal draws an interval."""
 _POINTS = Form(lambda value: f"{100 * value:+.1f}", RATE.write)
 _P = Form(lambda value: f"{value:.3f}")
 
@@ -47,11 +55,6 @@ def differing(factors: Sequence[Factor]) -> str:
 
 def groups(audit: DiversityAudit) -> Table[Group]:
     """Mean transfer by what differs."""
-
-    def beyond(group: Group) -> float | None:
-        seed = audit.seed_alone(group.eps)
-        return group.excess - seed.excess if seed is not None and group.differs else None
-
     return Table(
         "Mean transfer between two networks, by what they differ in beside their seed: as counted, "
         "above noise of the same size, and against pairs that differ in the seed alone",
@@ -64,7 +67,9 @@ def groups(audit: DiversityAudit) -> Table[Group]:
             Column(lambda g: g.interval, INTERVAL, "95 % (images)", csv="transfer"),
             Column(lambda g: g.noise, RATE, "noise", "noise", "noise"),
             Column(lambda g: g.excess, LIFT, "above noise", "above", "above_noise"),
-            Column(beyond, LIFT, "above seed alone", "above seed", "above_seed"),
+            Column(lambda g: g.excess_interval or _NONE, _LIFTS, "95 %", csv="above_noise"),
+            Column(lambda g: g.beyond_seed, LIFT, "above seed alone", "above seed", "above_seed"),
+            Column(lambda g: g.beyond_interval or _NONE, _LIFTS, "95 %", "95 %", csv="above_seed"),
         ),
     )
 
@@ -75,7 +80,7 @@ def effects(audit: DiversityAudit) -> Table[Effect]:
         "What a difference bought: points by which fewer images transfer, what each network is as "
         "surrogate and as victim removed. Over images: for these networks. Over networks: for "
         "others trained alike (permutation of whole networks)",
-        [effect for effect in audit.effects if effect.values > 1],
+        audit.shown(),
         (
             Column(lambda e: NAMES[e.factor], NAME, "difference", "difference", "difference"),
             Column(lambda e: e.eps, EPS, "eps", "eps", "eps"),
@@ -85,10 +90,32 @@ def effects(audit: DiversityAudit) -> Table[Effect]:
             Column(lambda e: e.over_images, _BETWEEN, "over images", "over images"),
             Column(lambda e: e.over_networks, _BETWEEN, "over networks", "over networks"),
             Column(lambda e: e.p, _P, "p", "p", "p"),
-            Column(lambda e: e.detectable, _POINTS, "found from", "found from", "detectable"),
-            Column(verdict, NAME, "so", "so", "verdict"),
+            Column(lambda e: e.detectable, _POINTS, "found from", csv="detectable"),
+            Column(verdict, NAME, "so", csv="verdict"),
+            _drawn(audit.shown()),
         ),
     )
+
+
+def _drawn(shown: Sequence[Effect]) -> Column[Effect]:
+    """For a terminal: zero, the effect and its interval over images, all effects on one scale."""
+    ends = [abs(end) for effect in shown for end in effect.over_images or ()]
+    scale = max(ends, default=0.0) or 1.0
+
+    def place(value: float) -> int:
+        return _REACH + round(_REACH * max(-1.0, min(1.0, value / scale)))
+
+    def draw(effect: Effect) -> str | None:
+        if effect.bought is None or effect.over_images is None:
+            return None
+        low, high = map(place, effect.over_images)
+        line = ["\u2500" if low <= k <= high else " " for k in range(2 * _REACH + 1)]
+        line[_REACH], line[place(effect.bought)] = "\u2502", "\u25cf"
+        return "".join(line)
+
+    edge = f"{100 * scale:.1f}"
+    head = f"-{edge}{'0'.center(2 * _REACH - 1 - 2 * len(edge))}+{edge}"
+    return Column(draw, WORD, terminal=head)
 
 
 def verdict(effect: Effect) -> str:
@@ -154,9 +181,8 @@ def _lines(audit: DiversityAudit, eps: float) -> Iterator[str]:
             f"another seed alone: transfer {format_rate(seed.transfer)} (95 % over images "
             f"{format_interval(seed.interval)}), noise {format_rate(seed.noise)}"
         )
-    for effect in audit.effects:
-        if effect.eps == eps and effect.values > 1:
-            yield head + _effect(effect, len(audit.networks))
+    for effect in audit.shown(eps):
+        yield head + _effect(effect, len(audit.networks))
     for found in audit.agreements:
         if found.eps == eps:
             yield head + _agreement(found)
@@ -197,7 +223,7 @@ def _agreement(found: Agreement) -> str:
 def terminal(audit: DiversityAudit) -> Iterator[RenderableType]:
     """Groups, effects and correlations."""
     yield groups(audit).terminal()
-    if any(effect.values > 1 for effect in audit.effects):
+    if audit.shown():
         yield effects(audit).terminal()
     yield agreements(audit).terminal()
 
@@ -211,6 +237,8 @@ def page(audit: DiversityAudit) -> Iterable[Block]:
         "another seed would have given. With the head softmax the order renames outputs and no "
         "more.",
     )
+    yield "banner", flag(audit)
+    yield ("figures",)
     yield "lines", lines(audit)
     yield "described", groups(audit)
     yield "described", effects(audit)
@@ -230,4 +258,5 @@ REPORT = Report(
         "diversity-agreement.csv": agreements,
         "diversity-pairs.csv": together,
     },
+    figures=(Figure("diversity", "fleet.reports.diversity_figure:draw"),),
 )

@@ -21,7 +21,17 @@ from matplotlib.patches import Rectangle
 
 from fleet.reports.flags import Flag
 from fleet.reports.large import MOST_PANELS
-from fleet.reports.palette import ALARM, EDGE, INK, LINE, MUTED, PAPER, ink_color, ramp_color
+from fleet.reports.palette import (
+    ADAPTIVE,
+    ALARM,
+    EDGE,
+    INK,
+    LINE,
+    MUTED,
+    PAPER,
+    ink_color,
+    ramp_color,
+)
 from fleet.reports.wording import short_eps, visible
 
 _FONT = "DejaVu Sans"  # comes with matplotlib, so every machine sets the same letters
@@ -201,6 +211,22 @@ def rate_axis(axes: Axes, *, labelled: bool, label: str = "rate") -> None:
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     if labelled:
         axes.set_ylabel(label)
+
+
+def line_axis(axes: Axes, labels: Sequence[str]) -> None:
+    """Make y lines of a dot chart, the first on top, each with its label."""
+    axes.set_yticks(range(len(labels)), list(labels))
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+
+
+def dot(
+    axes: Axes, y: float, value: float, interval: tuple[float, float], *, hollow: bool = False
+) -> None:
+    """Draw a figure and its interval on a line of a dot chart."""
+    axes.hlines(y, *interval, color=ADAPTIVE, lw=4, alpha=0.35)
+    axes.plot([value], [y], color=ADAPTIVE, marker="o", ms=6, ls="", mfc=PAPER if hollow else None)
 
 
 def eps_axis(axes: Axes, eps: Sequence[float], *, labelled: bool) -> None:

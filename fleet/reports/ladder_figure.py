@@ -56,20 +56,16 @@ def _panel(axes: Axes, rungs: list[Rung], labels: list[str]) -> None:
     shown = [rung for rung in rungs if rung.level != "noise"]
     for y, rung in enumerate(shown):
         _rung(axes, y, rung)
-    axes.set_yticks(range(len(shown)), labels)
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(shown) - 0.5, -0.5)
+    drawing.line_axis(axes, labels)
     axes.set_xlim(-0.03, 1.03)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
-    axes.grid(visible=False, axis="y")
 
 
 def _rung(axes: Axes, y: int, rung: Rung) -> None:
     if rung.mean is None or rung.interval is None:
         axes.text(0.03, y, f"– {rung.gap}", fontsize=8, color=MUTED, va="center", style="italic")
         return
-    axes.hlines(y, *rung.interval, color=ADAPTIVE, lw=4, alpha=0.35)
-    axes.plot([rung.mean], [y], color=ADAPTIVE, marker="o", ms=6, ls="")
+    drawing.dot(axes, y, rung.mean, rung.interval)
     if rung.worst is not None:
         axes.hlines(y, *rung.worst.interval, color=FLIP, lw=1)
         axes.plot(

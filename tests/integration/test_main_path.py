@@ -96,6 +96,7 @@ def test_the_diversity_audit_takes_the_images_of_the_transfer_audit(
     assert found["groups"][0]["differs"] == ["order", "network"]
     assert {effect["why_not"] for effect in found["effects"]} == {
         "no two networks share it", "all networks share it",
+        "no two networks differ in the seed alone; `twin: true` trains such a pair",
     }  # fmt: skip
     pairs = {tuple(row["devices"]) for row in found["together"] if row["event"] == "mistake"}
     assert pairs == {("door", "gate"), ("door", "twin"), ("gate", "twin")}

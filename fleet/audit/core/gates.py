@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fleet.audit.core.kind import GATES, KINDS, Attacker, kind_of
+from fleet.audit.core.kind import GATES, KINDS, Attacker, Gate, kind_of
 from fleet.audit.core.result import AuditResult, Checked, Protocol, Reached
 
 Confidence = Literal["lower", "point", "upper"]
@@ -22,9 +22,10 @@ class Demand:
     """What an audit is held to.
 
     Attributes:
-        limits: Largest evade rate that passes, [0, 1], by whom it counts.
-        confidence: ``upper`` passes only what is surely below its limit, ``lower`` refuses only
-            what is surely above.
+        limits: What passes, [0, 1], by whom it counts: the largest evade rate, or the least of what
+            a gate with ``least`` counts.
+        confidence: ``upper`` passes only what surely keeps its limit, ``lower`` refuses only what
+            surely breaks it.
         masked: Whether a failed reliability check of the adaptive figures is a reason.
     """
 
@@ -144,39 +145,44 @@ def refusals(rulings: Iterable[Ruling]) -> list[str]:
 def _hold(
     audit: AuditResult, who: Attacker, limit: float, confidence: Confidence, found: list[Reached]
 ) -> Ruling:
-    counted = [one for one in found if one.attacker == who]
-    over = [_above(counted, eps, limit, confidence) for eps in audit.eps]
-    reasons = (*(word for word in over if word), *_unmeasured(audit.eps, counted))
+    gate, counted = GATES[who], [one for one in found if one.attacker == who]
+    past = [_past(counted, eps, limit, gate, confidence) for eps in audit.eps]
+    reasons = (*(word for word in past if word), *_unmeasured(audit.eps, counted))
     others = (one for one in found if one.attacker != who)
-    notes = (*_few(counted), *_elsewhere(others, limit))
-    return Ruling(f"{GATES[who].option} {limit:g}", reasons, notes)
+    known = (one.note for one in counted if one.note and one.rate is not None)
+    notes = (*known, *_few(counted, gate), *_elsewhere(others, limit))
+    return Ruling(f"{gate.option} {limit:g}", reasons, notes)
 
 
-def _bound(one: Reached, confidence: Confidence) -> float:
-    """What is held against the limit; 0 where there is no rate, which is a reason of its own."""
-    bounds = {"lower": one.interval[0], "point": one.rate or 0.0, "upper": one.interval[1]}
-    return 0.0 if one.rate is None else bounds[confidence]
+def _past(
+    found: list[Reached], eps: float, limit: float, gate: Gate, confidence: Confidence
+) -> str:
+    """Name the worst of one eps if it is past ``limit``; else empty."""
+    sign = -1 if gate.least else 1
+    end = {"lower": "upper", "upper": "lower"}.get(confidence) if gate.least else confidence
 
+    def bound(one: Reached) -> float:
+        return {"lower": one.interval[0], "upper": one.interval[1]}.get(end or "", one.rate or 0.0)
 
-def _above(found: list[Reached], eps: float, limit: float, confidence: Confidence) -> str:
-    """Name the worst of one eps if it is above ``limit``; else empty."""
     rated = [one for one in found if one.eps == eps and one.rate is not None]
-    worst = max(rated, key=lambda one: _bound(one, confidence), default=None)
-    if worst is None or _bound(worst, confidence) <= limit:
+    worst = max(rated, key=lambda one: sign * bound(one), default=None)
+    if worst is None or sign * bound(worst) <= sign * limit:
         return ""
-    bound = _bound(worst, confidence)
-    told = "" if confidence == "point" else f" ({confidence} bound {bound:.3f} of {worst.n} images)"
-    return f"evade {worst.rate:.3f}{told} {worst.words} at eps {eps:.4g} is above {limit:g}"
+    told = "" if confidence == "point" else f" ({end} bound {bound(worst):.3f} of {worst.n} images)"
+    return (
+        f"{gate.counts} {worst.rate:.3f}{told} {worst.words} at eps {eps:.4g} is "
+        f"{'below' if gate.least else 'above'} {limit:g}"
+    )
 
 
-def _few(found: list[Reached]) -> Iterator[str]:
+def _few(found: list[Reached], gate: Gate) -> Iterator[str]:
     """Warn of a rate over few images."""
     rated = [one for one in found if one.rate is not None]
     least = min(rated, key=lambda one: one.n, default=None)
     if least is not None and least.n < ENOUGH:
         low, high = least.interval
         yield (
-            f"{least.victim} was measured on {least.n} images, fewer than {ENOUGH}: evade "
+            f"{least.victim} was measured on {least.n} images, fewer than {ENOUGH}: {gate.counts} "
             f"{least.rate:.3f} may be anything from {low:.3f} to {high:.3f}"
         )
 
@@ -194,8 +200,10 @@ def _elsewhere(others: Iterable[Reached], limit: float) -> Iterator[str]:
 
 def _unmeasured(eps: Iterable[float], found: list[Reached]) -> Iterator[str]:
     """Name each victim without a rate, and each eps without a victim."""
-    for name in dict.fromkeys(one.victim for one in found if one.rate is None):
-        yield f"nothing was measured on {name}: it decodes no image correctly"
+    for one in found:
+        if one.rate is None:
+            why = one.note or "it decodes no image correctly"
+            yield f"nothing was measured on {one.victim}: {why}"
     attacked = {one.eps for one in found}
     empty = [f"{value:.4g}" for value in eps if value not in attacked]
     if empty:

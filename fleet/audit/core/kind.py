@@ -25,9 +25,10 @@ AUDIT_FILE = "audit.json"
 EARLIER_FILE = "earlier.json"
 """The audit that stood there before, so that the report can say what changed."""
 
-Attacker = Literal["device", "outsider", "owner", "anyone"]
+Attacker = Literal["device", "outsider", "owner", "anyone", "twin"]
 """Whom a gate counts. ``device``: who has other devices. ``outsider``: who has none, but networks
-of their own, or questions. ``owner``: who has the victim itself. ``anyone``: whoever, proven."""
+of their own, or questions. ``owner``: who has the victim itself. ``anyone``: whoever, proven.
+``twin``: who has a network that differs in its seed alone, against who has another device."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,14 @@ class Gate:
     Attributes:
         option: On the command line.
         help: What it demands.
+        counts: What is held against the limit.
+        least: Whether the limit is the least that passes; else the most.
     """
 
     option: str
     help: str
+    counts: str = "evade"
+    least: bool = False
 
 
 GATES: dict[Attacker, Gate] = {
@@ -52,6 +57,13 @@ GATES: dict[Attacker, Gate] = {
     ),
     "owner": Gate("--max-whitebox", "Largest evade rate of who has the victim's own weights."),
     "anyone": Gate("--max-blast-radius", "Largest share that no proof keeps from any attacker."),
+    "twin": Gate(
+        "--min-diversity",
+        "Smallest share of images by which transfer is lower between devices that differ in "
+        "anything than between two that differ in the seed alone (the twin).",
+        counts="transfer saved",
+        least=True,
+    ),
 }
 """Every gate, by whom it counts; a kind names those that judge its results."""
 
@@ -253,6 +265,7 @@ register(
         command="fleet.cli.audit.diversity:diversity",
         masking=_BLIND,
         harmless=frozenset({"D2", "D3"}),
+        gates=("twin",),
         devices=2,
         presets=_ATTACKS,
     )

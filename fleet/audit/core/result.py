@@ -67,11 +67,13 @@ class Reached:
     Attributes:
         attacker: Whom it counts.
         eps: Radius in pixel units.
-        rate: Adaptive evade rate, [0, 1]; None where nothing was measured.
+        rate: Adaptive evade rate, [0, 1], or what the gate counts instead; None where nothing was
+            measured.
         interval: Its 95 % interval.
         n: Images that the rate is of.
         words: Where, for example ``from cam-01 to cam-02``.
         victim: Who was attacked, for the message if nothing was measured.
+        note: What to know of the rate; where there is none, why.
     """
 
     attacker: Attacker
@@ -81,6 +83,7 @@ class Reached:
     n: int
     words: str
     victim: str
+    note: str = ""
 
     @classmethod
     def of(cls, attacker: Attacker, eps: float, found: Outcome, words: str, victim: str) -> Self:

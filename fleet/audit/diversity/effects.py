@@ -6,7 +6,7 @@ whole networks at a time (Freedman and Lane 1983, with Mantel's permutations).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -16,6 +16,7 @@ from fleet.audit.core.permutation import LEVEL, Floats, arrange, interval, least
 from fleet.audit.diversity.result import (
     FACTORS,
     Agreement,
+    Difference,
     Effect,
     Event,
     Factor,
@@ -32,6 +33,14 @@ POWER = 0.8
 RESAMPLES = 1000
 """Resamples of the images for intervals over images."""
 
+_CONFOUNDED = "it cannot be told from what single networks are, or from another difference"
+_ALIKE = {
+    (False, True): "all networks share it",
+    (False, False): "no two networks share it",
+    (True, True): "all networks differ in their seed alone",
+    (True, False): "no two networks differ in the seed alone; `twin: true` trains such a pair",
+}
+"""Why nothing is compared, by whether any difference is meant, and whether there is none."""
 _REPETITIONS = 200
 _ARRANGEMENTS = 2000
 _CELLS = 20_000_000
@@ -73,10 +82,10 @@ class Seen:
         known = np.maximum(weights @ self.correct.T.astype(np.float64), _CLOSE)
         return np.asarray((weights @ hit.T).reshape(-1, size, size) / known[:, None, :])
 
-    def noise(self) -> Floats:
-        """Evade rates of noise, float64 (n,)."""
-        known = np.maximum(self.correct.sum(1), 1)
-        return np.asarray((self.noisy & self.correct).sum(1) / known)
+    def noise(self, weights: Floats) -> Floats:
+        """Evade rates of noise, float64 (R, n), of ``weights`` as in :meth:`rates`."""
+        known = np.maximum(weights @ self.correct.T.astype(np.float64), _CLOSE)
+        return np.asarray(weights @ (self.noisy & self.correct).T.astype(np.float64) / known)
 
     def weights(self) -> Floats:
         """Every image once, then resamples of the images, float64 (1 + R, N)."""
@@ -99,31 +108,29 @@ def sharing(networks: Sequence[Network]) -> dict[Factor, Masks]:
 def effects(seen: Seen) -> Iterator[Effect]:
     """What a difference in each factor bought at one eps."""
     every = seen.rates(seen.weights())
-    same = sharing(seen.networks)
+    own = sharing(seen.networks)
+    shared: Mapping[Difference, Masks] = own | {"any": np.all([*own.values()], axis=0)}
     apart = ~np.eye(len(seen.networks), dtype=bool)
-    varied: dict[Factor, Masks] = {
-        factor: pairs for factor, pairs in same.items() if 0 < (pairs & apart).sum() < apart.sum()
-    }
-    for factor, pairs in same.items():
-        values = len({getattr(network, factor) for network in seen.networks})
-        shared = int((pairs & apart).sum()) // 2
-        head = Effect(seen.eps, factor, values, shared, int(apart.sum()) // 2 - shared)
+    varied = {of: pairs for of, pairs in shared.items() if 0 < (pairs & apart).sum() < apart.sum()}
+    for factor, pairs in shared.items():
+        values = len(np.unique(pairs, axis=0))  # networks that share it have equal rows
+        same = int((pairs & apart).sum()) // 2
+        head = Effect(seen.eps, factor, values, same, int(apart.sum()) // 2 - same)
         yield _effect(head, every, varied, seen)
 
 
-def _effect(head: Effect, every: Floats, varied: Mapping[Factor, Masks], seen: Seen) -> Effect:
+def _effect(head: Effect, every: Floats, varied: Mapping[Difference, Masks], seen: Seen) -> Effect:
     if head.factor not in varied:
-        why = "all networks share it" if head.values == 1 else "no two networks share it"
-        return _without(head, why)
+        return replace(head, why_not=_ALIKE[head.factor == "any", head.values == 1])
     if not seen.correct.any(1).all():
-        return _without(head, "a network decodes no image correctly")
+        return replace(head, why_not="a network decodes no image correctly")
     own = varied[head.factor]
-    others = [pairs for factor, pairs in varied.items() if factor != head.factor]
+    others = [pairs for factor, pairs in varied.items() if factor not in ("any", head.factor)]
+    others = [] if head.factor == "any" else others
     whole, weights = least_squares(every[0], [own, *others])
     if weights is None:
-        return _without(
-            head, "it cannot be told from what single networks are, or from another difference"
-        )
+        few = f"it takes four networks to tell it from what single ones are, not {len(own)}"
+        return replace(head, why_not=few if len(own) < 4 else _CONFOUNDED)
     labels = tuple(tuple(getattr(n, factor) for factor in FACTORS) for n in seen.networks)
     size = len(own)
     orders = arrange(labels).orders[: max(1000, _CELLS // size**2)]
@@ -131,21 +138,16 @@ def _effect(head: Effect, every: Floats, varied: Mapping[Factor, Masks], seen: S
     permuted = weights.ravel()[places.reshape(len(orders), -1)]  # what permuting the matrix gives
     statistics = permuted @ least_squares(every[0], others)[0].ravel()
     slopes = permuted @ least_squares(own.astype(np.float64), others)[0].ravel()
-    low, high = np.quantile(every[1:].reshape(len(every) - 1, -1) @ weights.ravel(), (0.025, 0.975))
     told = _CLOSE + np.abs(slopes) >= 1
-    return Effect(
-        **{name: getattr(head, name) for name in ("eps", "factor", "values", "same", "different")},
+    return replace(
+        head,
         bought=float(statistics[0]),
-        over_images=(float(low), float(high)),
+        over_images=_bounds(every.reshape(len(every), -1) @ weights.ravel()),
         over_networks=interval(float(statistics[0]), statistics, slopes),
         p=p_value(statistics),
         smallest_p=float(told.mean()),
         detectable=_detectable(permuted[:_ARRANGEMENTS], slopes[:_ARRANGEMENTS], whole),
     )
-
-
-def _without(head: Effect, why: str) -> Effect:
-    return Effect(head.eps, head.factor, head.values, head.same, head.different, why_not=why)
 
 
 def _detectable(permuted: Floats, slopes: Floats, left: Floats) -> float | None:
@@ -175,20 +177,32 @@ def _detectable(permuted: Floats, slopes: Floats, left: Floats) -> float | None:
 
 def groups(seen: Seen) -> Iterator[Group]:
     """Mean transfer of pairs that differ in the same things, those of the seed alone first."""
-    every, noise, same = seen.rates(seen.weights()), seen.noise(), sharing(seen.networks)
+    weights, same = seen.weights(), sharing(seen.networks)
+    every, noise, seed = seen.rates(weights), seen.noise(weights), None
     found: dict[tuple[Factor, ...], list[tuple[int, int]]] = {}
     for i, j in combinations(range(len(seen.networks)), 2):
         differs = tuple(factor for factor in FACTORS if not same[factor][i, j])
         found.setdefault(differs, []).append((i, j))
     for differs, pairs in sorted(found.items(), key=lambda item: (len(item[0]), item[0])):
         rows, columns = np.array([*pairs, *((j, i) for i, j in pairs)]).T
-        means = every[:, rows, columns].mean(1)
-        low, high = np.quantile(means[1:], (0.025, 0.975))
+        means, floor = every[:, rows, columns].mean(1), noise[:, columns].mean(1)
+        excess = means - floor
+        seed = excess if not differs else seed
+        beyond = None if seed is None or not differs else excess - seed
         yield Group(
             *(seen.eps, differs, len(pairs), float(means[0])),
-            interval=(float(low), float(high)),
-            noise=float(noise[columns].mean()),
+            interval=_bounds(means),
+            noise=float(floor[0]),
+            excess_interval=_bounds(excess),
+            beyond_seed=None if beyond is None else float(beyond[0]),
+            beyond_interval=None if beyond is None else _bounds(beyond),
         )
+
+
+def _bounds(resamples: Floats) -> Interval:
+    """95 % interval over images, of a figure (1 + R,) whose first entry is as counted."""
+    low, high = np.nanquantile(resamples[1:], (0.025, 0.975))
+    return float(low), float(high)
 
 
 def together(
@@ -234,6 +248,4 @@ def agreement(event: Event, eps: float, befell: Masks, counted: Masks) -> Agreem
         return Agreement(event, eps, 0, None, None, len(befell))
     phis = np.stack(found)
     means = np.nanmean(phis[:, ~np.isnan(phis).all(0)], axis=0)
-    low, high = np.quantile(means, (0.025, 0.975))
-    bounds: Interval = (float(low), float(high))
-    return Agreement(event, eps, len(found), float(means[0]), bounds, len(befell))
+    return Agreement(event, eps, len(found), float(means[0]), _bounds(means), len(befell))

@@ -1,12 +1,12 @@
 """What ``fleet audit diversity`` found. Nothing in this module imports torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, get_args
 
 from fleet.audit.core.permutation import LEVEL
-from fleet.audit.core.result import AuditResult, pick
+from fleet.audit.core.result import AuditResult, Reached, pick
 
 SCHEMA = "fleet.audit.diversity/1"
 
@@ -14,6 +14,9 @@ Factor = Literal["order", "ratio", "method", "network"]
 FACTORS: tuple[Factor, ...] = get_args(Factor)
 """What two networks can share: the order of classes (or its reversal), beta / (alpha + beta), the
 training method, and architecture, width and head. All networks differ in their seed."""
+
+Difference = Factor | Literal["any"]
+"""What can buy something: a difference in one factor, or in any of them, against the seed alone."""
 
 Event = Literal["mistake", "failure", "certificate"]
 EVENTS: tuple[Event, ...] = get_args(Event)
@@ -55,6 +58,10 @@ class Group:
         transfer: Mean adaptive evade rate, both directions of each pair.
         interval: Its 95 % interval over images, of these very networks.
         noise: Mean evade rate of noise on the same victims.
+        excess_interval: 95 % interval of :attr:`excess` over images.
+        beyond_seed: :attr:`excess` less that of the pairs that differ in the seed alone, [-1, 1];
+            None of these themselves and where there are none.
+        beyond_interval: Its 95 % interval over images.
     """
 
     eps: float
@@ -63,6 +70,9 @@ class Group:
     transfer: float
     interval: Interval
     noise: float
+    excess_interval: Interval | None = None
+    beyond_seed: float | None = None
+    beyond_interval: Interval | None = None
 
     @property
     def excess(self) -> float:
@@ -76,7 +86,7 @@ class Effect:
 
     Attributes:
         eps: Radius in pixel units.
-        factor: The thing.
+        factor: The thing; ``any``: all of them together.
         values: How many values the networks have of it.
         same: Pairs that share it, each counted once.
         different: Pairs that do not.
@@ -92,7 +102,7 @@ class Effect:
     """
 
     eps: float
-    factor: Factor
+    factor: Difference
     values: int
     same: int
     different: int
@@ -178,7 +188,7 @@ class DiversityAudit(AuditResult, schema=SCHEMA):
         devices: As the audit saw them; controls last.
         networks: Those of task ``int``, the twin included.
         groups: By eps; those that differ in the seed alone first.
-        effects: One for each factor and eps.
+        effects: One for each eps and factor, and for any difference.
         together: One for each event, pair of devices and eps.
         agreements: One for each event and eps that there is something of.
         checks: Those of the attacks, then what weakens the comparison.
@@ -190,7 +200,7 @@ class DiversityAudit(AuditResult, schema=SCHEMA):
     together: tuple[Together, ...]
     agreements: tuple[Agreement, ...]
 
-    def effect(self, factor: Factor, eps: float) -> Effect:
+    def effect(self, factor: Difference, eps: float) -> Effect:
         """Look up one effect.
 
         Raises:
@@ -202,6 +212,33 @@ class DiversityAudit(AuditResult, schema=SCHEMA):
         """Pairs that differ in the seed alone; None where there are none."""
         found = (group for group in self.groups if (group.eps, group.differs) == (eps, ()))
         return next(found, None)
+
+    def shown(self, eps: float | None = None) -> list[Effect]:
+        """Effects of what varies; that of any difference where several things do."""
+        found = []
+        for level in self.eps if eps is None else (eps,):
+            varied = [e for e in self.effects if e.eps == level and e.values > 1]
+            found += varied if len(varied) > 2 else [e for e in varied if e.factor != "any"]
+        return found
+
+    def reached(self) -> Iterator[Reached]:
+        """What any difference bought, for gates."""
+        images = max(device.images for device in self.devices)
+        old = "the audit is of an earlier version; `fleet audit diversity` makes it anew"
+        for eps in self.eps:
+            try:
+                found = self.effect("any", eps)
+            except KeyError:
+                found = Effect(eps, "any", 0, 0, 0, why_not=old)
+            note, seed = found.why_not, self.seed_alone(eps)
+            if found.bought is not None and seed is not None:
+                note = (
+                    f"at eps {eps:.4g} another seed alone transfers {seed.transfer:.3f}, noise "
+                    f"does {seed.noise:.3f}"
+                    + ("" if found.told else "; over networks, what differs may be luck")
+                )
+            reached = (found.bought, found.over_images or (-1.0, 1.0), images)
+            yield Reached("twin", eps, *reached, "by what devices differ in", "the fleet", note)
 
     def of(self, event: Event, eps: float) -> Sequence[Together]:
         """Every pair at one event."""

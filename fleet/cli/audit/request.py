@@ -100,7 +100,7 @@ def _gates(kind: Kind) -> Iterator[inspect.Parameter]:
     for position, who in enumerate(kind.gates):
         gate = GATES[who]
         names = (gate.option, kind.alias) if position == 0 else (gate.option,)
-        told = f"Exit code 1 above it. {gate.help}"
+        told = f"Exit code 1 {'below' if gate.least else 'above'} it. {gate.help}"
         option = typer.Option(*names, min=0, max=1, help=told, show_default=False)
         yield _parameter(_name(gate.option), Annotated[float | None, option], None)
 

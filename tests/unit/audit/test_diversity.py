@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fleet.audit.core.gates import Confidence, Demand, judge
 from fleet.audit.core.permutation import least_squares
 from fleet.audit.diversity.audit import describe_networks
 from fleet.audit.diversity.effects import Seen, agreement, effects, groups, together
-from fleet.audit.diversity.result import Effect, Network
+from fleet.audit.diversity.result import DiversityAudit, Effect, Network
 from fleet.profiles import load_profile
+from fleet.reports.diversity import effects as effects_table
+from fleet.reports.figures import encoded
 
 IMAGES = 400
+RESULTS = Path(__file__).parents[3] / "results/robust/orders-diversity.json"
 
 
 def fleet(orders: list[int], ratios: list[int] | None = None) -> list[Network]:
@@ -89,6 +93,8 @@ def test_two_things_that_vary_are_told_apart_and_one_that_cannot_be_is_named() -
     assert found["order"].bought == pytest.approx(0.2, abs=0.03)
     assert found["ratio"].bought == pytest.approx(0, abs=0.03)
     assert found["method"].why_not == "all networks share it"
+    assert found["any"].bought == pytest.approx(0.1, abs=0.05)
+    assert (found["any"].values, found["any"].same, found["any"].different) == (4, 4, 24)
     confounded = fleet([0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2])
     both = {e.factor: e for e in effects(seen(confounded, rates(confounded, 0.2)))}
     assert both["order"].bought is both["ratio"].bought is None
@@ -115,6 +121,11 @@ def test_pairs_are_grouped_by_what_they_differ_in() -> None:
     assert both.transfer == pytest.approx(0.15, abs=0.05)
     assert seed.interval[0] < seed.transfer < seed.interval[1]
     assert seed.excess == pytest.approx(seed.transfer - 0.1, abs=0.04)
+    assert seed.excess_interval is not None
+    assert seed.excess_interval[0] < seed.excess < seed.excess_interval[1]
+    assert (seed.beyond_seed, both.beyond_seed) == (None, pytest.approx(both.excess - seed.excess))
+    assert both.beyond_interval is not None
+    assert both.beyond_interval[0] < both.excess - seed.excess < both.beyond_interval[1] < 0
 
 
 def test_shared_fate_is_counted_and_correlated() -> None:
@@ -151,3 +162,70 @@ def test_networks_are_numbered_by_what_they_share_and_values_stay_hidden(tmp_pat
     values = [(n.order, n.ratio, n.method, n.network) for n in networks]
     assert values == [(0, 0, 0, 0), (0, 0, 0, 0), (0, 1, 0, 1), (1, 0, 1, 0), (0, 0, 0, 0)]
     assert describe_networks(replace(family, controls=())) == networks[:4]
+
+
+def gated(networks: list[Network], matrix: np.ndarray) -> DiversityAudit:
+    whole = DiversityAudit.load(RESULTS)
+    return replace(
+        whole,
+        eps=(0.1,),
+        groups=tuple(groups(seen(networks, matrix))),
+        effects=tuple(effects(seen(networks, matrix))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("confidence", "passing", "failing"),
+    [("lower", 0.16, 0.25), ("point", 0.13, 0.17), ("upper", 0.1, 0.145)],
+)
+def test_a_gate_holds_what_was_bought_against_the_bound_that_is_asked_for(
+    confidence: Confidence, passing: float, failing: float
+) -> None:
+    networks = fleet([0, 0, 1, 2, 3])
+    audit = gated(networks, rates(networks, 0.15, pair=0.0))
+    (passed,) = judge(audit, Demand({"twin": passing}, confidence))
+    assert (passed.gate, passed.reasons) == (f"--min-diversity {passing:g}", ())
+    assert "another seed alone transfers" in passed.notes[0]
+    assert passed.notes[0].endswith("over networks, what differs may be luck")
+    (reason,) = judge(audit, Demand({"twin": failing}, confidence))[0].reasons
+    assert reason.startswith("transfer saved 0.1")
+    assert reason.endswith(f"by what devices differ in at eps 0.1 is below {failing:g}")
+    worse = {"lower": "(upper bound", "point": "saved", "upper": "(lower bound"}
+    assert worse[confidence] in reason, "upper is the strict end, whatever is counted"
+
+
+@pytest.mark.parametrize(
+    ("orders", "why"),
+    [
+        ([0, 0, 0, 0], "all networks differ in their seed alone"),
+        ([0, 1, 2, 3], "no two networks differ in the seed alone; `twin: true` trains such a pair"),
+        ([0, 0, 1], "it takes four networks to tell it from what single ones are, not 3"),
+    ],
+)
+def test_a_fleet_that_cannot_show_what_differences_buy_passes_no_gate(
+    orders: list[int], why: str
+) -> None:
+    networks = fleet(orders)
+    (ruling,) = judge(gated(networks, rates(networks, 0.0)), Demand({"twin": 0.0}))
+    assert ruling.reasons == (f"nothing was measured on the fleet: {why}",)
+    (earlier,) = judge(DiversityAudit.load(RESULTS), Demand({"twin": 0.0}))
+    assert earlier.reasons[0].startswith(
+        "nothing was measured on the fleet: the audit is of an ear"
+    )
+
+
+def test_the_figure_and_the_terminal_draw_each_effect_on_one_scale() -> None:
+    networks = fleet([0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 0])
+    audit = gated(networks, rates(networks, 0.2))
+    assert [e.factor for e in audit.shown()] == ["order", "ratio", "any"]
+    (svg,) = encoded("fleet.reports.diversity_figure:draw", (audit,), "svg")
+    for words in ("the seed alone", "another order", "another β/(α+β)", "any difference"):
+        assert words in svg.decode()
+    drawn = effects_table(audit).columns[-1]
+    lines = [drawn.show(effect) for effect in audit.shown()]
+    places = [line.index("●") for line in lines]
+    bought = [effect.bought or 0.0 for effect in audit.shown()]
+    assert sorted(places) == [place for _, place in sorted(zip(bought, places, strict=True))]
+    assert {len(line) for line in lines} == {21}
+    ends = [end for effect in audit.shown() for end in effect.over_images or ()]
+    assert max(map(abs, ends)) == pytest.approx(float(drawn.terminal.split("+")[1]) / 100, abs=5e-4)

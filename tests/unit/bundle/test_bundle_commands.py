@@ -2,6 +2,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from fleet.audit.core.result import AuditedDevice, Cell, Matrix, NoiseFloor, Outcome, Role
+from fleet.audit.diversity.result import FACTORS, DiversityAudit, Effect, Group, Together
 from fleet.audit.transfer.result import TransferAudit
 from fleet.bundle import pack_second, read_bundle
 from fleet.cli.bundle import inspect, package, verify
@@ -287,6 +289,28 @@ def test_gates_stand_before_the_first_bundle(
     assert done.exit_code == bool(reason), done.output
     assert audited.bundles.exists() != bool(reason)
     assert reason in done.stderr
+
+
+def test_what_differences_bought_is_judged_by_the_diversity_audit_of_these_weights(
+    app: typer.Typer, audited: RunDirectory
+) -> None:
+    absent = call(app, "package", "--min-diversity", 0.1)
+    assert absent.exit_code == 1
+    assert "gate: cam-01 has no diversity audit of these weights" in absent.stderr
+    devices = TransferAudit.load(audited.audit("transfer") / "audit.json").devices
+    group = Group(0.1, (), 1, 0.4, (0.3, 0.5), 0.1)
+    effect = Effect(0.1, "any", 3, 1, 2, 0.15, (0.08, 0.2), p=0.01, smallest_p=0.01)
+    rows = ((), (group,), (effect,), (), ())
+    found = DiversityAudit("demo", "2026", devices, (0.1,), (), {}, {}, *rows)
+    whole = (Effect(0.1, factor, 1, 1, 0) for factor in FACTORS)
+    pair = Together("failure", ("cam-01", "cam-02"), 0.1, 0, 0, 0, 0)
+    found = replace(found, effects=(*whole, effect), together=(pair,))
+    found.save(audited.audit("diversity") / "audit.json")
+    strict = call(app, "package", "--min-diversity", 0.1, "--confidence", "upper")
+    assert strict.exit_code == 1
+    assert "transfer saved 0.150 (lower bound 0.080 of 100 images)" in strict.stderr
+    assert not audited.bundles.exists()
+    assert call(app, "package", "--min-diversity", 0.1).exit_code == 0
 
 
 def test_what_was_never_audited_passes_no_gate(app: typer.Typer, run: RunDirectory) -> None:

@@ -135,7 +135,7 @@ def record_start(run: RunDirectory, *, now: datetime | None = None) -> None:
     Raises:
         StorageError: The record cannot be written.
     """
-    moments = [_start(other) + timedelta(microseconds=1) for other in list_runs(run.root.parent)]
+    moments = [run_start(other) + timedelta(microseconds=1) for other in list_runs(run.root.parent)]
     moment = max([now or datetime.now(UTC), *moments])
     write_json(run.started, {"started": moment.isoformat(timespec="microseconds")})
 
@@ -146,7 +146,7 @@ def list_runs(parent: Path) -> list[RunDirectory]:
         found = [RunDirectory(path) for path in parent.iterdir()]
     except OSError:
         return []
-    return sorted(filter(_begun, found), key=lambda run: (_start(run), _natural(run.name)))
+    return sorted(filter(_begun, found), key=lambda run: (run_start(run), _natural(run.name)))
 
 
 def _begun(run: RunDirectory) -> bool:
@@ -157,8 +157,8 @@ def _begun(run: RunDirectory) -> bool:
         return False
 
 
-def _start(run: RunDirectory) -> datetime:
-    """The recorded start; of an older run the time in its name, or else that of its profile."""
+def run_start(run: RunDirectory) -> datetime:
+    """When a run began, in UTC: as recorded, else the time in its name, else its profile's."""
     try:
         recorded = json.loads(run.started.read_bytes())["started"]
         return datetime.fromisoformat(recorded).astimezone(UTC)

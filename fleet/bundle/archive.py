@@ -137,10 +137,10 @@ def _remaining(stream: BinaryIO) -> int:
 
 def _explain(header: bytes, name: str) -> str:
     """Say what is wrong with a header that is not the canonical one of ``name``."""
-    if len(header) < _BLOCK:
+    if not header:
         return f"the file ends before member {name!r}"
     if header[257:262] != b"ustar":
-        return f"no tar header where member {name!r} should begin"
+        return f"no fleet bundle, or a damaged one: no tar header where {name!r} should begin"
     found = header[:100].rstrip(b"\0").decode("ascii", errors="backslashreplace")
     if found != name:
         return f"member {found!r} where {name!r} must be"

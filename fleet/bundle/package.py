@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from fleet.errors import BundleError, CheckpointError
 from fleet.files import canonical_json, read_json, write_bytes
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundata import check_files
-from fleet.rundir import RunDirectory, RunLike, open_run
+from fleet.rundir import RunDirectory, RunLike, open_run, run_start
 
 
 @dataclass(frozen=True)
@@ -113,13 +112,13 @@ def package(
 
     Args:
         run: A run, or None for the newest.
-        release: Release name; by default the date at the head of the run's name.
+        release: Release name; by default the date on which the run began.
         out: Directory to write to, or None for the run's own ``bundles/``.
         devices: Names, or None for all of the profile.
         force: Replace bundles of the same name and other content.
 
     Raises:
-        FleetError: As :func:`package_run`, and where a run without a date needs a release.
+        FleetError: As :func:`package_run`.
     """
     found = open_run(run)
     place = None if out is None else Path(out)
@@ -127,18 +126,8 @@ def package(
 
 
 def release_of(run: RunDirectory) -> str:
-    """The date at the head of the run's name, so that the default is the same tomorrow.
-
-    Raises:
-        BundleError: There is none.
-    """
-    stamp = re.match(r"([0-9]{4})([0-9]{2})([0-9]{2})-", run.name)
-    if stamp is None:
-        raise BundleError(
-            f"the run {run.name} has no date in its name",
-            hint="name the release, for example --release 2026.11.1",
-        )
-    return ".".join(stamp.groups())
+    """The date on which the run began, so that the default is the same tomorrow."""
+    return f"{run_start(run):%Y.%m.%d}"
 
 
 def package_run(

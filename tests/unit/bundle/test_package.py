@@ -12,7 +12,7 @@ import pytest
 from fleet.audit.transfer.result import SCHEMA
 from fleet.bundle import AuditRow, described, read_bundle
 from fleet.bundle.manifest import AuditSummary
-from fleet.bundle.package import package_run, plan_run, write_plans
+from fleet.bundle.package import package, package_run, plan_run, write_plans
 from fleet.errors import BundleError, CheckpointError
 from fleet.files import canonical_json, write_bytes, write_json
 from fleet.rundir import RunDirectory
@@ -413,3 +413,10 @@ def test_a_senseless_source_date_epoch_is_refused(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
     with pytest.raises(BundleError, match="SOURCE_DATE_EPOCH is"):
         package_run(run, "r1")
+
+
+def test_a_run_of_any_name_is_packaged_without_naming_a_release(tmp_path: Path) -> None:
+    """`fleet train --run cams` says `next: fleet package cams`, which must lead on."""
+    run = samples.finished_run(tmp_path / "cams", "cam-01")
+    write_json(run.started, {"started": "2026-11-22T21:31:00+00:00"})
+    assert [bundle.path.name for bundle in package(run)] == ["cam-01-2026.11.22.fleet"]

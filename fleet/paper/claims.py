@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from fleet.audit.core.result import Protocol, Stored
+from fleet.audit.core.document import Stored
+from fleet.audit.core.result import Protocol
 from fleet.paper.figure2_result import Figure2, Measure
 from fleet.paper.figure3_result import Asymmetry, Contrast, Figure3, Relation, Trend
 from fleet.paper.rows import Row, Rows

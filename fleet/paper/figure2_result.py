@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from fleet.audit.core.result import Stored, pick
+from fleet.audit.core.document import Stored
+from fleet.audit.core.result import pick
 from fleet.paper.table_result import Spread
 
 SCHEMA = "fleet.reproduction.figure2/1"

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fleet.audit.core.document import Stored
 from fleet.audit.core.permutation import LEVEL, RankTest
-from fleet.audit.core.result import Check, Protocol, Stored
+from fleet.audit.core.result import Check, Protocol
 
 Kind = Literal["flip", "evade"]
 Relation = Literal["same", "equivalent", "different"]

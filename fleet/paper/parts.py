@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from fleet.audit.core.result import Stored
+from fleet.audit.core.document import Stored
 from fleet.files import write_bytes
 from fleet.paper import choices, claims, figure2, figure3, table, trainings
 from fleet.paper import workspace as experiments

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.audit.core.result import Stored
+from fleet.audit.core.document import Stored
 
 Curve = tuple[tuple[float, float], ...]
 

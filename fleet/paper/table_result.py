@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleet.audit.core import result
+from fleet.audit.core import document, result
 from fleet.audit.whitebox.result import MinimumDistance
 from fleet.paper.published import ATTACKS, TASKS, Attack, PublishedTable
 from fleet.vocabulary import Task
@@ -204,7 +204,7 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class Table(result.Stored, schema="fleet.reproduction.table/2"):
+class Table(document.Stored, schema="fleet.reproduction.table/2"):
     """A whole table.
 
     Attributes:

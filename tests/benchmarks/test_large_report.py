@@ -118,6 +118,7 @@ def test_reports_of_large_fleets() -> None:
     }
     write_json(RESULT, value)
     assert measured[-1]["page_bytes"] < 5_000_000
+    assert measured[-1]["memory_mb"] < 2_000
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class Kind:
     Attributes:
         name: In commands, folders, schemas (``fleet.audit.NAME/VERSION``) and JSON.
         title: In reports.
-        result: Class of its results, a :class:`~fleet.audit.core.result.Stored`.
+        result: Class of its results, a :class:`~fleet.audit.core.document.Stored`.
         settings: Makes its settings of ``(eps, seed)`` and what else they hold.
         run: Audits a run: ``(run, settings, *, images, executor, split, ...)``, gives a
             result.

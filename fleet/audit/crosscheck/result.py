@@ -7,7 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.audit.core.result import Outcome, Stored, pick
+from fleet.audit.core.document import Stored
+from fleet.audit.core.result import Outcome, pick
 
 SCHEMA = "fleet.audit.crosscheck/1"
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.audit.core.result import Stored
+from fleet.audit.core.document import Stored
 from fleet.audit.transfer.estimate import Drawn, Estimate
 
 SCHEMA = "fleet.audit.transfer.sample/1"

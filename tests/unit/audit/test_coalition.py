@@ -19,8 +19,8 @@ from fleet.audit.coalition.trials import (
     choose_coalitions,
     exhaustive,
 )
+from fleet.audit.core.document import from_document, to_document
 from fleet.audit.core.members import Member, TransferSettings
-from fleet.audit.core.result import from_document, to_document
 from fleet.errors import AuditError
 from fleet.reports.coalition import risks
 

@@ -82,12 +82,16 @@ def spoil_encoding(plain: dict[str, Any]) -> None:
     plain["devices"][0]["encoding"] = {"alpha": -1}
 
 
+def spoil_unknown(plain: dict[str, Any]) -> None:
+    plain["matrices"][0]["cells"][0]["outcome"]["more"] = 1
+
+
 def spoil_clean(plain: dict[str, Any]) -> None:
     plain["devices"][0]["correct"] = 101
 
 
 @pytest.mark.parametrize(
-    "spoil", [spoil_cell, spoil_count, spoil_name, spoil_encoding, spoil_clean]
+    "spoil", [spoil_cell, spoil_count, spoil_name, spoil_encoding, spoil_clean, spoil_unknown]
 )
 def test_an_audit_that_contradicts_itself_is_refused(
     maker: Any, spoil: Callable[[dict[str, Any]], None]

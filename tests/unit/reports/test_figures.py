@@ -65,7 +65,7 @@ def test_a_device_without_margins_says_so(make_whitebox):
 
 
 def rebuilt(audit, data):
-    from fleet.audit.core.result import from_document
+    from fleet.audit.core.document import from_document
 
     return from_document(type(audit), data, data["schema"])
 

@@ -137,7 +137,7 @@ def test_hostile_names_stay_text(kind, request):
 def test_audits_of_other_weights_are_a_warning(report):
     other = report.audits["trace"].to_dict()
     other["devices"][0]["weights_sha256"] = "0f" * 32
-    from fleet.audit.core.result import from_document
+    from fleet.audit.core.document import from_document
 
     trace = from_document(type(report.audits["trace"]), other, other["schema"])
     text = render_html(AuditReport.of(report.audits["transfer"], trace))

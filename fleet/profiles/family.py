@@ -80,7 +80,8 @@ def load_profile(
     key = kept or new_secret()
     specs, found = _resolve_devices(devices, data, key, path.parent)
     problems += found
-    control, twin = root.plain.get("control", True), root.plain.get("twin", False)
+    control, twin = root.plain.get("control", True), root.plain.get("twin")
+    twin = control and _comparable(specs) if twin is None else twin
     problems += _reserved_names(devices, control=control, twin=twin)
     if twin and specs and specs[0].encoding is None:
         mark = devices[0].node.nearest(["task"]).mark
@@ -99,6 +100,13 @@ def load_profile(
         _per_job(root.plain.get("per_job") or {}),
         NewSecret(place, key) if drawn and kept is None else None,
     )
+
+
+def _comparable(specs: tuple[DeviceSpec, ...]) -> bool:
+    """Whether only a twin can show what another encoding buys: no two devices have the same."""
+    free = all(spec.name.casefold() != TWIN for spec in specs)
+    encoded = [spec.encoding.canonical() for spec in specs if spec.encoding is not None]
+    return free and len(set(encoded)) == len(encoded) > 1 and specs[0].encoding is not None
 
 
 def _per_job(written: dict[str, Any]) -> str:

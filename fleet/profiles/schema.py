@@ -270,10 +270,11 @@ class ProfileSection(Section):
         description="Train an ordinary network of each backbone (task `tra`) beside the devices: "
         "the undefended baseline of every audit, shipped to nobody.",
     )
-    twin: bool = Field(
-        default=False,
+    twin: bool | None = Field(
+        default=None,
         description="Train the first device a second time, with other weights, shipped to nobody: "
-        "audits then tell what a different encoding bought from luck.",
+        "audits then tell what a different encoding bought from luck. By default it comes with the "
+        "control, where several devices have encodings and no two the same.",
     )
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto",

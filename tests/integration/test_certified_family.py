@@ -18,6 +18,7 @@ from fleet.rundir import RunDirectory
 PROFILE = """\
 version: 1
 name: held
+twin: false
 data: {{dataset: mnist, root: {root}, validation: 500, train_limit: 3000, test_limit: 500}}
 defaults:
   model: {{architecture: cnn, width: 0.25, activation: clip, head: softmax}}

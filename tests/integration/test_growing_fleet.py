@@ -17,6 +17,7 @@ import pytest
 PROFILE = """\
 version: 1
 name: growing
+twin: false
 data: {{dataset: mnist, root: {root}, validation: 100, train_limit: 960}}
 defaults:
   encoding: {{alpha: 4, beta: 16, order: spread}}

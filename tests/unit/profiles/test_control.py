@@ -83,6 +83,24 @@ def test_the_twin_has_the_first_devices_encoding_and_weights_of_its_own(tmp_path
     assert load(tmp_path, HEAD + "twin: false\n" + ONE) == load(tmp_path, HEAD + ONE)
 
 
+@pytest.mark.parametrize(
+    ("head", "second", "names"),
+    [
+        ("", "{name: b, encoding: {alpha: 1, beta: 9}}", ["control", "twin"]),
+        ("twin: false\n", "{name: b, encoding: {alpha: 1, beta: 9}}", ["control"]),
+        ("control: false\n", "{name: b, encoding: {alpha: 1, beta: 9}}", []),
+        ("", "{name: b, extends: a, allow_equivalent: true}", ["control"]),
+        ("", "{name: b, task: tra}", ["control"]),
+        ("", "{name: Twin, encoding: {alpha: 1, beta: 9}}", ["control"]),
+    ],
+)
+def test_a_twin_comes_with_the_control_where_nothing_else_shows_what_another_encoding_buys(
+    tmp_path: Path, head: str, second: str, names: list[str]
+) -> None:
+    devices = f"devices: [{{name: a, encoding: {{alpha: 4, beta: 16}}}}, {second}]\n"
+    assert [one.name for one in load(tmp_path, HEAD + head + devices).controls] == names
+
+
 def test_a_twin_needs_a_name_and_an_encoding(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="kept for the twin"):
         load(tmp_path, HEAD + "twin: true\n" + ONE.replace("name: a", "name: Twin"))

@@ -86,7 +86,8 @@ def plan(
     )
     if classes not in (None, basis.classes):
         raise ProfileError(
-            f"the data has {basis.classes} classes, not {classes}", hint="leave --classes out"
+            f"the data has {basis.classes} classes, not {classes}",
+            hint="leave --classes out, or name other data with --dataset and --root",
         )
     ratio = RATIO
     if basis.curve:

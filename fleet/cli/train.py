@@ -77,6 +77,8 @@ def train(
 
     spec = _read(profiles, secret, data_root)
     plan = plan_training(spec, parent=runs, run=run, resume=mode, devices=device)
+    if plan.pending:
+        say_weak_diversity(output, plan.spec)
     if dry_run:
         output.data(_plan_table(plan), _plan_value(plan))
         return
@@ -95,7 +97,6 @@ def train(
                     f"new in this run: {', '.join(plan.added)}; all others stay as they are"
                 )
             say_few_steps(output, plan.spec, len(images.train))
-            say_weak_diversity(output, plan.spec)
             result = _execute(plan, opened, log, output)
     else:
         _confirm(plan)

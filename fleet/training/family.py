@@ -13,6 +13,7 @@ from fleet.execution import LOCAL, Executor, Job, JobOutcome
 from fleet.files import locked, make_directory, write_json
 from fleet.notebook import data_frame, html_table
 from fleet.profiles import load_profile
+from fleet.profiles.planner import weak_diversity
 from fleet.profiles.spec import FamilySpec, read_family
 from fleet.provenance import environment
 from fleet.rundata import check_data
@@ -83,6 +84,8 @@ def train_family(
 ) -> FamilyResult:
     """Train every device of a profile; see :func:`plan_training` for the first arguments.
 
+    What makes the devices alike is a :class:`~fleet.errors.FleetWarning`.
+
     Args:
         profile: A profile (YAML), or what :func:`fleet.load_profile` made of one.
         parent: Where runs are kept.
@@ -98,6 +101,8 @@ def train_family(
     spec = profile if isinstance(profile, FamilySpec) else load_profile(profile)
     chosen = None if run is None else Path(run)
     plan = plan_training(spec, parent=Path(parent), run=chosen, resume=resume)
+    for text in weak_diversity(plan.spec) if plan.pending else ():
+        warn(f"weak diversity: {text}")
     result = execute_plan(plan, executor)
     if check:
         for error in result.errors.values():

@@ -13,8 +13,10 @@ import yaml
 
 from fleet.encoding import equivalent
 from fleet.encoding.orders import shared_dichotomies
+from fleet.errors import DataError, FleetWarning
 from fleet.profiles import load_profile
 from fleet.profiles.planner import plan_encodings, weak_diversity
+from fleet.training.family import train_family
 
 RunFleet = Callable[..., Any]
 HEAD = "version: 1\nname: fam\ndata: {dataset: mnist, root: .}\n"
@@ -108,3 +110,7 @@ def test_check_warns_and_accepts(tmp_path: Path, call_fleet: RunFleet) -> None:
     done = call_fleet("profiles", "check", path)
     assert done.returncode == 0
     assert done.stderr.count("note: weak diversity:") == 1
+    planned = call_fleet("train", "--profiles", path, "--dry-run", cwd=tmp_path)
+    assert planned.stderr.count("note: weak diversity:") == 1
+    with pytest.warns(FleetWarning, match="weak diversity: two"), pytest.raises(DataError):
+        train_family(path, parent=tmp_path / "runs")

@@ -53,10 +53,14 @@ class Adversarial(Method):
             return self.clean_loss(self.raw(batch.images), batch.labels)
         step = self.length * PATH * eps / self.steps
         moved = ascend(
-            self.classifier, batch.images, batch.labels, eps, step=step, steps=self.steps
+            self.attacked(), batch.images, batch.labels, eps, step=step, steps=self.steps
         )
         both = torch.cat([batch.images, moved]).contiguous(memory_format=torch.channels_last)
         return self.clean_loss(self.raw(both), batch.labels.repeat(2))
+
+    def attacked(self) -> Classifier:
+        """The network on which a batch's adversarial images are made: the device as it stands."""
+        return self.classifier
 
     def end_epoch(self, epoch: int) -> Verdict:  # noqa: ARG002
         """Probe; take the epoch back if too many of the probed images fell."""

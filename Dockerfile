@@ -1,12 +1,14 @@
-# The demo in a container, without a GPU:
-#   docker build --tag fleet . && docker run --rm --volume "$PWD/out:/home/fleet/runs" fleet
+# The demo in a container, without a GPU; the report is out/RUN/audits/report.html then:
+#   docker build --tag fleet . && mkdir -p out
+#   docker run --rm --user "$(id -u)" --volume "$PWD/out:/home/fleet/runs" fleet
 # Any other command: docker run --rm fleet audit --help
 FROM python:3.12-slim
 
-RUN useradd --create-home fleet
+RUN useradd --create-home --uid 1000 fleet
 WORKDIR /home/fleet
 
-# torch without CUDA: 200 MB in the place of 2.5 GB.
+# torch without CUDA: 200 MB in the place of 2.5 GB. pyproject.toml has the bounds of versions.
+# hadolint ignore=DL3013
 RUN python -m pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu torch torchvision
 
 COPY pyproject.toml README.md LICENSE /source/
@@ -14,9 +16,10 @@ COPY fleet /source/fleet
 RUN python -m pip install --no-cache-dir "/source[train]"
 
 COPY examples/data examples/data
-RUN mkdir runs && chown fleet runs .
-USER fleet
-ENV OMP_NUM_THREADS=1
+# Whoever `--user` names may write here: a directory of the host keeps its owner.
+RUN mkdir runs && chmod 777 . runs
+USER 1000
+ENV HOME=/home/fleet USER=fleet OMP_NUM_THREADS=1
 
 ENTRYPOINT ["fleet"]
 CMD ["demo"]

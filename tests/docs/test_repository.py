@@ -107,6 +107,9 @@ def test_the_container_copies_what_is_there_and_runs_the_demo(project: Path) -> 
     words = [*yaml.safe_load(found["ENTRYPOINT"]), *yaml.safe_load(found["CMD"])]
     assert faults(shlex.join(words), project / "Makefile") == []
     assert words == ["fleet", "demo"]
+    assert any(rest.endswith("chmod 777 . runs") for word, rest in lines if word == "RUN"), (
+        "whoever `--user` names writes into the mounted directory"
+    )
 
 
 def test_the_citation_is_of_this_version(project: Path) -> None:

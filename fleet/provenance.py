@@ -35,8 +35,19 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(_placed, sys.argv[1:])],
     }
+
+
+def _placed(word: str) -> str:
+    """A word of a command line; of an absolute path what means something on other machines."""
+    option, equals, value = word.partition("=")
+    value = value if equals else word
+    if not Path(value).is_absolute():
+        return word
+    path, here = Path(value), Path.cwd()
+    told = str(path.relative_to(here)) if path.is_relative_to(here) else f".../{path.name}"
+    return f"{option}={told}" if equals else told
 
 
 def _processor() -> str:

@@ -193,6 +193,14 @@ Split = Annotated[
 ]
 Steps = Annotated[int, typer.Option(min=1, help="Steps of each iterative attack.")]
 Restarts = Annotated[int, typer.Option(min=1, help="Runs of each iterative attack.")]
+Brief = Annotated[
+    bool,
+    typer.Option(
+        "--brief/--whole",
+        help="Try fewer standing images again, leave out C&W and EAD, and measure three radii of "
+        "the curve; checks that this leaves open warn.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of images, starts and noise.")]
 Preset = Annotated[
     PresetChoice,

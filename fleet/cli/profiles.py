@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output, table
-from fleet.cli.train import say_few_steps, say_weak_diversity
+from fleet.cli.train import read_profile, say_few_steps, say_weak_diversity
 from fleet.errors import DataError, ProfileError
 from fleet.files import canonical_json, write_text
 from fleet.vocabulary import counted, shown
@@ -53,6 +53,7 @@ def check(
     no_data: Annotated[
         bool, typer.Option("--no-data", help="Do not ask whether the data is there.")
     ] = False,
+    data_root: options.DataRoot = None,
     secret: options.Secret = None,
     form: options.Form = Format.auto,
 ) -> None:
@@ -62,12 +63,12 @@ def check(
 
     Example: fleet profiles check profiles/devices.yaml
     """
-    from fleet.profiles import ProfileFileError, load_profile
+    from fleet.profiles import ProfileFileError
     from fleet.profiles.data_section import training_images
 
     output = Output(form)
     try:
-        family = load_profile(profile, secret=secret, check_data=not no_data)
+        family = read_profile(profile, secret, data_root, check_data=not no_data)
         counts = None if no_data else _count_images(output, family.data)
     except ProfileFileError:
         raise
@@ -85,7 +86,8 @@ def check(
     if images is not None:
         say_few_steps(output, family, images)
         output.note(_effort(family, images))
-    output.next_command("fleet", "train", "--profiles", profile)
+    moved = () if data_root is None else ("--data-root", data_root)
+    output.next_command("fleet", "train", "--profiles", profile, *moved)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from rich.text import Text
 from fleet.cli import options
 from fleet.cli.executors import Where
 from fleet.cli.output import Format, Output, table
-from fleet.errors import CheckpointError
+from fleet.errors import CheckpointError, DataError
 from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def train(
     output = Output(form)
     mode: Resume = "never" if new else resume.value
 
-    spec = _read(profiles, secret, data_root)
+    spec = read_profile(profiles, secret, data_root)
     plan = plan_training(spec, parent=runs, run=run, resume=mode, devices=device)
     if plan.pending:
         say_weak_diversity(output, plan.spec)
@@ -113,12 +113,25 @@ def train(
     output.next_command("fleet", *_next_step(plan, finished), plan.run.root)
 
 
-def _read(profiles: Path, secret: Path | None, data_root: Path | None) -> FamilySpec:
+def read_profile(
+    profile: Path, secret: Path | None, data_root: Path | None, *, check_data: bool = True
+) -> FamilySpec:
+    """Read a profile whose images may lie elsewhere by now (``--data-root``).
+
+    Raises:
+        DataError: They are not there.
+        ProfileError: The profile cannot be read or used.
+    """
     from fleet.profiles import load_profile
 
-    spec = load_profile(profiles, secret=secret, check_data=data_root is None)
+    spec = load_profile(profile, secret=secret, check_data=check_data and data_root is None)
     if data_root is None:
         return spec
+    if check_data and not data_root.is_dir():
+        raise DataError(
+            f"--data-root is not a directory: {str(data_root)!r}",
+            hint="name the directory that holds the images",
+        )
     return replace(spec, data=replace(spec.data, root=data_root.absolute()))
 
 

@@ -170,11 +170,12 @@ def _fetch(root: Path, name: str, folder: Path) -> None:
     # torchvision takes seconds to import; nothing of it is needed when the files are there.
     from torchvision import datasets  # noqa: PLC0415
 
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
             getattr(datasets, name)(str(root), download=True)
     except (OSError, RuntimeError) as error:
-        for created in (folder, folder.parent):
+        for created in absent:
             with contextlib.suppress(OSError):
                 created.rmdir()  # only if empty
         reason = str(error).strip().splitlines()[-1]

@@ -75,6 +75,14 @@ def verdict(audit: AuditResult) -> tuple[Verdict, str]:
     Where the adaptive protocol was audited it alone counts: the paper's is blind on nearly every
     interval classifier (:func:`blind_line` says so).
     """
+    level, words = _believed(audit)
+    return level, words + _BRIEF * bool(audit.settings.get("brief"))
+
+
+_BRIEF = " A brief audit: few standing images were tried again, and C&W and EAD were left out."
+
+
+def _believed(audit: AuditResult) -> tuple[Verdict, str]:
     if not audit.checks:
         return "warn", "No reliability check ran: nothing vouches for these figures."
     adaptive: Protocol | None = "adaptive" if "adaptive" in audited_protocols(audit) else None

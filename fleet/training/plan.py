@@ -88,8 +88,12 @@ def plan_training(
     Raises:
         ProfileError: A name in ``devices`` is not in the profile.
         CheckpointError: There is nothing to resume, or the profile changed since; the message
-            names the fields.
+            names the fields. Or ``run`` is no directory.
     """
+    if run is not None and run.exists() and not run.is_dir():
+        raise CheckpointError(
+            f"{run} is not a directory", hint="name a run, or a directory that is to become one"
+        )
     selected = _select(spec, devices)
     found = None if resume == "never" else _found(spec, parent, run, selected, resume)
     if resume == "never" and run is not None and RunDirectory(run).profile.exists():

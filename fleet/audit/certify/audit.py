@@ -1,7 +1,7 @@
 """The certificate audit: what holds against every attacker, proven image by image."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -324,12 +324,13 @@ def certify_device(
 ) -> tuple[AuditedDevice, Proof]:
     """Certify one device of a run; the body of a job."""
     member, sample = jobs.load_audited(job)
+    unsmoothed = replace(settings, draws=CertifySettings.draws)  # they play no part there
     proof = remember(
         job.run.audit(job.kind) / "proofs" / f"{member.name}.json",
         {
             "device": member.key(),
             "images_sha256": sample.digest(),
-            "settings": settings.to_dict(),
+            "settings": (settings if settings.smooth else unsmoothed).to_dict(),
         },
         Proof,
         lambda: prove(member, sample, settings),

@@ -239,6 +239,7 @@ class Evidence:
         reaches: One for each device and eps.
         probes: One for each device, in matrix order; none if they were not run.
         norm: How eps is measured.
+        brief: Whether few of the standing images were tried again.
     """
 
     devices: tuple[result.AuditedDevice, ...]
@@ -251,6 +252,7 @@ class Evidence:
     reaches: tuple[Reach, ...]
     probes: tuple[Probes, ...] = ()
     norm: Norm = "linf"
+    brief: bool = False
 
 
 WORST = "worst"

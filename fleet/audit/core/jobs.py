@@ -38,6 +38,7 @@ from fleet.audit.core.sets import (
     find_sets,
     save_sets,
     sets_origin,
+    take_part,
 )
 from fleet.data import ImageData
 from fleet.errors import AuditError, CheckpointError
@@ -176,6 +177,7 @@ def gather_evidence(
         reaches=tuple(reach for examined in examinations for reach in examined.reaches),
         probes=tuple(examined.probes for examined in examinations),
         norm=settings.norm,
+        brief=settings.brief,
     )
 
 
@@ -342,7 +344,10 @@ def examine_device(job: AuditJob, *, progress: ProgressReporter) -> Examination:
     path = job.run.audit(job.kind) / "sets" / f"{member.name}.safetensors"
     sets = find_sets(path, origin)
     if sets is None:
-        sets = attack_surrogate(
+        other = job.run.audit("transfer" if job.kind == "whitebox" else "whitebox") / "sets"
+        sets = take_part(
+            other / path.name, origin, member, sample, job.settings
+        ) or attack_surrogate(
             member, sample, job.settings, lambda done, total, text: progress(done, total + 1, text)
         )
         save_sets(sets, path, origin)

@@ -183,10 +183,14 @@ def keep(audit: Any, directory: Path) -> Path:
     return path
 
 
-def usual_radii(kind: Kind, data: DataSpec, norm: str = "linf") -> tuple[float, ...]:
-    """The radii of a kind unless the user names some; see :func:`curve_eps`."""
+def usual_radii(
+    kind: Kind, data: DataSpec, norm: str = "linf", *, brief: bool = False
+) -> tuple[float, ...]:
+    """The radii of a kind unless the user names some; a brief curve has two and the last."""
     curve = curve_eps(data, norm)
-    return curve if kind.curve else curve[1:3]
+    if not kind.curve:
+        return curve[1:3]
+    return (*curve[1:3], curve[-1]) if brief else curve
 
 
 def curve_eps(data: DataSpec, norm: str = "linf") -> tuple[float, ...]:
@@ -204,7 +208,7 @@ def curve_eps(data: DataSpec, norm: str = "linf") -> tuple[float, ...]:
 
 
 _ATTACKS = {
-    "quick": {"images": 100, "steps": 8, "restarts": 2},
+    "quick": {"images": 100, "steps": 8, "restarts": 1, "brief": True},
     "thorough": {"images": 2000, "steps": 50, "restarts": 5},
 }
 _BLIND = frozenset({"M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M10", "M13", "M16", "BT"})

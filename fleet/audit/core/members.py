@@ -125,6 +125,8 @@ class TransferSettings(Settings):
             is ``bf16`` where the processor lacks instructions for it
             (:func:`fleet.accelerator.precise`).
         norm: How ``eps`` is measured: ``linf`` or ``l2``.
+        brief: Look again at fewer images that stand, and leave the costly minimum-norm attacks out;
+            a check that this leaves open warns.
 
     Raises:
         AuditError: A value is out of range.
@@ -139,9 +141,15 @@ class TransferSettings(Settings):
     targets: attacks.TargetChoice = "neighbours"
     precision: Precision = "bf16"
     norm: Norm = "linf"
+    brief: bool = False
 
     def __post_init__(self) -> None:
         self.check("steps", "restarts", "batch_size", "noise_draws", norm=self.norm)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; ``brief`` where it is set, so that whole audits are as they were."""
+        values = super().to_dict()
+        return values if self.brief else {k: v for k, v in values.items() if k != "brief"}
 
     def portfolio(self, classifier: Classifier, eps: float) -> tuple[attacks.Entry, ...]:
         """The attacks on a device at ``eps``, on the 8-bit grid inside it."""

@@ -57,6 +57,7 @@ def probe_device(
                 clean=clean,
                 attacked=attacked[level],
                 attacks=sets.attacks,
+                most=FEW if settings.brief else EXAMINED,
             ),
             settings,
         )
@@ -75,6 +76,9 @@ def probe_device(
 
 EXAMINED = 12
 """Standing images that are tried again, for each protocol and eps; they set the time it takes."""
+
+FEW = 4
+"""The same of a brief audit."""
 
 DRAWS = 16
 """Draws of uniform noise."""
@@ -131,6 +135,7 @@ def find_standing(
     clean: evidence.Outcomes,
     attacked: evidence.Outcomes,
     attacks: tuple[evidence.AttackName, ...],
+    most: int = EXAMINED,
 ) -> StandingImages:
     """Choose the images to try again.
 
@@ -142,10 +147,11 @@ def find_standing(
         clean: Outcomes of the clean images, (N,).
         attacked: Outcomes of the device's own images at this eps, (A, N).
         attacks: Their names.
+        most: How many to choose at most.
     """
     fallen = (attacked[evidence.attack_rows(attacks, protocol, evidence.WORST)] > 0).any(axis=0)
     rows = torch.from_numpy(~fallen & (clean == 0)).nonzero().squeeze(1)
-    part = sample.part(rows[:EXAMINED])
+    part = sample.part(rows[:most])
     return StandingImages(member, protocol, eps, int((clean == 0).sum()), len(rows), part)
 
 

@@ -146,14 +146,16 @@ def attack_surrogate(
         norm=settings.norm,
         eps=settings.eps,
         attacks=names,
-        attack_values={
-            "/".join(entry.names): repr(entry.attack)
-            for entry in settings.portfolio(member.classifier, settings.eps[0])
-        },
+        attack_values=_attack_values(member, settings),
         images=torch.stack(levels),
         sample=sample,
         health=_gradient_health(member, sample, settings.batch_size),
     )
+
+
+def _attack_values(member: Member, settings: TransferSettings) -> dict[str, str]:
+    portfolio = settings.portfolio(member.classifier, settings.eps[0])
+    return {"/".join(entry.names): repr(entry.attack) for entry in portfolio}
 
 
 def _attack_rows(
@@ -360,6 +362,17 @@ def find_part(
         return None
     levels = [sets.eps.index(radius) for radius in eps]
     return replace(sets, eps=eps, images=sets.images[levels][:, :, rows], sample=part)
+
+
+def take_part(
+    path: Path, origin: dict[str, Any], member: Member, sample: Sample, settings: TransferSettings
+) -> AdversarialSets | None:
+    """:func:`find_part`, described as if these images alone had been made, at these radii."""
+    found = find_part(path, origin, sample, settings.eps)
+    if found is None:
+        return None
+    health = _gradient_health(member, sample, settings.batch_size)
+    return replace(found, attack_values=_attack_values(member, settings), health=health)
 
 
 def _manifest(path: Path) -> dict[str, Any]:

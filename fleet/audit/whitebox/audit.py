@@ -34,7 +34,12 @@ from fleet.vocabulary import Length
 FIRST = 64
 """Images of the sample that minimum-norm attacks get; they take hundreds of gradients each."""
 
-_ATTACKS: tuple[tuple[str, Length, Callable[[Classifier, Tensor, Tensor], Minimum]], ...] = (
+FEW = 16
+"""The same of a brief audit, which leaves out the attacks that search for a constant."""
+
+_Attack = tuple[str, Length, Callable[[Classifier, Tensor, Tensor], Minimum]]
+
+_ATTACKS: tuple[_Attack, ...] = (
     ("cw-l2", "l2", CarliniWagner()),
     ("ead-l1", "l1", ElasticNet(rule="l1")),
     ("deepfool-l2", "l2", DeepFool("l2")),
@@ -58,7 +63,15 @@ class Nearness:
 
 def attack_key(settings: TransferSettings) -> list[Any]:
     """All that determines distances beside device and images: norm, attacks, how many images."""
-    return [settings.norm, FIRST, *([name, norm, repr(attack)] for name, norm, attack in _ATTACKS)]
+    first, attacks = _effort(settings)
+    return [settings.norm, first, *([name, norm, repr(attack)] for name, norm, attack in attacks)]
+
+
+def _effort(settings: TransferSettings) -> tuple[int, tuple[_Attack, ...]]:
+    """How many images, and which minimum-norm attacks."""
+    if not settings.brief:
+        return FIRST, _ATTACKS
+    return FEW, tuple(a for a in _ATTACKS if isinstance(a[2], DeepFool))
 
 
 def measure_nearness(
@@ -74,13 +87,14 @@ def measure_nearness(
         member: The device; left exactly as it was.
         sample: The clean images.
         clean: Outcomes of the clean images on the device, (N,).
-        settings: Of the audit; norm and batch size count.
+        settings: Of the audit; norm, batch size and whether it is brief count.
     """
     correct = torch.from_numpy(np.flatnonzero(clean == 0))
-    near = sample.part(correct[correct < FIRST])
+    first, attacks = _effort(settings)
+    near = sample.part(correct[correct < first])
     return Nearness(
         _margins(member, sample.part(correct), settings),
-        tuple(_nearest(member, near, *attack) for attack in _ATTACKS),
+        tuple(_nearest(member, near, *attack) for attack in attacks),
     )
 
 

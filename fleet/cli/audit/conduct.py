@@ -97,7 +97,8 @@ def prepare(kind: Kind, subject: Subject, **effort: Any) -> Work:
         effort: Settings beyond radii and seed; the kind's own where they are not named.
     """
     asked = subject.asked
-    radii = subject.radii or usual_radii(kind, subject.family.data, asked.norm)
+    brief = effort.get("brief", False)
+    radii = subject.radii or usual_radii(kind, subject.family.data, asked.norm, brief=brief)
     settings = load(kind.settings)(eps=radii, seed=asked.seed, **effort)
     return Work(kind, settings, subject.count(asked.split, asked.images))
 

@@ -11,7 +11,12 @@ KIND = KINDS["diversity"]
 
 
 @audit_command(KIND)
-def diversity(asked: Request, steps: options.Steps = 15, restarts: options.Restarts = 3) -> None:
+def diversity(
+    asked: Request,
+    steps: options.Steps = 15,
+    restarts: options.Restarts = 3,
+    brief: options.Brief = False,
+) -> None:
     """Say what orders, lengths, methods and seeds bought, and whether failures are correlated.
 
     It takes the images of the run's transfer audit as they are. With --eps it is made as asked,
@@ -24,7 +29,7 @@ def diversity(asked: Request, steps: options.Steps = 15, restarts: options.Resta
     subject = find(asked)
     there = None if asked.eps else transfer_settings(subject.run)
     if there is None:
-        work = prepare(KIND, subject, steps=steps, restarts=restarts)
+        work = prepare(KIND, subject, steps=steps, restarts=restarts, brief=brief)
     else:
         kind = load(KIND.settings)
         names = kind.__dataclass_fields__.keys() & there.keys()

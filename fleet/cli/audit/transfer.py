@@ -22,6 +22,7 @@ def transfer(
     norm: options.Norm = options.NormChoice.linf,
     steps: options.Steps = 15,
     restarts: options.Restarts = 3,
+    brief: options.Brief = False,
     sets_from: Annotated[
         Path | None,
         typer.Option(
@@ -54,7 +55,7 @@ def transfer(
 
     subject = find(replace(asked, norm=norm))
     source = None if sets_from is None else find_run(sets_from, asked.runs)
-    work = prepare(KIND, subject, steps=steps, restarts=restarts, norm=norm.value)
+    work = prepare(KIND, subject, steps=steps, restarts=restarts, norm=norm.value, brief=brief)
     if surrogates is not None or victims is not None:
         whole = len(subject.family.devices)
         _sample(work, subject, surrogates or whole, victims or whole)

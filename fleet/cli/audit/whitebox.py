@@ -16,6 +16,7 @@ def whitebox(
     norm: options.Norm = options.NormChoice.linf,
     steps: options.Steps = 15,
     restarts: options.Restarts = 3,
+    brief: options.Brief = False,
 ) -> None:
     """Attack each device with its own weights known (the paper's Tables 1 and 2).
 
@@ -25,5 +26,5 @@ def whitebox(
     Example: fleet audit whitebox --eps 0.1 --eps 0.2 --eps 0.3
     """
     subject = find(replace(asked, norm=norm))
-    work = prepare(KIND, subject, steps=steps, restarts=restarts, norm=norm.value)
+    work = prepare(KIND, subject, steps=steps, restarts=restarts, norm=norm.value, brief=brief)
     conduct(work, subject, then="audit transfer {run}")

@@ -123,6 +123,24 @@ def test_m2_fails_an_objective_that_is_not_larger_where_the_attack_succeeds(
     assert ("35.5 of 40 successes" in check.finding) == (verdict == "fail")
 
 
+@pytest.mark.parametrize(("survivors", "verdict"), [(12, "pass"), (13, "warn")])
+def test_a_brief_audit_warns_of_what_it_left_untried(
+    maker: Any, survivors: int, verdict: str
+) -> None:
+    probes = ("flat", "uniform", "square", "steps", "restarts", "iterates")
+    seen = tuple(retry(probe, 0, survivors=survivors, examined=12) for probe in probes)
+    evidence = replace(maker.build(), probes=(Probes(seen, ()),))
+    for brief in (False, True):
+        checks = run_checks(replace(evidence, brief=brief))
+        again = [c for c in checks if c.id in {"M2", "M7", "M9", "M10"} or "uniform" in c.subject]
+        looked = [c for c in again if c.subject.startswith("adaptive")]
+        assert len(looked) == 6
+        assert {c.verdict for c in looked} == {verdict if brief else "pass"}
+        assert all(("brief" in c.finding) == (c.verdict == "warn") for c in looked)
+    failed = replace(evidence, brief=True, probes=(Probes((retry("square", 12),), ()),))
+    assert "fail" in {c.verdict for c in run_checks(failed) if c.id == "M7"}
+
+
 def test_devices_that_decode_nothing_correctly_give_no_verdict(maker: Any) -> None:
     checks = look(maker, retry("square", 0, n=0, survivors=0, examined=0))
     assert ("M7", "adaptive") not in checks

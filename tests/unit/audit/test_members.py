@@ -42,6 +42,7 @@ def test_settings_are_plain_json() -> None:
         "eps": [0.1], "steps": 15, "restarts": 3, "batch_size": 128, "seed": 0,
         "noise_draws": 7, "targets": "neighbours", "precision": "bf16", "norm": "linf",
     }  # fmt: skip
+    assert TransferSettings(eps=(0.1,), brief=True).to_dict()["brief"] is True
 
 
 def test_l2_radii_may_be_above_1_and_have_no_levels() -> None:

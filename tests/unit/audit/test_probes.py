@@ -14,7 +14,7 @@ from fleet.attacks.diversity import Look
 from fleet.audit.core.bench import Bench
 from fleet.audit.core.evidence import AttackName, Probes, Retry
 from fleet.audit.core.members import Member, Sample, TransferSettings
-from fleet.audit.core.probes import BINARIZED, EXAMINED, find_standing, probe_device
+from fleet.audit.core.probes import BINARIZED, EXAMINED, FEW, find_standing, probe_device
 from fleet.audit.core.scoring import score_baseline, score_sets
 from fleet.audit.core.sets import attack_surrogate
 from fleet.encoding import IntervalEncoding
@@ -92,6 +92,12 @@ def test_the_first_standing_images_are_examined(member: Member, sample: Sample) 
     )  # fmt: skip
     assert (standing.n, standing.survivors) == (23, 21)
     assert standing.part.indices.tolist() == [1, 2, *range(5, 15)]
+
+
+def test_a_brief_audit_tries_fewer_of_them_again(member: Member, sample: Sample) -> None:
+    found = retries(probed(member, sample, settings(brief=True)))
+    assert {retry.examined for retry in found.values() if retry.survivors} == {FEW}
+    assert found["adaptive", "square"].survivors == 5
 
 
 def test_where_nothing_stands_nothing_is_run(member: Member, sample: Sample) -> None:

@@ -235,17 +235,24 @@ def test_weights_that_are_not_those_of_the_training_stop_the_audit(
 
 
 def test_the_whitebox_audit_of_a_run_is_that_of_its_models_and_resumes(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    run: RunDirectory, first: TransferAudit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(SETTINGS, eps=(0.2,))
+    alone = RunDirectory(tmp_path / run.name)
+    shutil.copytree(run.root, alone.root, ignore=shutil.ignore_patterns("audits"))
+    whole = audit_run_whitebox(alone, settings, images=4, executor=Serial())
+    calls = spy(monkeypatch)
     found = audit_run_whitebox(run, settings, images=4, executor=Serial())
     assert [device.name for device in found.devices] == list(NAMES)
     assert found.settings["split"] == "test"
     assert found.provenance["profile_sha256"] == read_family(run).digest()
     nearness = run.audit("whitebox") / "nearness"
     before = {path.name: path.stat().st_mtime_ns for path in nearness.iterdir()}
-    calls = spy(monkeypatch)
-    (run.audit("whitebox") / "sets" / "door.json").unlink()
+    assert calls == {"examine": 3}, "the images are those of the transfer audit"
+    assert replace(found, created=whole.created) == whole
+    calls.clear()
+    for kind in ("whitebox", "transfer"):
+        (run.audit(kind) / "sets" / "door.json").unlink()
     again = audit_run_whitebox(run, settings, images=4, executor=Serial())
     assert calls == {"attack_surrogate": 1}
     assert replace(again, created=found.created) == found

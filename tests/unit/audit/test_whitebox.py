@@ -23,6 +23,7 @@ from fleet.audit.whitebox.result import (
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
 from fleet.models import Classifier
+from fleet.reports.flags import verdict
 
 Make = Callable[..., Member]
 W, B = [1.0, 1.0, 1.0, 1.0], -487.0  # output 25 at level 128, the middle of slot 1 = [20, 30]
@@ -88,6 +89,13 @@ def test_margins_and_minimum_distances_are_those_of_the_linear_device(
         assert nearest[attack].quantiles is not None
         low, _, high = nearest[attack].quantiles
         assert levels - 1e-3 <= 255 * low <= 255 * high <= 1.35 * levels, attack
+
+
+def test_a_brief_audit_leaves_the_costly_minimum_norm_attacks_out(linear: Make) -> None:
+    found = audit(linear("a", W, B), brief=True)
+    assert [distance.attack for distance in found.distances] == ["deepfool-l2", "deepfool-linf"]
+    assert "A brief audit: " in verdict(found)[1]
+    assert "brief" not in verdict(audit(linear("a", W, B)))[1]
 
 
 def test_a_control_has_figures_and_no_rejects(linear: Make, logits: Make) -> None:

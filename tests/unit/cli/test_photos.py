@@ -55,6 +55,7 @@ def test_new_looks_into_the_photos_and_check_accepts_what_it_wrote(
     assert (data.num_classes, data.channels, data.image_size) == (3, 3, 32)
     assert 10 <= data.validation <= 36
     left = 144 - data.validation
+    assert {(d.model.architecture, d.model.width) for d in family.trained} == {("cnn", 0.5)}
     for device in family.devices:
         assert left // device.training.batch_size >= 8
         assert left // device.training.batch_size * device.training.epochs >= 400
@@ -165,6 +166,20 @@ def test_new_tells_grey_photos_from_colour(home: Path, call_fleet: Fleet) -> Non
         Image.open(path).convert("L").save(path)
     assert "grey" in new(call_fleet, home).stderr
     assert load_profile(home / "cams.yaml").data.channels == 1
+
+
+def test_check_finds_photos_that_moved_where_it_is_told(home: Path, call_fleet: Fleet) -> None:
+    new(call_fleet, home)
+    (home / "photos").rename(home / "moved")
+    words = ("profiles", "check", "cams.yaml", "--data-root")
+    assert call_fleet(*words[:3], cwd=home).returncode == 1
+    done = call_fleet(*words, "moved", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"all +│ +122 ", done.stdout)
+    assert "next: fleet train --profiles cams.yaml --data-root moved" in done.stderr
+    absent = call_fleet(*words, "gone", cwd=home)
+    assert (absent.returncode, absent.stdout) == (1, "")
+    assert "--data-root is not a directory: 'gone'" in absent.stderr
 
 
 def test_stray_class_folders_are_named_with_where_they_lie(home: Path, call_fleet: Fleet) -> None:
@@ -317,6 +332,7 @@ def test_a_training_that_cannot_write_its_run_or_its_log_makes_no_secret(
     done = call_fleet("train", "--profile", "cams.yaml", *words, cwd=drawn)
     assert done.returncode == 2
     assert "hint: " in done.stderr
+    assert "--run" not in words or "training into" not in done.stderr
     assert (begun(drawn), list(drawn.glob("*.secret"))) == ([], [])
 
 

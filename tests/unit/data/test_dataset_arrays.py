@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import pickle
+import socket
 import struct
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -250,6 +251,21 @@ def test_files_that_are_not_there_are_fetched_in_silence(
         server.shutdown()
     assert data.provenance["sha256"] == load(whole_mnist).provenance["sha256"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_failed_fetch_leaves_no_folder_under_a_root_that_was_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # a port on which nobody listens
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{nobody.getsockname()[1]}/"])
+        with pytest.raises(DataError, match="cannot be fetched"):
+            load(tmp_path / "images" / "mine")
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "kept").mkdir()
+        with pytest.raises(DataError, match="cannot be fetched"):
+            load(tmp_path / "kept")
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
 
 
 def test_the_package_has_no_other_public_names() -> None:

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fleet.audit.core.checks import flag
-from fleet.audit.core.kind import GATES, KINDS, kind_of, load, register
+from fleet.audit.core.kind import GATES, KINDS, kind_of, load, register, usual_radii
 from fleet.audit.core.result import AuditResult, Check, Outcome
 from fleet.cli.audit import commands
 from fleet.errors import AuditError
@@ -167,6 +167,13 @@ def test_a_preset_speaks_where_the_user_says_nothing(run):
     assert (own["images"], own["settings"]["depth"]) == (4, 7)
     whole = audit("all", run.root, "-n", "--format", "json", "--preset", "quick", "--only", "toy")
     assert json.loads(whole.stdout)["toy"]["settings"]["depth"] == 1
+
+
+def test_a_brief_curve_has_two_radii_and_the_last():
+    data = SimpleNamespace(channels=3, image_size=64)
+    whole, brief = (usual_radii(KINDS["whitebox"], data, brief=b) for b in (False, True))
+    assert brief == (*whole[1:3], whole[-1])
+    assert usual_radii(KINDS["transfer"], data, brief=True) == whole[1:3]
 
 
 def test_presets_name_options_and_settings_that_there_are():

@@ -48,6 +48,13 @@ def test_a_new_key_is_another_seed_and_an_order_that_shares_nothing(run: RunDire
     assert rekey(a, [a], [b], keep_order=True).encoding == a.encoding
 
 
+def test_a_rotation_keeps_away_from_the_orders_of_the_others_too(run: RunDirectory) -> None:
+    a, b = read_family(run).devices
+    away = rekey(a, [a], [b], seed=6)
+    assert away != rekey(a, [a], [a], seed=6)
+    assert next_rotation(run, "a", seed=6).after == away
+
+
 class Killed(BaseException):
     """A kill, which nothing catches."""
 

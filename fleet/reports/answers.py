@@ -105,7 +105,7 @@ def answers(report: AuditReport) -> Answers:
     return Answers(
         level=worst_level(level for level, _ in verdicts.values()),
         answers=found,
-        next=tuple(_advice(report, found)),
+        next=tuple(_advice(report, found, rungs)),
         believe=tuple(f"{KINDS[kind].title}: {words}" for kind, (_, words) in verdicts.items()),
         paper=tuple(
             f"{KINDS[kind].title}: {line}" for kind, a in audits.items() if (line := blind_line(a))
@@ -201,9 +201,8 @@ def _answer(question: str, does: str, eps: float, rung: Rung, limit: float | Non
         words += f" ({_interval(rung.interval)})"
     if rung.worst and rung.level == "T1":
         words += f"; at worst {in_100(rung.worst.rate)} ({visible(rung.worst.where)})"
-    words += f". Only {rung.n} images: a rough figure." if rung.n < ENOUGH else "."
     worst = rung.worst.rate if rung.worst else None
-    return Answer(question, words, eps, rate, rung.interval, worst, known=True)
+    return Answer(question, f"{words}.", eps, rate, rung.interval, worst, known=True)
 
 
 def _bought(transfer: TransferAudit | None) -> Iterator[Answer]:
@@ -268,7 +267,9 @@ def _guarantee(certify: CertifyAudit | None, attacked: Iterable[float]) -> Itera
         yield Answer(question, words, eps, mean, None, worst, known=True)
 
 
-def _advice(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
+def _advice(
+    report: AuditReport, found: tuple[Answer, ...], rungs: dict[float, dict[str, Rung]]
+) -> Iterator[str]:
     """What to do next, most urgent first."""
     one, *_ = (answer for answer in found if answer.question == QUESTIONS["T1"][0])
     promised = [a for a in found if a.question == GUARANTEED and a.known]
@@ -281,6 +282,10 @@ def _advice(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
         )
     elif one.eps is None:
         yield "Measure what one captured device gives: `fleet audit transfer`."
+    used = (rung for at in rungs.values() for rung in at.values() if rung.level in QUESTIONS)
+    fewest = min((rung.n for rung in used if rung.mean is not None), default=ENOUGH)
+    if fewest < ENOUGH:
+        yield f"Audit more test images: a rate here is of only {fewest}, so a rough figure."
     if "certify" not in report.audits and "certify" in KINDS and not _defenceless(one):
         yield "See what can be promised: `fleet audit certify`."
     if not any(answer.rate is not None and answer.rate < 1 for answer in promised):

@@ -127,14 +127,18 @@ def test_only_the_papers_attack_is_no_answer(audited):
     )
 
 
-def test_few_images_are_said_to_be_few(make_audit):
+def test_few_images_are_said_to_be_few_once(make_audit):
+    """Said of every rate, it pushed the verdict of a phone's screen below its edge."""
     audit = make_audit(eps=(0.1,))
-    few = tuple(
+    cells_of_20 = tuple(
         replace(m, cells=tuple(replace(c, outcome=Outcome(20, 5, 1)) for c in m.cells))
         for m in audit.matrices
     )
-    report = AuditReport.of(replace(audit, matrices=few))
-    assert "Only 20 images: a rough figure." in answers(report).answers[0].words
+    report = AuditReport.of(replace(audit, matrices=cells_of_20))
+    verdict = answers(report)
+    few = "Audit more test images: a rate here is of only 20, so a rough figure."
+    assert verdict.next[0] == few
+    assert str(verdict.to_dict()).count("rough") == 1
 
 
 def certified(stays, verdict="pass", radii=(0.1,)):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fleet.attacks import CORRECT
 from fleet.audit.certify.audit import CertifySettings, prove
 from fleet.audit.core import jobs
-from fleet.audit.core.evidence import WORST, attack_rows
+from fleet.audit.core.evidence import worst_case
 from fleet.audit.core.members import Member, TransferSettings, load_member
 from fleet.audit.core.result import wilson_interval
 from fleet.audit.core.scoring import replay, score_baseline
@@ -218,11 +218,9 @@ def _certified(sets: AdversarialSets, member: Member, recipe: TrainingSpec) -> d
 
 def _fooled(sets: AdversarialSets, member: Member) -> tuple[Mask, Mask]:
     """Where an adaptive image evades, (E, N), and where the clean one is decoded right, (N,)."""
-    rows = attack_rows(sets.attacks, "adaptive", WORST)
     settings = _settings(sets)
-    outcomes = replay(sets, member, settings).outcomes[:, rows]
     clean = np.asarray(score_baseline(member, sets.sample, settings).clean == CORRECT)
-    return np.asarray((outcomes > 0).any(axis=1)), clean
+    return worst_case(replay(sets, member, settings).outcomes, sets.attacks) > 0, clean
 
 
 def _settings(sets: AdversarialSets) -> TransferSettings:

@@ -267,7 +267,9 @@ def count(outcomes: Outcomes, counted: NDArray[np.bool_]) -> result.Outcome:
     return result.Outcome(len(chosen), int((chosen == _FLIP).sum()), int((chosen == _REJECT).sum()))
 
 
-def attack_rows(names: Sequence[AttackName], protocol: result.Protocol, attack: str) -> list[int]:
+def attack_rows(
+    names: Sequence[AttackName], protocol: result.Protocol = "adaptive", attack: str = WORST
+) -> list[int]:
     """Numbers of the sets that make up one attack, or the worst case; empty if there is none.
 
     Args:
@@ -280,6 +282,14 @@ def attack_rows(names: Sequence[AttackName], protocol: result.Protocol, attack: 
         for row, name in enumerate(names)
         if name.protocol == protocol and attack in {WORST, name.attack}
     ]
+
+
+def worst_case(
+    outcomes: Outcomes, names: Sequence[AttackName], protocol: result.Protocol = "adaptive"
+) -> Outcomes:
+    """Worst outcome of each example over a protocol's sets: (..., A, N) to (..., N)."""
+    worst: Outcomes = outcomes[..., attack_rows(names, protocol), :].max(axis=-2)
+    return worst
 
 
 def count_matrices(

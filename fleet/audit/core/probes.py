@@ -149,7 +149,7 @@ def find_standing(
         attacks: Their names.
         most: How many to choose at most.
     """
-    fallen = (attacked[evidence.attack_rows(attacks, protocol, evidence.WORST)] > 0).any(axis=0)
+    fallen = evidence.worst_case(attacked, attacks, protocol) > 0
     rows = torch.from_numpy(~fallen & (clean == 0)).nonzero().squeeze(1)
     part = sample.part(rows[:most])
     return StandingImages(member, protocol, eps, int((clean == 0).sum()), len(rows), part)
@@ -294,7 +294,7 @@ def read_decodings(
         ]
     ).numpy()
     first = min(READ, len(clean))
-    adaptive = evidence.attack_rows(sets.attacks, "adaptive", evidence.WORST)
+    adaptive = evidence.attack_rows(sets.attacks)
     part = sample.part(torch.arange(first))
     for level, eps in enumerate(sets.eps):
         bench = Bench.of(member.classifier, member.name, part, eps, settings)

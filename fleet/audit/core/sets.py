@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fleet import attacks
 from fleet.accelerator import kind_key
-from fleet.audit.core.evidence import WORST, AttackName, GradientHealth, attack_rows
+from fleet.audit.core.evidence import AttackName, GradientHealth, attack_rows
 from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.data import to_unit
 from fleet.errors import AuditError
@@ -95,7 +95,7 @@ class AdversarialSets:
     @property
     def sent(self) -> int:
         """Number of the set that holds the one image of each original that one would send."""
-        rows = attack_rows(self.attacks, "adaptive", WORST) or [0]
+        rows = attack_rows(self.attacks) or [0]
         return next((row for row in rows if self.attacks[row].attack in SENT), rows[0])
 
     def digest(self) -> str:
@@ -409,7 +409,7 @@ def adaptive_images(sets: AdversarialSets, level: int) -> Tensor:
     Returns:
         uint8 (A, N, C, H, W).
     """
-    rows = attack_rows(sets.attacks, "adaptive", WORST)
+    rows = attack_rows(sets.attacks)
     rows.sort(key=lambda row: row != sets.sent)
     return sets.images[level, rows]
 

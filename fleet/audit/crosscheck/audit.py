@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fleet.assembly import run_images
 from fleet.attacks import PseudoLogits, attackable, exact_eps, radius, reproject, to_bytes
-from fleet.audit.core.evidence import WORST, Outcomes, attack_rows, count
+from fleet.audit.core.evidence import Outcomes, attack_rows, count
 from fleet.audit.core.jobs import AuditJob, SplitName, load_audited, run_all, take_sample
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.scoring import score_baseline, score_sets
@@ -203,7 +203,7 @@ def collect(
 def _native(member: Member, sample: Sample, settings: TransferSettings) -> Outcomes:
     """Worst case of the adaptive protocol for each example, (E, N)."""
     sets = attack_surrogate(member, sample, settings)
-    rows = attack_rows(sets.attacks, "adaptive", WORST)
+    rows = attack_rows(sets.attacks)
     outcomes = score_sets(member, sample, sets.images[:, rows], settings).outcomes
     worst: Outcomes = outcomes.max(axis=1)
     return worst

@@ -15,7 +15,7 @@ from fleet.audit.certify.audit import CertifySettings, Proof, certify_device
 from fleet.audit.core import jobs
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.checks.verdicts import unless
-from fleet.audit.core.evidence import WORST, Evidence, VictimScores, attack_rows
+from fleet.audit.core.evidence import Evidence, VictimScores, worst_case
 from fleet.audit.core.jobs import Examination, gather_evidence, record_settings
 from fleet.audit.core.kind import AUDIT_FILE
 from fleet.audit.core.members import TransferSettings
@@ -180,8 +180,7 @@ def _seen(evidence: Evidence, networks: Sequence[Network], level: int) -> effect
 
 def _falls(evidence: Evidence, victim: VictimScores, surrogate: str, level: int) -> Masks:
     """Where any adaptive image of a surrogate evades a victim at one eps, (N,)."""
-    rows = attack_rows(evidence.attacks[surrogate], "adaptive", WORST)
-    return np.asarray(victim.attacked[surrogate][level, rows].max(0) > 0)
+    return worst_case(victim.attacked[surrogate][level], evidence.attacks[surrogate]) > 0
 
 
 def _events(

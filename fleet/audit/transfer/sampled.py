@@ -7,7 +7,7 @@ import numpy as np
 
 from fleet.attacks import CORRECT
 from fleet.audit.core import jobs
-from fleet.audit.core.evidence import WORST, attack_rows
+from fleet.audit.core.evidence import attack_rows
 from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.core.scoring import outcomes_on
@@ -80,9 +80,7 @@ def audit_run_pairs(
         rows, columns = draw_pairs(audit.family, surrogates, victims, settings.seed)
         by_name = {job.device: job for job in audit.jobs}
         attacked = audit.each("attack", jobs.examine_device, [by_name[n] for n in rows.names])
-        adaptive = {
-            found.device.name: attack_rows(found.attacks, "adaptive", WORST) for found in attacked
-        }
+        adaptive = {found.device.name: attack_rows(found.attacks) for found in attacked}
         made = {found.device.name: found.sets_sha256 for found in attacked}
         work = [by_name[name] for name in columns.names]
         tried = audit.each("try on", _try_sampled, work, made=made, adaptive=adaptive)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from fleet.audit.core.checks.verdicts import Excess, diagonal, graded, percent, points, worst_matrix
-from fleet.audit.core.evidence import WORST, Binarization, Decoding, Evidence, attack_rows, count
+from fleet.audit.core.evidence import Binarization, Decoding, Evidence, attack_rows, count
 from fleet.audit.core.result import Check, Matrix, Protocol, Verdict, wilson_interval
 
 SECRET_GAP = 0.01
@@ -125,7 +125,7 @@ def _blind_gap(evidence: Evidence, level: int) -> Iterator[Excess]:
     for score in evidence.scores:
         names, correct = evidence.attacks[score.victim], score.clean == 0
         blind = [row for attack in BLIND for row in attack_rows(names, "adaptive", attack)]
-        whole = attack_rows(names, "adaptive", WORST)
+        whole = attack_rows(names)
         own = score.attacked[score.victim][level]
         if blind and correct.any():
             pairs.append([count(own[rows].max(axis=0), correct) for rows in (blind, whole)])

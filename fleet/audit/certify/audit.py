@@ -22,11 +22,10 @@ from fleet.bounds.certify import Certificates, certificates, largest_radii
 from fleet.bounds.smoothing import median_radii
 from fleet.data import to_unit
 from fleet.errors import AuditError
-from fleet.execution import LOCAL, Executor, ProgressReporter
+from fleet.execution import ProgressReporter
 from fleet.models import Classifier
 from fleet.models.convolutional import ConvNet
 from fleet.provenance import Origin
-from fleet.rundir import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -288,35 +287,12 @@ def _checks(found: dict[str, Proof]) -> Iterator[Check]:
     )
 
 
-def audit_run_certify(
-    run: RunDirectory,
-    settings: CertifySettings,
-    *,
-    images: int,
-    executor: Executor = LOCAL,
-    split: jobs.SplitName = "test",
-) -> CertifyAudit:
-    """Certify every device of a run, and its controls.
-
-    Args:
-        run: A finished training.
-        settings: What is to be proven.
-        images: Images to certify; all of the split if it has fewer.
-        executor: Where the jobs ``certify NAME`` run.
-        split: Which images.
-
-    Raises:
-        AuditError: Fewer than one image is asked for.
-        CheckpointError: A device is not finished, or a file of the run is damaged.
-        DataError: The images cannot be read.
-    """
-    drawn = TransferSettings(eps=settings.eps, seed=settings.seed)  # which images, and no more
-    with jobs.auditing(
-        run, drawn, images=images, split=split, kind="certify", executor=executor
-    ) as audit:
-        found = audit.each("certify", certify_device, settings=settings)
-        devices, proofs = zip(*found, strict=True)
-        return assemble_certify(devices, proofs, settings, audit.origin())
+@jobs.of_run("certify", lambda settings: TransferSettings(eps=settings.eps, seed=settings.seed))
+def audit_run_certify(audit: jobs.RunAudit, settings: CertifySettings) -> CertifyAudit:
+    """Certify every device of a run, and its controls."""
+    found = audit.each("certify", certify_device, settings=settings)
+    devices, proofs = zip(*found, strict=True)
+    return assemble_certify(devices, proofs, settings, audit.origin())
 
 
 def certify_device(

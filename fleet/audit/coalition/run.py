@@ -17,57 +17,33 @@ from fleet.audit.core import jobs
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, load_member, role_of
 from fleet.data import ImageData
-from fleet.execution import LOCAL, Executor, Job, ProgressReporter
+from fleet.execution import Executor, Job, ProgressReporter
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
-from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 
 KIND = "coalition"
 """Directory of the audit's files."""
 
 
-def audit_run_coalition(
-    run: RunDirectory,
-    settings: trials.CoalitionSettings,
-    *,
-    images: int,
-    executor: Executor = LOCAL,
-    split: jobs.SplitName = "test",
-) -> CoalitionAudit:
+@jobs.of_run(KIND, lambda settings: settings.effort)
+def audit_run_coalition(audit: jobs.RunAudit, settings: trials.CoalitionSettings) -> CoalitionAudit:
     """Audit a run: let attackers own 1 to N - 1 of its devices.
 
     The outcomes of each coalition are kept under ``audits/coalition/trials`` and used again where
     everything that they were made from is unchanged, so an interrupted audit goes on where it
     stopped. The greedy choice is made on validation images that are not audited.
-
-    Args:
-        run: A finished training.
-        settings: How thoroughly.
-        images: Images to audit; all of the split if it has fewer.
-        executor: Where the jobs run.
-        split: Which images.
-
-    Raises:
-        AuditError: Fewer than one image is asked for, or the devices cannot be audited.
-        CheckpointError: A device is not finished, or a file of the run is damaged.
-        DataError: The images cannot be read.
     """
-    with jobs.auditing(
-        run, settings.effort, images=images, split=split, kind=KIND, executor=executor
-    ) as audit:
-        names = [device.name for device in audit.family.devices]
-        steps.require_fleet(names)
-        scouts: list[steps.Scouted] = audit.each("scout", scout_device, settings=settings)
-        digests = {found.device.name: found.digest for found in scouts}
-        owned = [job for job in audit.jobs if job.device in names]
-        shared = {"digests": digests, "settings": settings}
-        greedy = steps.choose_greedy(
-            names, audit.each("reach of", reach_of_device, owned, **shared)
-        )
-        coalitions = steps.plan(scouts, greedy, settings)
-        tried = _try_all(audit.jobs[0], coalitions, digests, settings, executor)
-        origin = audit.origin(images=len(audit.sample().images))
-        return steps.assemble_coalition(steps.gather(scouts, tried, greedy, settings), origin)
+    names = [device.name for device in audit.family.devices]
+    steps.require_fleet(names)
+    scouts: list[steps.Scouted] = audit.each("scout", scout_device, settings=settings)
+    digests = {found.device.name: found.digest for found in scouts}
+    owned = [job for job in audit.jobs if job.device in names]
+    shared = {"digests": digests, "settings": settings}
+    greedy = steps.choose_greedy(names, audit.each("reach of", reach_of_device, owned, **shared))
+    coalitions = steps.plan(scouts, greedy, settings)
+    tried = _try_all(audit.jobs[0], coalitions, digests, settings, audit.executor)
+    origin = audit.origin(images=len(audit.sample().images))
+    return steps.assemble_coalition(steps.gather(scouts, tried, greedy, settings), origin)
 
 
 def scout_device(

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from functools import partial, wraps
+from typing import Any, Concatenate, Literal, Protocol, TypeVar
 
 import torch
 
@@ -42,12 +42,17 @@ from fleet.audit.core.sets import (
 )
 from fleet.data import ImageData
 from fleet.errors import AuditError, CheckpointError
-from fleet.execution import Executor, Job, ProgressReporter
+from fleet.execution import LOCAL, Executor, Job, ProgressReporter
 from fleet.files import locked, make_directory, read_json
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.provenance import Origin, environment
 from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
+
+S = TypeVar("S")
+S_contra = TypeVar("S_contra", contravariant=True)
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 _ROWS = 500
 """Images measured at once; changes the memory only."""
@@ -292,6 +297,11 @@ class RunAudit:
             self.began,
         )
 
+    @property
+    def run(self) -> RunDirectory:
+        """What is audited."""
+        return self.jobs[0].run
+
     def sample(self) -> members.Sample:
         """The audited images."""
         job = self.jobs[0]
@@ -328,6 +338,74 @@ def auditing(
     describe_run(run, family)  # a damaged record stops the audit before its work
     with executor.accelerated(family.accelerator), locked(make_directory(run.audits), "audit"):
         yield RunAudit(family, jobs, executor, began)
+
+
+class OfRun(Protocol[S_contra, R_co]):
+    """What :func:`of_run` makes."""
+
+    def __call__(
+        self,
+        run: RunDirectory,
+        settings: S_contra,
+        *,
+        images: int,
+        executor: Executor = LOCAL,
+        split: SplitName = "test",
+        **more: Any,
+    ) -> R_co:
+        """Audit a run.
+
+        Args:
+            run: A finished training.
+            settings: How thoroughly.
+            images: Images to audit; all of the split if it has fewer.
+            executor: Where the jobs run. No result depends on it.
+            split: Which images.
+            more: What the audit takes beyond these.
+
+        Raises:
+            AuditError: Fewer than one image is asked for, or a device cannot be audited.
+            CheckpointError: A device is not finished, or a file of the run is damaged.
+            DataError: The images cannot be read.
+        """
+        ...
+
+
+def of_run(
+    kind: str, attack: Callable[[Any], members.TransferSettings] = lambda settings: settings
+) -> Callable[[Callable[Concatenate[RunAudit, S, ...], R]], OfRun[S, R]]:
+    """Make an audit of a run out of what is done while it is at work.
+
+    Args:
+        kind: Directory of the audit's files.
+        attack: What settings say of attacks, and of how images are drawn.
+
+    Returns:
+        A decorator: ``(audit, settings, **more)`` becomes ``(run, settings, *, images, executor,
+        split, **more)``, with :func:`auditing` around it.
+    """
+
+    def decorate(function: Callable[Concatenate[RunAudit, S, ...], R]) -> OfRun[S, R]:
+        @wraps(function)
+        def audited(
+            run: RunDirectory,
+            settings: S,
+            *,
+            images: int,
+            executor: Executor = LOCAL,
+            split: SplitName = "test",
+            **more: Any,
+        ) -> R:
+            with auditing(
+                run, attack(settings), images=images, split=split, kind=kind, executor=executor
+            ) as audit:
+                return function(audit, settings, **more)
+
+        del audited.__dict__["__wrapped__"]  # its signature is another
+        audited.__doc__ = f"{function.__doc__}\n    Other arguments and errors: :class:`OfRun`.\n"
+        return audited
+
+    return decorate
 
 
 def run_all(

@@ -10,19 +10,13 @@ from fleet.audit.query.audit import QueriedVictim, assemble_query, attack_settin
 from fleet.audit.query.methods import QuerySettings
 from fleet.audit.query.result import QueryAudit
 from fleet.errors import AuditError, warn
-from fleet.execution import LOCAL, Executor, ProgressReporter
+from fleet.execution import ProgressReporter
 from fleet.profiles.spec import FamilySpec, read_family
-from fleet.rundir import RunDirectory
 
 
+@jobs.of_run("query", attack_settings)
 def audit_run_query(
-    run: RunDirectory,
-    settings: QuerySettings,
-    *,
-    images: int,
-    victims: tuple[str, ...] = (),
-    executor: Executor = LOCAL,
-    split: jobs.SplitName = "test",
+    audit: jobs.RunAudit, settings: QuerySettings, victims: tuple[str, ...] = ()
 ) -> QueryAudit:
     """Ask the devices of a run, and its controls, about a seeded sample of its images.
 
@@ -31,37 +25,26 @@ def audit_run_query(
     that determines it is unchanged.
 
     Args:
-        run: A finished training.
+        audit: At work.
         settings: How thoroughly to ask.
-        images: Images to ask about; all of the split if it has fewer.
         victims: Names of the devices to ask; all if empty.
-        executor: Where the jobs ``attack NAME`` and ``ask NAME`` run.
-        split: Which images.
-
-    Raises:
-        AuditError: No images are asked for, there is no such victim, or a device cannot be audited.
-        CheckpointError: A device is not finished, or a file of the run is damaged.
-        DataError: The images cannot be read.
     """
-    with jobs.auditing(
-        run, attack_settings(settings), images=images, split=split, kind="query", executor=executor
-    ) as audit:
-        known = [job.device for job in audit.jobs]
-        unknown = sorted(set(victims) - set(known))
-        if unknown:
-            raise AuditError(
-                f"no device {', '.join(unknown)} in {run.root}",
-                hint=f"there are {', '.join(known)}",
-            )
-        data = audit.family.data
-        own = min(OWN_IMAGES, len(run_images(run, data).train))
-        settings, changed = settings.fitted(own, data.num_classes)
-        if changed:
-            warn(changed)
-        made = dict(zip(known, audit.each("attack", attack_device), strict=True))
-        asked = [job for job in audit.jobs if not victims or job.device in victims]
-        found = audit.each("ask", ask_device, asked, settings=settings, made=made)
-        return assemble_query(found, settings, audit.origin())
+    known = [job.device for job in audit.jobs]
+    unknown = sorted(set(victims) - set(known))
+    if unknown:
+        raise AuditError(
+            f"no device {', '.join(unknown)} in {audit.run.root}",
+            hint=f"there are {', '.join(known)}",
+        )
+    data = audit.family.data
+    own = min(OWN_IMAGES, len(run_images(audit.run, data).train))
+    settings, changed = settings.fitted(own, data.num_classes)
+    if changed:
+        warn(changed)
+    made = dict(zip(known, audit.each("attack", attack_device), strict=True))
+    asked = [job for job in audit.jobs if not victims or job.device in victims]
+    found = audit.each("ask", ask_device, asked, settings=settings, made=made)
+    return assemble_query(found, settings, audit.origin())
 
 
 def attack_device(job: jobs.AuditJob, *, progress: ProgressReporter) -> str:

@@ -16,10 +16,9 @@ from fleet.audit.trace.evidence import SourceEvidence, SourceRole, TraceSettings
 from fleet.audit.trace.result import TraceAudit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
-from fleet.execution import LOCAL, Executor, ProgressReporter
+from fleet.execution import ProgressReporter
 from fleet.models import weights_digest
 from fleet.profiles.spec import FamilySpec, read_family
-from fleet.rundir import RunDirectory
 from fleet.seeding import derive_seed
 
 OWN_COUNT = 4000
@@ -60,14 +59,9 @@ class _Plan:
     split: jobs.SplitName
 
 
+@jobs.of_run("trace", TraceSettings.attack)
 def audit_run_trace(
-    run: RunDirectory,
-    settings: TraceSettings,
-    *,
-    images: int,
-    calibration_images: int = 60,
-    executor: Executor = LOCAL,
-    split: jobs.SplitName = "test",
+    audit: jobs.RunAudit, settings: TraceSettings, *, calibration_images: int = 60
 ) -> TraceAudit:
     """Trace images made on the devices of a run, on its controls, and on networks of nobody's.
 
@@ -76,33 +70,23 @@ def audit_run_trace(
     determines it is unchanged.
 
     Args:
-        run: A finished training.
+        audit: At work.
         settings: How.
-        images: Originals to trace; all of the split if it has fewer.
-        calibration_images: Validation originals on which means and thresholds are chosen.
-        executor: Where the jobs ``trace NAME`` run.
-        split: Of the originals to trace; for ``validation`` they follow those of the calibration.
-
-    Raises:
-        AuditError: There are too few images or devices, or a device cannot be audited.
-        CheckpointError: A device is not finished, or a file of the run is damaged.
-        DataError: The images cannot be read.
+        calibration_images: Validation originals on which means and thresholds are chosen; of the
+            split ``validation`` the originals to trace follow them.
     """
-    plan = _Plan(settings, images, calibration_images, split)
-    attack = settings.attack()
-    with jobs.auditing(
-        run, attack, images=images, split=split, kind="trace", executor=executor
-    ) as audit:
-        own = [jobs.AuditJob(run, name, attack, images, split, "trace") for name in _OWN]
-        found = audit.each("trace", trace_source, [*audit.jobs, *own], plan=plan)
-        sample, other = _samples(audit.family, audit.jobs[0], plan)
-        origin = audit.origin(
-            images=len(sample.images),
-            images_sha256=sample.digest(),
-            calibration_images=len(other.images),
-            calibration_sha256=other.digest(),
-        )
-        return assemble_trace(found, settings, origin, shared=shared_images(sample, other))
+    first = audit.jobs[0]
+    plan = _Plan(settings, first.images, calibration_images, first.split)
+    own = [replace(first, device=name) for name in _OWN]
+    found = audit.each("trace", trace_source, [*audit.jobs, *own], plan=plan)
+    sample, other = _samples(audit.family, first, plan)
+    origin = audit.origin(
+        images=len(sample.images),
+        images_sha256=sample.digest(),
+        calibration_images=len(other.images),
+        calibration_sha256=other.digest(),
+    )
+    return assemble_trace(found, settings, origin, shared=shared_images(sample, other))
 
 
 def trace_source(job: jobs.AuditJob, *, plan: _Plan, progress: ProgressReporter) -> SourceEvidence:

@@ -24,7 +24,7 @@ from fleet.audit.core.scoring import Trial, replay, score_sets
 from fleet.audit.core.sets import ProgressHook, announced, attack_surrogate, load_sets, require_sets
 from fleet.audit.transfer.result import TransferAudit
 from fleet.errors import AuditError
-from fleet.execution import LOCAL, Executor, ProgressReporter
+from fleet.execution import ProgressReporter
 from fleet.files import write_bytes
 from fleet.profiles.spec import FamilySpec, read_family
 from fleet.provenance import Origin
@@ -72,14 +72,9 @@ def audit_transfer(
     return assemble_transfer(examinations, trials, settings, Origin(label, provenance or {}, {}))
 
 
+@jobs.of_run("transfer")
 def audit_run_transfer(
-    run: RunDirectory,
-    settings: TransferSettings,
-    *,
-    images: int,
-    executor: Executor = LOCAL,
-    split: jobs.SplitName = "test",
-    sets_from: RunDirectory | None = None,
+    audit: jobs.RunAudit, settings: TransferSettings, *, sets_from: RunDirectory | None = None
 ) -> TransferAudit:
     """Audit every device of a run, and its controls, on a seeded sample of its images.
 
@@ -87,28 +82,17 @@ def audit_run_transfer(
     tried with everybody's images, one surrogate's at a time.
 
     Args:
-        run: A finished training.
+        audit: At work.
         settings: How thoroughly to attack.
-        images: Images to audit; all of the split if it has fewer.
-        executor: Where the jobs ``attack NAME`` and ``try on NAME`` run.
-        split: Which images.
         sets_from: An audited run with some of the same devices, whose images and trials are taken
             over where they fit.
-
-    Raises:
-        AuditError: Fewer than one image is asked for, or a device cannot be audited.
-        CheckpointError: A device is not finished, or a file of the run is damaged.
-        DataError: The images cannot be read.
     """
-    with jobs.auditing(
-        run, settings, images=images, split=split, kind="transfer", executor=executor
-    ) as audit:
-        if sets_from is not None:
-            _take_over(sets_from, run, audit.family)
-        examinations = audit.each("attack", jobs.examine_device)
-        made = {examined.device.name: examined.sets_sha256 for examined in examinations}
-        trials = dict(zip(made, audit.each("try on", try_on_device, made=made), strict=True))
-        return assemble_transfer(examinations, trials, settings, audit.origin())
+    if sets_from is not None:
+        _take_over(sets_from, audit.run, audit.family)
+    examinations = audit.each("attack", jobs.examine_device)
+    made = {examined.device.name: examined.sets_sha256 for examined in examinations}
+    trials = dict(zip(made, audit.each("try on", try_on_device, made=made), strict=True))
+    return assemble_transfer(examinations, trials, settings, audit.origin())
 
 
 def try_on_device(

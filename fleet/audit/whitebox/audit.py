@@ -25,10 +25,9 @@ from fleet.audit.core.result import Protocol
 from fleet.audit.core.sets import ProgressHook, announced, attack_surrogate
 from fleet.audit.whitebox.result import Margins, MinimumDistance, WhiteboxAudit, WhiteboxFigure
 from fleet.data import to_unit
-from fleet.execution import LOCAL, Executor, ProgressReporter
+from fleet.execution import ProgressReporter
 from fleet.models import Classifier
 from fleet.provenance import Origin
-from fleet.rundir import RunDirectory
 from fleet.vocabulary import Length
 
 FIRST = 64
@@ -168,37 +167,16 @@ def audit_whitebox(
     return assemble_whitebox(examinations, nearness, settings, Origin(label, provenance or {}, {}))
 
 
-def audit_run_whitebox(
-    run: RunDirectory,
-    settings: TransferSettings,
-    *,
-    images: int,
-    executor: Executor = LOCAL,
-    split: jobs.SplitName = "test",
-) -> WhiteboxAudit:
+@jobs.of_run("whitebox")
+def audit_run_whitebox(audit: jobs.RunAudit, settings: TransferSettings) -> WhiteboxAudit:
     """Audit every device of a run, and its controls, with its own weights known.
 
     Files are kept under ``audits/whitebox`` as those of the transfer audit are under its own
     directory (:mod:`fleet.audit.core.jobs`), and ``nearness/NAME.json`` beside them.
-
-    Args:
-        run: A finished training.
-        settings: How thoroughly to attack.
-        images: Images to audit; all of the split if it has fewer.
-        executor: Where the jobs ``attack NAME`` run.
-        split: Which images.
-
-    Raises:
-        AuditError: Fewer than one image is asked for, or a device cannot be audited.
-        CheckpointError: A device is not finished, or a file of the run is damaged.
-        DataError: The images cannot be read.
     """
-    with jobs.auditing(
-        run, settings, images=images, split=split, kind="whitebox", executor=executor
-    ) as audit:
-        found = audit.each("attack", examine_closely)
-        examinations, nearness = zip(*found, strict=True)
-        return assemble_whitebox(examinations, nearness, settings, audit.origin())
+    found = audit.each("attack", examine_closely)
+    examinations, nearness = zip(*found, strict=True)
+    return assemble_whitebox(examinations, nearness, settings, audit.origin())
 
 
 def examine_closely(

@@ -219,7 +219,8 @@ def _split(whole: RawSplit) -> tuple[RawSplit, RawSplit]:
         if len(found) < 2:
             raise DataError(
                 f"{found[0].parent} holds one picture, which cannot be split",
-                hint="put more pictures there; one at least is for training and one for test",
+                hint="put more pictures there (one is for training and one for test), or take the "
+                "folder away",
             )
         tests |= set(split(found)[1])
     for_test = np.array([path in tests for path in paths])

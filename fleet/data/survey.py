@@ -60,7 +60,8 @@ def survey_folder(root: Path) -> Survey:
             f"{root} holds {held} with pictures{under}; a family needs 2",
             hint="photos lie in ROOT/CLASS/, or in ROOT/train/CLASS/ and ROOT/test/CLASS/",
         )
-    stray += [f"{shown(name)} (no pictures)" for name in found if name not in both]
+    few = "no pictures" if folders.is_split else "fewer than 2 pictures"
+    stray += [f"{shown(name)} ({few})" for name in found if name not in both]
     train = [path for pair in both.values() for path in pair[0]]
     looks = list(filter(None, map(_look, train[:: max(1, len(train) // _SAMPLE)])))
     grey, sides = all(grey for grey, _ in looks), [side for _, side in looks]

@@ -218,8 +218,9 @@ def _dates(report: AuditReport) -> str:
 
 
 def _believed(report: AuditReport) -> list[tuple[str, str]]:
-    """Level and words on how far audits can be believed; those that pass, in one line."""
+    """Level and words on how far audits can be believed, worst first; passes in one line."""
     found = [(KINDS[kind].title, *verdict(audit)) for kind, audit in report.audits.items()]
+    found.sort(key=lambda line: ("fail", "warn", "pass").index(line[1]))
     passed = [title for title, level, _ in found if level == "pass"]
     if len(passed) < 2:
         return [(level, f"{title}: {sentence}") for title, level, sentence in found]

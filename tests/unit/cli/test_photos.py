@@ -16,6 +16,7 @@ from PIL import Image
 from fleet.cli.train import weak_devices
 from fleet.data import load_data
 from fleet.data.folder import read_folder
+from fleet.data.survey import survey_folder
 from fleet.encoding.orders import zigzag_orders
 from fleet.errors import DataError, FleetWarning
 from fleet.execution import Serial
@@ -110,6 +111,7 @@ def test_photos_without_train_and_test_are_split_by_their_names(
     Image.new("RGB", (20, 16)).save(rare / "only.png")
     with pytest.raises(DataError, match="dog holds one picture, which cannot be split"):
         read_folder(unsplit / "moved")
+    assert survey_folder(unsplit / "moved").stray == ("dog (fewer than 2 pictures)",)
 
 
 def test_train_without_test_says_both_ways_out(unsplit: Path, call_fleet: Fleet) -> None:

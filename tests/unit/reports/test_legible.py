@@ -188,6 +188,17 @@ def test_the_verdict_is_read_on_a_phone_without_scrolling(report, demo, look):
     assert first["first"] == other["first"] == GUARANTEED
 
 
+def test_the_audit_that_can_be_believed_least_is_named_first(report):
+    """What is below the edge of a phone's screen is less urgent than what is above."""
+    *others, last = report.audits.values()
+    failed = replace(last, checks=(Check("X1", "title", "fail", "finding", "rule"),))
+    text = render_html(AuditReport.of(*others, failed))
+    (said,) = re.findall("figures be believed\\?</h3>(.*?)</section>", text, re.DOTALL)
+    levels = re.findall('class="tag ([a-z]+)"', said)
+    assert {"fail", "pass"} <= set(levels)
+    assert levels == sorted(levels, key=["fail", "warn", "pass"].index)
+
+
 def test_the_contents_lead_to_every_section(report):
     text = render_html(report)
     (contents,) = re.findall('<nav aria-label="Contents">(.*?)</nav>', text, re.DOTALL)

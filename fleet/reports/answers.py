@@ -241,7 +241,7 @@ def _guarantee(certify: CertifyAudit | None, attacked: Iterable[float]) -> Itera
     if certify is None:
         yield Answer(question, "Nothing: no certificate was computed. Attacks can miss.")
         return
-    shipped = {device.name for device in certify.devices if device.role == "device"}
+    shipped = set(certify.fleet)
     broken = any(check.verdict == "fail" for check in certify.checks)
     for eps in sorted(
         {*certify.eps[:1], *certify.eps[-1:], *set(attacked).intersection(certify.eps)}

@@ -6,7 +6,7 @@ from rich.console import RenderableType
 
 from fleet.audit.coalition.result import CoalitionAudit, CurvePoint, DeviceRisk, InputShare
 from fleet.reports.flags import failed_checks, flag
-from fleet.reports.ladder import Extreme, Rung, absent, mean_interval, noise_rung
+from fleet.reports.ladder import Extreme, Rung, mean_interval, noise_rung
 from fleet.reports.large import TERMINAL_ROWS, named
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, WORD, Column, Table
@@ -169,14 +169,12 @@ def _sentence(audit: CoalitionAudit, eps: float) -> str:
 
 def rungs(audit: CoalitionAudit, eps: float) -> list[Rung]:
     """The noise floor, and attackers with nobody's device and with the most devices audited."""
-    if eps not in audit.eps:
-        return [Rung("T0", gap="no control was audited"), absent("T2")]
     nobody = _of_size("T0", audit, eps, 0) or Rung("T0", gap="no control was audited")
     points = [p for p in audit.curve if (p.attack, p.eps) == (audit.headline, eps) and p.size > 1]
     size = max((point.size for point in points), default=0)
     several = _of_size("T2", audit, eps, size) if size else None
     gone = Rung("T2", gap="no coalition of two or more")
-    return [noise_rung("coalition", audit.devices, audit.noise, eps), nobody, several or gone]
+    return [noise_rung(audit, "coalition", eps), nobody, several or gone]
 
 
 def _of_size(level: str, audit: CoalitionAudit, eps: float, size: int) -> Rung | None:

@@ -112,7 +112,7 @@ def _rungs(audits: list[result.AuditResult], eps: float) -> list[Rung]:
         report: Any = load(kind_of(audit).report)
         kept: dict[float, list[Rung]] = audit.__dict__.setdefault("_rungs", {})
         if eps not in kept:
-            kept[eps] = report.rungs(audit, eps) if report.rungs else []
+            kept[eps] = _rungs_of(audit, report, eps) if report.rungs else []
         offered += kept[eps]
     chosen = []
     for level, (_, missing) in LEVELS.items():
@@ -130,20 +130,19 @@ def mean_interval(mean: float, n: int) -> Interval:
     return result.wilson_interval(round(mean * n), n)
 
 
-def absent(level: str) -> Rung:
-    """An attacker whom an audit tried, but not at this eps."""
-    return Rung(level, gap="not audited at this eps")
+def _rungs_of(audit: result.AuditResult, report: Any, eps: float) -> list[Rung]:
+    """What an audit says of attackers at one eps, or that it tried them at others alone."""
+    found: list[Rung] = report.rungs(audit, eps if eps in audit.eps else audit.eps[0])
+    if eps in audit.eps:
+        return found
+    levels = dict.fromkeys(rung.level for rung in found if rung.level != "noise")
+    return [Rung(level, gap="not audited at this eps") for level in levels]
 
 
-def noise_rung(
-    source: str,
-    devices: Sequence[result.AuditedDevice],
-    noise: Sequence[result.NoiseFloor],
-    eps: float,
-) -> Rung:
+def noise_rung(audit: result.AttackResult, source: str, eps: float) -> Rung:
     """The noise floor of an audit's devices."""
-    fleet = {device.name for device in devices if device.role == "device"}
-    floors = [(f.victim, f.outcome) for f in noise if f.eps == eps and f.victim in fleet]
+    fleet = set(audit.fleet)
+    floors = [(f.victim, f.outcome) for f in audit.noise if f.eps == eps and f.victim in fleet]
     return rated("noise", source, floors)
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from fleet.audit.core.result import AuditedDevice, Outcome, mean_rate, wilson_interval
 from fleet.audit.query.result import Fidelity, QueryAudit, QueryCurve, QueryMethod, QueryPoint
 from fleet.reports.flags import failed_checks, flag
-from fleet.reports.ladder import Rung, absent, rated
+from fleet.reports.ladder import Rung, rated
 from fleet.reports.large import LARGE, TERMINAL_ROWS, worst_of
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, OUTCOME, RATE, WORD, Column, Table
@@ -159,8 +159,7 @@ def lines(audit: QueryAudit) -> list[str]:
 
 
 def _line(audit: QueryAudit, eps: float, method: QueryMethod) -> str:
-    shipped = [device.name for device in audit.devices if device.role == "device"]
-    found = [audit.curve(name, eps, method) for name in shipped]
+    found = [audit.curve(name, eps, method) for name in audit.fleet]
     rates = [curve.last.outcome.rate("evade") for curve in found]
     known = [rate for rate in rates if rate is not None]
     if not known:
@@ -174,8 +173,6 @@ def _line(audit: QueryAudit, eps: float, method: QueryMethod) -> str:
 
 def rungs(audit: QueryAudit, eps: float) -> list[Rung]:
     """Attackers who ask the victim: without a device, and with several."""
-    if eps not in audit.eps:
-        return [absent("T0+q"), absent("T3")]
     return [_asking(audit, eps, "T0+q"), _asking(audit, eps, "T3")]
 
 

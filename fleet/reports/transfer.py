@@ -22,7 +22,7 @@ from fleet.reports.findings import (
     worst_pairs,
 )
 from fleet.reports.flags import PROTOCOLS, audited_protocols, failed_checks, flag
-from fleet.reports.ladder import Rung, absent, noise_rung, rated
+from fleet.reports.ladder import Rung, noise_rung, rated
 from fleet.reports.large import LARGE, MOST_CELLS
 from fleet.reports.matrices import MatrixView, flagged_title, matrices
 from fleet.reports.report import Block, Figure, Report
@@ -326,9 +326,7 @@ def _names(cell: result.Cell) -> str:
 
 def rungs(audit: TransferAudit, eps: float) -> list[Rung]:
     """The noise floor, and attackers with nobody's device, with one, and with the victim."""
-    if eps not in audit.eps:
-        return [absent(level) for level in ("T0", "T1", "T4")]
-    found = [noise_rung("transfer", audit.devices, audit.noise, eps)]
+    found = [noise_rung(audit, "transfer", eps)]
     if "adaptive" not in audited_protocols(audit):
         return [*found, Rung("T0", gap="no control was audited")]
     matrix, flagged = audit.matrix("adaptive", eps), flag(audit, "adaptive")
@@ -339,7 +337,7 @@ def rungs(audit: TransferAudit, eps: float) -> list[Rung]:
         told = [(cell, cell.outcome) for cell in cells]
         gone = Rung(level, gap=gap)
         found.append(rated(level, "transfer", told, flagged, _names) if cells else gone)
-    fleet = {device.name for device in audit.devices if device.role == "device"}
+    fleet = set(audit.fleet)
     own = [c for c in matrix.cells if c.surrogate == c.victim and c.victim in fleet]
     return [*found, rated("T4", "transfer", [(c.victim, c.outcome) for c in own], flagged)]
 

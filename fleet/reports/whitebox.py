@@ -10,7 +10,7 @@ from fleet.audit.core.result import AuditedDevice, Outcome, Protocol, mean_rate
 from fleet.audit.whitebox.result import MinimumDistance, WhiteboxAudit, WhiteboxFigure
 from fleet.reports.exhibits import turned
 from fleet.reports.flags import audited_protocols, failed_checks, flag
-from fleet.reports.ladder import Rung, absent, noise_rung, rated
+from fleet.reports.ladder import Rung, noise_rung, rated
 from fleet.reports.large import TERMINAL_ROWS, worst_of
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import (
@@ -297,12 +297,9 @@ def _fleet(audit: WhiteboxAudit, outcomes: dict[str, Outcome], eps: float) -> st
 
 def rungs(audit: WhiteboxAudit, eps: float) -> list[Rung]:
     """The noise floor, and the attacker who has the victim."""
-    if eps not in audit.eps:
-        return [absent("T4")]
-    found = [noise_rung("whitebox", audit.devices, audit.noise, eps)]
+    found = [noise_rung(audit, "whitebox", eps)]
     if "adaptive" in audited_protocols(audit):
-        names = [device.name for device in audit.devices if device.role == "device"]
-        own = [(name, audit.figure(name, "adaptive", eps).outcome) for name in names]
+        own = [(name, audit.figure(name, "adaptive", eps).outcome) for name in audit.fleet]
         found.append(rated("T4", "whitebox", own, flag(audit, "adaptive")))
     return found
 

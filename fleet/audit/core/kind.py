@@ -73,7 +73,8 @@ class Kind:
     """One kind of audit.
 
     Attributes:
-        name: In commands, folders, schemas (``fleet.audit.NAME/VERSION``) and JSON.
+        name: In commands, folders, schemas (``fleet.audit.NAME/VERSION``) and JSON. It also says
+            where title, result, run, report and command are, unless they are given.
         title: In reports.
         result: Class of its results, a :class:`~fleet.audit.core.document.Stored`.
         settings: Makes its settings of ``(eps, seed)`` and what else they hold.
@@ -95,12 +96,12 @@ class Kind:
     """
 
     name: str
-    title: str
-    result: str
-    settings: str
-    run: str
-    report: str
-    command: str
+    title: str = ""
+    result: str = ""
+    settings: str = "fleet.audit.core.members:TransferSettings"
+    run: str = ""
+    report: str = ""
+    command: str = ""
     masking: frozenset[str] = frozenset()
     harmless: frozenset[str] = frozenset()
     gates: tuple[Attacker, ...] = ()
@@ -110,6 +111,17 @@ class Kind:
     images: int = 500
     presets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     curve: bool = False
+
+    def __post_init__(self) -> None:
+        usual = {
+            "title": self.name.capitalize(),
+            "result": f"fleet.audit.{self.name}.result:{self.name.capitalize()}Audit",
+            "run": f"fleet.audit.{self.name}.audit:audit_run_{self.name}",
+            "report": f"fleet.reports.{self.name}:REPORT",
+            "command": f"fleet.cli.audit.{self.name}:{self.name}",
+        }
+        for part, value in usual.items():
+            object.__setattr__(self, part, getattr(self, part) or value)
 
 
 KINDS: dict[str, Kind] = {}
@@ -217,11 +229,7 @@ register(
     Kind(
         name="certify",
         title="Certificates",
-        result="fleet.audit.certify.result:CertifyAudit",
         settings="fleet.audit.certify.audit:CertifySettings",
-        run="fleet.audit.certify.audit:audit_run_certify",
-        report="fleet.reports.certify:REPORT",
-        command="fleet.cli.audit.certify:certify",
         gates=("anyone",),
         method="certified",
         masking=frozenset({"K1", "K2"}),
@@ -233,11 +241,6 @@ register(
     Kind(
         name="whitebox",
         title="White-box",
-        result="fleet.audit.whitebox.result:WhiteboxAudit",
-        settings="fleet.audit.core.members:TransferSettings",
-        run="fleet.audit.whitebox.audit:audit_run_whitebox",
-        report="fleet.reports.whitebox:REPORT",
-        command="fleet.cli.audit.whitebox:whitebox",
         curve=True,
         masking=_BLIND,
         gates=("owner",),
@@ -247,12 +250,6 @@ register(
 register(
     Kind(
         name="transfer",
-        title="Transfer",
-        result="fleet.audit.transfer.result:TransferAudit",
-        settings="fleet.audit.core.members:TransferSettings",
-        run="fleet.audit.transfer.audit:audit_run_transfer",
-        report="fleet.reports.transfer:REPORT",
-        command="fleet.cli.audit.transfer:transfer",
         masking=_BLIND,
         gates=("device", "outsider"),
         presets=_ATTACKS,
@@ -261,12 +258,6 @@ register(
 register(
     Kind(
         name="diversity",
-        title="Diversity",
-        result="fleet.audit.diversity.result:DiversityAudit",
-        settings="fleet.audit.core.members:TransferSettings",
-        run="fleet.audit.diversity.audit:audit_run_diversity",
-        report="fleet.reports.diversity:REPORT",
-        command="fleet.cli.audit.diversity:diversity",
         masking=_BLIND,
         harmless=frozenset({"D2", "D3"}),
         gates=("twin",),
@@ -277,12 +268,8 @@ register(
 register(
     Kind(
         name="coalition",
-        title="Coalition",
-        result="fleet.audit.coalition.result:CoalitionAudit",
         settings="fleet.audit.coalition.trials:coalition_settings",
         run="fleet.audit.coalition.run:audit_run_coalition",
-        report="fleet.reports.coalition:REPORT",
-        command="fleet.cli.audit.coalition:coalition",
         masking=frozenset({"C1", "C2", "C3", "C5", "C6", "C7"}),
         harmless=frozenset({"C4"}),
         gates=("device", "outsider"),
@@ -298,12 +285,8 @@ register(
 register(
     Kind(
         name="query",
-        title="Query",
-        result="fleet.audit.query.result:QueryAudit",
         settings="fleet.audit.query.methods:QuerySettings",
         run="fleet.audit.query.run:audit_run_query",
-        report="fleet.reports.query:REPORT",
-        command="fleet.cli.audit.query:query",
         masking=frozenset({"Q1"}),
         gates=("device", "outsider"),
         images=50,
@@ -316,12 +299,8 @@ register(
 register(
     Kind(
         name="trace",
-        title="Trace",
-        result="fleet.audit.trace.result:TraceAudit",
         settings="fleet.audit.trace.evidence:TraceSettings",
         run="fleet.audit.trace.run:audit_run_trace",
-        report="fleet.reports.trace:REPORT",
-        command="fleet.cli.audit.trace:trace",
         devices=2,
         images=100,
         presets={"quick": {"images": 40, "steps": 8}, "thorough": {"images": 500, "steps": 50}},

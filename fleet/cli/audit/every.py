@@ -16,7 +16,7 @@ from fleet.errors import AuditError, FleetError
 if TYPE_CHECKING:
     from fleet.audit.core.gates import Ruling
 
-ALL = Kind("all", "Every", result="", settings="", run="", report="", command="", gates=(*GATES,))
+ALL = Kind("all", "Every", gates=(*GATES,))
 """Not registered: what all kinds are asked together."""
 
 Names = Annotated[

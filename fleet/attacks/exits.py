@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fleet.attacks.objectives import Margin, Value, interval_tensors
+from fleet.attacks.objectives import Margin, Objective, Value, interval_tensors
 from fleet.models import Classifier
 from fleet.models.heads import SoftmaxHead
 
@@ -86,17 +86,12 @@ def _gate(classifier: Classifier, labels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Outside:
+class Outside(Objective):
     """How far the output is outside its class; an objective for attackers who see outputs only.
 
     Task ``int``: ``|o - centre| - beta / 2`` in slots. Tasks ``tra`` and ``hin``: the best wrong
     logit minus the true one. Above 0 the image evades, and only there.
     """
-
-    @property
-    def variants(self) -> int:
-        """One."""
-        return 1
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """See :class:`fleet.attacks.Objective`."""

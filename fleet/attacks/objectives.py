@@ -32,24 +32,20 @@ class Objective(Protocol):
 
     @property
     def variants(self) -> int:
-        """Adversarial images made for each image."""
+        """Adversarial images made for each image; one unless an objective says otherwise."""
+        return 1
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """Look up, once and before the loop, all that depends on the labels, int64 (B,)."""
 
 
 @dataclass(frozen=True)
-class TaskLoss:
+class TaskLoss(Objective):
     """The paper's attack: ascend the loss that the task is trained with.
 
     Task ``int``: Eq. 3, whose gradient is exactly 0 inside the interval. ``tra``: cross-entropy.
     ``hin``: multi-class hinge.
     """
-
-    @property
-    def variants(self) -> int:
-        """One."""
-        return 1
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """See :class:`Objective`."""
@@ -62,13 +58,8 @@ class TaskLoss:
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Objective):
     """Cross-entropy of the logits (tasks ``tra`` and ``hin``)."""
-
-    @property
-    def variants(self) -> int:
-        """One."""
-        return 1
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """See :class:`Objective`."""
@@ -77,13 +68,8 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True)
-class OutputValue:
+class OutputValue(Objective):
     """The scalar itself, or the true class's logit: its gradient shows a network's own health."""
-
-    @property
-    def variants(self) -> int:
-        """One."""
-        return 1
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """See :class:`Objective`."""
@@ -93,13 +79,8 @@ class OutputValue:
 
 
 @dataclass(frozen=True)
-class Margin:
+class Margin(Objective):
     """The best wrong value minus the true one (heads ``logits`` and ``softmax``)."""
-
-    @property
-    def variants(self) -> int:
-        """One."""
-        return 1
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """See :class:`Objective`."""
@@ -113,18 +94,13 @@ class Margin:
 
 
 @dataclass(frozen=True)
-class LogitRatio:
+class LogitRatio(Objective):
     """The margin over the spread of the logits (DLR, Croce and Hein 2020, equation 6).
 
     ``(max_k z_k - z_y) / (z_1st - z_3rd)`` with k other than the true class y: scaling or shifting
     the logits changes neither the value nor the gradient's direction. Two classes have no third
     logit; there it is the margin itself, since over their spread it would be -1 or 1.
     """
-
-    @property
-    def variants(self) -> int:
-        """One."""
-        return 1
 
     def bind(self, classifier: Classifier, labels: Tensor) -> Value:
         """See :class:`Objective`."""
@@ -141,7 +117,7 @@ class LogitRatio:
 
 
 @dataclass(frozen=True)
-class Directions:
+class Directions(Objective):
     """UP and DOWN: the only two ways out of an interval; alpha, beta and s0 play no part.
 
     ``linear`` head: ``+o`` and ``-o``. ``ordinal`` head: the clip hides the gradient of saturated
@@ -177,7 +153,7 @@ class Directions:
 
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(Objective):
     """TARGET: towards chosen slots, for a flip where UP and DOWN end in a gap.
 
     ``linear`` head: minus the distance from the slot's centre, in slots. ``ordinal`` head: minus

@@ -49,18 +49,27 @@ class Climb:
     watch: Watch | None
     variants: int
 
-    def __call__(self, images: Tensor, move: Move, steps: int, best: Best) -> Tensor:
-        """Take the steps, and return the last iterate, which is not scored yet."""
-        for step in range(steps):
-            look = None if self.look is None else partial(self.look, step=step)
-            gradient, values = input_gradient(
-                self.classifier, images, self.judge, self.precision, look
-            )
-            if look is None:
-                best.update(images, values, self.judge.evading)
-            self._show(images, step)
-            images = move(images, gradient, values, step)
+    def look_at(self, images: Tensor, step: int, best: Best) -> tuple[Tensor, Tensor]:
+        """Differentiate at iterates, and let them compete: gradient and values."""
+        look = None if self.look is None else partial(self.look, step=step)
+        found = input_gradient(self.classifier, images, self.judge, self.precision, look)
+        if look is None:
+            best.update(images, found[1], self.judge.evading)
+        self._show(images, step)
+        return found
+
+    def __call__(
+        self, images: Tensor, first: tuple[Tensor, Tensor], move: Move, steps: int, best: Best
+    ) -> Tensor:
+        """Take the steps, and return the last iterate, which is scored too.
+
+        ``first`` is what :meth:`look_at` found at the images.
+        """
+        images = move(images, *first, 0)
+        for step in range(1, steps):
+            images = move(images, *self.look_at(images, step, best), step)
         self._show(images, steps)
+        self.score(images, best)
         return images
 
     def score(self, images: Tensor, best: Best) -> None:
@@ -93,16 +102,21 @@ class Batch:
             evaded |= evades(decide(classifier, images, self.labels).outcomes)
         return (~evaded).nonzero().squeeze(1)
 
+    def moving(self, gradient: Tensor) -> Tensor:
+        """Numbers of the images whose gradient is not all 0 in every variant, int64 (S,)."""
+        moves: Tensor = gradient.flatten(1).ne(0).any(1).unflatten(0, (self._variants, -1)).any(0)
+        return moves.nonzero().squeeze(1)
+
     def part(self, rows: Tensor) -> Batch:
         """Copy some of the B images."""
-        folded = self._folded(rows)
+        folded = self.folded(rows)
         keys = SampleKeys(self.keys.seed, self.keys.device, self.keys.indices[rows])
         best = Best(*(held[folded] for held in self.best.held))
         return Batch(self.origin[folded], best, self.last[folded], self.labels[rows], keys)
 
     def put(self, rows: Tensor, part: Batch) -> None:
         """Take over what :meth:`part` became."""
-        folded = self._folded(rows)
+        folded = self.folded(rows)
         for held, found in zip(self.best.held, part.best.held, strict=True):
             held[folded] = found
         self.last[folded] = part.last
@@ -111,7 +125,8 @@ class Batch:
     def _variants(self) -> int:
         return len(self.origin) // len(self.labels)
 
-    def _folded(self, rows: Tensor) -> Tensor:
+    def folded(self, rows: Tensor) -> Tensor:
+        """Numbers of the rows of some of the B images in every variant."""
         firsts = torch.arange(self._variants, device=rows.device) * len(self.labels)
         return (firsts.unsqueeze(1) + rows).flatten()
 
@@ -163,6 +178,17 @@ class Best:
         torch.where(better, values, self.values, out=self.values)
         torch.where(better, evading, self.evading, out=self.evading)
         torch.where(better.view(-1, 1, 1, 1), images, self.images, out=self.images)
+
+
+def _among(whole: Tensor, folded: Tensor, variants: int, watch: Watch) -> Watch:
+    """Show iterates of some rows among the others, which stand still."""
+    images = whole.clone()
+
+    def show(iterates: Tensor, step: int) -> None:
+        images[folded] = iterates.flatten(0, 1)
+        watch(unfold(images, variants), step)
+
+    return show
 
 
 CHAIN = 4
@@ -273,46 +299,79 @@ class PGD:
         keys: SampleKeys,
         *,
         watch: Watch | None = None,
+        whole: bool = False,
+        skip: int = 0,
     ) -> Tensor:
         """See :class:`Attack`.
 
         ``watch`` is shown every iterate of every image; so a pursuit then runs all images.
+        ``whole`` is for a classifier that only takes all images at once: it runs none without the
+        others, and pursues as long as one stands. ``skip`` runs were made before, of the same
+        images: as many fewer are made, from the next fresh start on.
         """
         origin = fold(checked(images), self.variants)
         batch = Batch(origin, Best.at(origin), origin.clone(), labels, keys)
+        first = -(-skip // CHAIN) * CHAIN if self.crossed else skip
         with attackable(classifier):
-            for run in range(self.restarts):
-                self._run(classifier, batch, run, watch)
-            for run in range(self.restarts, self.restarts + self.pursuit):
-                if watch is not None:
-                    self._run(classifier, batch, run, watch)
-                    continue
-                rows = batch.standing(classifier, self.eps, self.norm)
-                if len(rows) > 0:
-                    part = batch.part(rows)
-                    self._run(classifier, part, run, None)
+            for run in range(first, first + self.restarts + self.pursuit - skip):
+                part, rows = batch, None
+                if watch is None and run - first + skip >= self.restarts:
+                    rows = batch.standing(classifier, self.eps, self.norm)
+                    if len(rows) == 0:
+                        break
+                    part = batch if whole else batch.part(rows)
+                self._run(classifier, part, run, watch, whole)
+                if rows is not None and part is not batch:
                     batch.put(rows, part)
         return unfold(batch.best.images, self.variants)
 
-    def _run(self, classifier: Classifier, batch: Batch, number: int, watch: Watch | None) -> None:
-        """Climb once, and score the last iterate too."""
-        around = ball(batch.origin, self.eps, self.norm)
-        start = self._start(around, batch, number)
-        climb = Climb(
+    def _run(
+        self,
+        classifier: Classifier,
+        batch: Batch,
+        number: int,
+        watch: Watch | None,
+        whole: bool,
+    ) -> None:
+        """Climb once, and score the last iterate too.
+
+        Where the objective is flat (Eq. 3 is, inside the interval) a rule without memory never
+        moves, and every step would find the first one again: those images leave the run at once.
+        """
+        start = self._start(ball(batch.origin, self.eps, self.norm), batch, number)
+        climb = self._climb(classifier, batch, number, watch)
+        first = climb.look_at(start, 0, batch.best)
+        resting = self.rule.rests and self.view is None and not whole
+        rows = batch.moving(first[0]) if resting else None
+        if rows is None or len(rows) == len(batch.labels):
+            self._finish(climb, batch, start, first)
+            return
+        batch.last.copy_(start)
+        if len(rows) > 0:
+            part, folded = batch.part(rows), batch.folded(rows)
+            shown = None if watch is None else _among(start, folded, self.variants, watch)
+            climb = self._climb(classifier, part, number, shown)
+            self._finish(climb, part, start[folded], (first[0][folded], first[1][folded]))
+            batch.put(rows, part)
+
+    def _climb(
+        self, classifier: Classifier, batch: Batch, number: int, watch: Watch | None
+    ) -> Climb:
+        value = self.objective.bind(classifier, batch.labels)
+        return Climb(
             classifier=classifier,
-            judge=Judge(
-                classifier,
-                self.objective.bind(classifier, batch.labels),
-                batch.labels.repeat(self.variants),
-            ),
+            judge=Judge(classifier, value, batch.labels.repeat(self.variants)),
             precision=self.precision,
             look=None if self.view is None else self.view.begin(batch.keys, number),
             watch=watch,
             variants=self.variants,
         )
-        last = climb(start, self.rule.begin(around, self.steps), self.steps, batch.best)
-        climb.score(last, batch.best)
-        batch.last.copy_(last)
+
+    def _finish(
+        self, climb: Climb, batch: Batch, start: Tensor, first: tuple[Tensor, Tensor]
+    ) -> None:
+        move = self.rule.begin(ball(batch.origin, self.eps, self.norm), self.steps)
+        batch.last.copy_(climb(start, first, move, self.steps, batch.best))
 
     def _start(self, around: Ball, batch: Batch, number: int) -> Tensor:
         """A copy of each row's first image in a run."""

@@ -5,7 +5,7 @@ One of them finds its own size: the rule of APGD (Croce and Hein 2020, algorithm
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ Move = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 class StepRule(Protocol):
     """Makes the moves of one run; a rule with memory keeps it in the move that it returns."""
+
+    @property
+    def rests(self) -> bool:
+        """Whether a row whose gradient is 0 stays where it is for the rest of its run."""
 
     def begin(self, ball: Ball, steps: int) -> Move:
         """Start a run of ``steps`` moves that stay inside ``ball``."""
@@ -36,6 +40,7 @@ class SignStep:
 
     share: float
     final: float | None = None
+    rests: ClassVar[bool] = True
 
     def begin(self, ball: Ball, steps: int) -> Move:
         """See :class:`StepRule`."""
@@ -64,6 +69,7 @@ class Momentum:
 
     rule: StepRule
     decay: float = 1.0
+    rests: ClassVar[bool] = False
 
     def begin(self, ball: Ball, steps: int) -> Move:
         """See :class:`StepRule`."""
@@ -108,6 +114,7 @@ class HalvingStep:
     share: float = 2.0
     momentum: float = 0.75
     rises: float = 0.75
+    rests: ClassVar[bool] = False
 
     def begin(self, ball: Ball, steps: int) -> Move:
         """See :class:`fleet.attacks.StepRule`."""

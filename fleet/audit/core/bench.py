@@ -61,6 +61,13 @@ class Bench:
         chosen = self.settings.portfolio(self.classifier, self.eps)
         return tuple(e for e in chosen if e.protocol == protocol and not e.transfer)
 
+    def more_restarts(self, plain: attacks.Attack, more: attacks.Attack) -> Tensor:
+        """Attack with the runs that ``more`` has beyond those of ``plain``, which all stood."""
+        if not (isinstance(plain, attacks.PGD) and isinstance(more, attacks.PGD)) or plain == more:
+            return torch.zeros_like(self.labels, dtype=torch.bool)
+        images, made = to_unit(self.clean), plain.restarts + plain.pursuit
+        return self.evaded(more(self.classifier, images, self.labels, self.keys, skip=made))
+
     def attack(self, attack: attacks.Attack) -> Tensor:
         """Attack the images; where some returned image evades, bool (B,)."""
         return self.evaded(attack(self.classifier, to_unit(self.clean), self.labels, self.keys))
@@ -70,9 +77,8 @@ class Bench:
         if not isinstance(attack, attacks.PGD):
             return self.attack(attack)
         images = to_unit(self.clean)
-        # Whoever is watched leaves no image out.
-        watched = attack(self.classifier, images, self.labels, self.keys, watch=lambda *_: None)
-        return self.evaded(watched)
+        made = attack(self.classifier, images, self.labels, self.keys, whole=True)
+        return self.evaded(made)
 
     def watch(self, attack: attacks.PGD) -> Watched:
         """Attack the images, and look at every iterate as if it were returned."""

@@ -158,8 +158,8 @@ def find_standing(
 def try_again(standing: StandingImages, settings: TransferSettings) -> Iterator[evidence.Retry]:
     """Run every probe on the images that stand.
 
-    The adaptive attack is repeated with twice the restarts while every iterate is watched, and
-    with twice the steps; the paper's as it was, watched.
+    The adaptive attack is repeated with twice the steps while every iterate is watched, and as many
+    restarts are added as it had; the paper's as it was, watched.
 
     Args:
         standing: The images.
@@ -188,9 +188,10 @@ def _try_batch(
         return found | _watched(plain, "paper")[0]
     more = plain.harder(restarts=2 * settings.restarts)
     longer = plain.harder(steps=2 * settings.steps)
-    seen, evaded = _watched(more, "adaptive")
-    evades = [longer.attack(entry.attack) for entry in longer.entries("adaptive")]
-    return found | seen | {"restarts": evaded, "steps": torch.stack(evades).any(0)}
+    pairs = zip(plain.entries("adaptive"), more.entries("adaptive"), strict=True)
+    evades = [plain.more_restarts(before.attack, after.attack) for before, after in pairs]
+    seen, evaded = _watched(longer, "adaptive")
+    return found | seen | {"restarts": torch.stack(evades).any(0), "steps": evaded}
 
 
 def _watched(bench: Bench, protocol: Protocol) -> tuple[dict[evidence.Probe, Tensor], Tensor]:

@@ -22,6 +22,7 @@ from fleet.attacks import (
 from fleet.attacks.objectives import Value
 from fleet.errors import AuditError
 from fleet.models import Classifier
+from fleet.vocabulary import Norm
 
 Make = Callable[..., Classifier]
 W = [3.0, -2.0, 1.0, 4.0]
@@ -293,6 +294,69 @@ def test_a_pursuit_finds_what_the_same_runs_of_all_images_find(linear: Make) -> 
     ]
     assert torch.equal(outcomes[0] != 1, outcomes[1] != 1)
     assert (outcomes[0] != 1).sum() > 0
+
+
+class Restless(SignStep):
+    """The same steps for every image, whether it has a gradient or not."""
+
+    rests = False
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_images_without_a_gradient_leave_a_run_and_come_out_the_same(
+    linear: Make, norm: Norm
+) -> None:
+    """Inside the interval Eq. 3 is flat: nothing is computed again for these images."""
+    classifier = linear(W, -743.0)
+    x = torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(1)) * 0.02 + 0.49
+    y = torch.ones(20).long()
+    shown: dict[bool, list[Tensor]] = {True: [], False: []}
+    made, rows = {}, {}
+    for rule in (SignStep(0.1), Restless(0.1)):
+        counts: list[int] = []
+        handle = classifier.backbone.register_forward_hook(
+            lambda module, args, out, counts=counts: counts.append(len(out))
+        )
+        attack = PGD(TaskLoss(), 0.01, 5, rule, restarts=2, random_start=True, norm=norm)
+        made[rule.rests] = attack(classifier, x, y, keys(20))
+        rows[rule.rests] = sum(counts)
+        handle.remove()
+        attack(classifier, x, y, keys(20), watch=lambda z, _, k=rule.rests: shown[k].append(z + 0))
+    torch.testing.assert_close(made[True], made[False], rtol=0, atol=1e-7 * (norm == "l2"))
+    assert rows[False] == 20 * 6 * 2
+    assert rows[True] <= 0.7 * rows[False]
+    assert {z.shape for z in shown[True]} == {(1, 20, 1, 2, 2)}
+    torch.testing.assert_close(shown[True], shown[False], rtol=0, atol=1e-7 * (norm == "l2"))
+
+
+@pytest.mark.parametrize(("crossed", "first"), [(False, 3), (True, 4)])
+def test_runs_that_were_made_are_not_made_again(linear: Make, crossed: bool, first: int) -> None:
+    """Six runs less three; where runs are crossed, from the next fresh start on."""
+    classifier, x, y = linear(W, -743.0), torch.full((2, 1, 2, 2), 128 / 255), torch.ones(2).long()
+    attack = PGD(Directions(), 0.01, 2, SignStep(0.1), restarts=6, crossed=crossed)
+    every: list[Tensor] = []
+    later: list[Tensor] = []
+    attack(classifier, x, y, keys(2), watch=lambda z, _: every.append(z.clone()))
+    attack(classifier, x, y, keys(2), watch=lambda z, _: later.append(z.clone()), skip=3)
+    assert len(later) == 3 * 3
+    assert all(map(torch.equal, every[3 * first :], later))
+
+
+def test_a_whole_batch_is_pursued_as_long_as_one_stands(linear: Make) -> None:
+    classifier = linear(W, -743.0)
+    x = torch.full((2, 1, 2, 2), 128 / 255)
+    x[1] = 130 / 255  # evades before any run
+    rows: list[int] = []
+    handle = classifier.backbone.register_forward_hook(
+        lambda module, args, out: rows.append(len(out)) if args[0].requires_grad else None
+    )
+    for levels, share, runs in ((1, 0.1, 3), (2, 1.0, 1)):
+        rows.clear()
+        eps = exact_eps(levels / 255)
+        attack = PGD(Directions(), eps, 1, SignStep(share), pursuit=2, crossed=True)
+        attack(classifier, x, torch.tensor([1, 1]), keys(2), whole=True)
+        assert rows == [4] * runs
+    handle.remove()
 
 
 def test_with_a_view_only_last_iterates_are_candidates(linear: Make) -> None:

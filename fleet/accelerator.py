@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from fleet.errors import BackendError
+from fleet.errors import BackendError, is_out_of_memory, note
 from fleet.vocabulary import Precision
 
 if TYPE_CHECKING:
     import torch
 
 AcceleratorName = Literal["auto", "cpu", "cuda", "mps"]
+
+Value = TypeVar("Value")
 
 ACCELERATOR = "FLEET_ACCELERATOR"
 """Environment variable by which a command tells its workers."""
@@ -88,6 +91,37 @@ def torch_device() -> torch.device:
         if name == "cuda":
             name = f"cuda:{os.getpid() % torch.cuda.device_count()}"
     return torch.device(name)
+
+
+def halving(work: Callable[[torch.Tensor], Value], rows: torch.Tensor) -> list[Value]:
+    """Work on images; where memory runs out, on each half of them, and so on down to four.
+
+    A note says so. It frees what the failed attempt held first.
+
+    Args:
+        work: Its result for some rows does not depend on the others, and it leaves no trace of an
+            attempt that ran out of memory.
+        rows: Which images, 1-D.
+
+    Returns:
+        What the parts came to, in the order of ``rows``; one if memory is enough.
+    """
+    try:
+        return [work(rows)]
+    except Exception as error:
+        if len(rows) < 8 or not is_out_of_memory(error):
+            raise
+    free_memory()
+    note(f"{len(rows)} images at once need more memory than there is: half of them are taken")
+    return [value for half in rows.tensor_split(2) for value in halving(work, half)]
+
+
+def free_memory() -> None:
+    """Give back what torch keeps for later; call it after an error is handled, which holds more."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()  # does nothing where there is no CUDA
 
 
 @cache

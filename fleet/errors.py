@@ -27,6 +27,8 @@ What a user should know of while the work goes on is a :class:`FleetWarning`.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class FleetError(Exception):
@@ -153,6 +155,27 @@ def out_of_memory(name: str) -> BackendError:
 
 class FleetWarning(UserWarning):
     """Something to know of that does not stop the work; ``fleet`` shows it as a note on stderr."""
+
+
+_heard: list[list[str]] = []
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """Collect what :func:`note` is told in a block, instead of saying it."""
+    _heard.append([])
+    try:
+        yield _heard[-1]
+    finally:
+        _heard.pop()
+
+
+def note(text: str) -> None:
+    """Say what a job found out; whoever runs the job says it, once (:func:`noted`)."""
+    if not _heard:
+        warn(text)
+    elif text not in _heard[-1]:
+        _heard[-1].append(text)
 
 
 def warn(text: str) -> None:

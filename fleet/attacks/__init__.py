@@ -28,7 +28,7 @@ from fleet.attacks.objectives import (
 from fleet.attacks.outcomes import CORRECT, FLIP, REJECT, decide
 from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.attacks.pgd import FGSM, PGD
-from fleet.attacks.pixels import at_once, exact_eps, halving, radius, reproject, to_bytes
+from fleet.attacks.pixels import at_once, exact_eps, radius, reproject, to_bytes
 from fleet.attacks.portfolio import Entry, TargetChoice, portfolio
 from fleet.attacks.rays import RayS
 from fleet.attacks.segment import SegmentSearch, settle
@@ -84,7 +84,6 @@ __all__ = [
     "exact_eps",
     "exits",
     "gradient_faults",
-    "halving",
     "portfolio",
     "quantise",
     "radius",

@@ -5,16 +5,12 @@ A ball of radius eps around an 8-bit image holds whole levels only: eps 0.01 is 
 """
 
 import math
-from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from fleet.errors import AuditError, is_out_of_memory
+from fleet.errors import AuditError
 from fleet.vocabulary import Norm
-
-Value = TypeVar("Value")
 
 LEVELS = 255
 """Steps between black and white in an 8-bit image."""
@@ -38,25 +34,6 @@ def at_once(batch_size: int, images: Tensor) -> int:
         images: (N, C, H, W).
     """
     return min(batch_size, max(4, BATCH_VALUES // max(1, images[0:1].numel())))
-
-
-def halving(work: Callable[[Tensor], Value], rows: Tensor) -> list[Value]:
-    """Work on images; where memory runs out, on each half of them, and so on down to four.
-
-    Args:
-        work: Its result for some rows does not depend on the others.
-        rows: Which images, 1-D.
-
-    Returns:
-        What the parts came to, in the order of ``rows``; one if memory is enough.
-    """
-    try:
-        return [work(rows)]
-    except Exception as error:
-        if len(rows) < 8 or not is_out_of_memory(error):
-            raise
-    torch.cuda.empty_cache()  # does nothing where there is no CUDA
-    return [value for half in rows.tensor_split(2) for value in halving(work, half)]
 
 
 def check_eps(eps: float, norm: Norm = "linf") -> float:

@@ -14,14 +14,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from fleet.accelerator import ACCELERATOR, chosen, find_accelerator
-from fleet.errors import BackendError, FleetError, is_out_of_memory, out_of_memory
+from fleet.errors import BackendError, FleetError, is_out_of_memory, note, noted, out_of_memory
 from fleet.rundir import RunDirectory
 
 
@@ -67,11 +67,13 @@ class JobOutcome:
         value: What the function returned, or None when it failed.
         error: Why it failed, or None.
         trace: Traceback text of an unexpected failure, for ``FLEET_DEBUG=1``.
+        notes: What it had to say beside that.
     """
 
     value: Any = None
     error: FleetError | None = None
     trace: str = ""
+    notes: tuple[str, ...] = ()
 
 
 OnEvent = Callable[[Progress], None]
@@ -111,7 +113,11 @@ class Executor(ABC):
             raise ValueError(f"job names repeat: {names}")
         for name in names:  # so that whoever listens knows how many there are
             self.on_event(Progress(name, 0, 1, ""))
-        return self._run(jobs) if jobs else {}
+        outcomes = self._run(jobs) if jobs else {}
+        for name, outcome in outcomes.items():
+            for text in outcome.notes:
+                note(f"{name}: {text}")
+        return outcomes
 
     def values(self, jobs: Sequence[Job]) -> list[Any]:
         """:meth:`run`, and return what the jobs returned.
@@ -165,6 +171,12 @@ class Serial(Executor):
 
 def perform(job: Job, progress: ProgressReporter) -> JobOutcome:
     """Run one job here and turn whatever it raises into an outcome."""
+    with noted() as notes:
+        outcome = _perform(job, progress)
+    return replace(outcome, notes=tuple(notes))
+
+
+def _perform(job: Job, progress: ProgressReporter) -> JobOutcome:
     try:
         return JobOutcome(value=job.function(*job.arguments, progress=progress))
     except FleetError as error:

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from fleet.accelerator import torch_device
+from fleet.accelerator import halving, torch_device
 from fleet.bundle import Bundle, Manifest
 from fleet.bundle.tensors import TensorInfo, tensor_layout
 from fleet.errors import BundleError, CheckpointError, ProfileError
@@ -44,9 +44,13 @@ class TorchEngine:
 
     def outputs(self, images: FloatArray) -> FloatArray:
         """Compute what is decoded; see :class:`fleet.runtime.engine.Engine`."""
+        unit = torch.tensor(images)
         with torch.inference_mode():
-            outputs = self._classifier(torch.tensor(images, device=self._device))
-        return cast(FloatArray, outputs.cpu().numpy())
+            parts = halving(
+                lambda rows: self._classifier(unit[rows].to(self._device)).cpu(),
+                torch.arange(len(unit)),
+            )
+        return cast(FloatArray, torch.cat(parts).numpy())
 
 
 def build_network(manifest: Manifest, **changes: Any) -> Classifier:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fleet.accelerator import halving
 from fleet.data import Split, to_unit
 from fleet.models import Classifier
 from fleet.seeding import derive_seed
@@ -102,12 +103,14 @@ def evaluate(classifier: Classifier, split: Split, *, batch_size: int) -> Tally:
     """
     was_training = classifier.training
     classifier.eval()
-    correct = rejected = 0
+
+    def count(indices: Tensor) -> tuple[int, int]:
+        unit = to_unit(split.images(indices)).contiguous(memory_format=torch.channels_last)
+        decided = classifier.decode(classifier(unit))
+        return int((decided == split.labels[indices]).sum()), int((decided < 0).sum())
+
     with torch.inference_mode():
-        for indices in torch.arange(len(split)).split(min(batch_size, LARGEST_BATCH)):
-            unit = to_unit(split.images(indices)).contiguous(memory_format=torch.channels_last)
-            decided = classifier.decode(classifier(unit))
-            correct += int((decided == split.labels[indices]).sum())
-            rejected += int((decided < 0).sum())
+        parts = torch.arange(len(split)).split(min(batch_size, LARGEST_BATCH))
+        counts = [found for indices in parts for found in halving(count, indices)]
     classifier.train(was_training)
-    return Tally(len(split), correct, rejected)
+    return Tally(len(split), *map(sum, zip(*counts, strict=True)))

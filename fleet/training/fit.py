@@ -28,6 +28,7 @@ from fleet.training.adversarial import Adversarial
 from fleet.training.batches import Tally, epoch_order, evaluate, training_batch
 from fleet.training.certified import Certified
 from fleet.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from fleet.training.gradients import Gradients
 from fleet.training.method import Batch, Method, Standard, build_optimizer
 from fleet.vocabulary import plain_settings
 
@@ -106,6 +107,7 @@ class _Fit:
     classifier: Classifier
     optimizer: torch.optim.Optimizer
     method: Method
+    gradients: Gradients
     position: Position
     identity: str
 
@@ -163,7 +165,8 @@ def _begin(job: FitJob, images: ImageData, place: torch.device) -> _Fit:
     with suppress(FileNotFoundError):
         position, state = load_checkpoint(path, classifier, optimizer, identity=identity)
         method.load_state(state)
-    return _Fit(job, images, classifier, optimizer, method, position, identity)
+    gradients = Gradients(method, optimizer)
+    return _Fit(job, images, classifier, optimizer, method, gradients, position, identity)
 
 
 def _train(fit: _Fit, progress: ProgressReporter) -> None:
@@ -210,12 +213,9 @@ def _step(fit: _Fit, indices: torch.Tensor, done: int, total: int) -> float:
     for group in fit.optimizer.param_groups:
         group["lr"] = rate
     fit.seed(epoch, step, "dropout")
-    loss = fit.method.loss(Batch(x, y, done, total, epoch))
-    value = loss.item()
+    value = fit.gradients(Batch(x, y, done, total, epoch))
     if not math.isfinite(value):
         raise _diverged(device, f"loss is {value} in epoch {epoch + 1}, step {step + 1}")
-    fit.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
     if spec.gradient_clip is not None:
         trained = [value for group in fit.optimizer.param_groups for value in group["params"]]
         torch.nn.utils.clip_grad_norm_(trained, spec.gradient_clip)
@@ -286,6 +286,7 @@ def _finish(fit: _Fit) -> dict[str, Any]:
         "torch_version": torch.__version__,
         "accelerator": accelerator_words(),
         "profile_digest": job.profile_digest,
+        **({} if fit.gradients.at_once is None else {"images_at_once": fit.gradients.at_once}),
     }
     write_json(job.run.result(name), result)
     remove(job.run.checkpoint(name))

@@ -5,9 +5,11 @@ A method is one module beside this one: a subclass of :class:`Method` and its en
 checkpoints and the files.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -190,6 +192,10 @@ class Batch:
     steps: int
     epoch: int
 
+    def part(self, rows: Tensor) -> Batch:
+        """Some of the images, int64 (R,), at the same place."""
+        return replace(self, images=self.images[rows], labels=self.labels[rows])
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -215,11 +221,14 @@ class Method:
     Attributes:
         rolls_back: Whether :meth:`end_epoch` may answer ``keep=False``; costs one more checkpoint
             an epoch.
+        additive: Whether :meth:`loss` is a mean over images of which each counts alone, so that
+            parts of a batch have its gradient too.
         growth_limit: An epoch whose mean loss is this many times the first epoch's has diverged;
             None where the loss grows by design.
     """
 
     rolls_back: bool = False
+    additive: bool = False
     growth_limit: float | None = 10.0
 
     def __init__(self, device: DeviceSpec, images: ImageData, classifier: Classifier) -> None:
@@ -282,6 +291,8 @@ class Method:
 
 class Standard(Method):
     """Undefended training on the images as they are."""
+
+    additive = True
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean loss of the batch."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fleet import attacks
+from fleet.accelerator import halving
 from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.kept import PackedClasses, PackedOutcomes
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
@@ -145,25 +146,24 @@ def _noise(member: Member, sample: Sample, eps: float, settings: TransferSetting
 def _decide(member: Member, images: Tensor, labels: Tensor, settings: TransferSettings) -> _Decided:
     """Decide R images, uint8 (R, C, H, W), on the member's own torch device."""
     device = member.classifier.mean.device
-    outputs, outcomes, floor, named = [], [], [], []
     size = attacks.at_once(settings.batch_size, images)
 
-    def decide(rows: Tensor) -> None:
+    def decide(rows: Tensor) -> tuple[Tensor, ...]:
         y = labels[rows].to(device)
         part = attacks.decide(member.classifier, images[rows].to(device), y)
         classes = member.classifier.decode(part.outputs, "floor")
-        outputs.append(part.outputs.reshape(len(y), -1))
-        outcomes.append(part.outcomes)
-        named.append(member.classifier.decode(part.outputs))
-        floor.append(torch.where(classes == y, 0, torch.where(classes == REJECTED, 1, 2)))
+        floor = torch.where(classes == y, 0, torch.where(classes == REJECTED, 1, 2))
+        named = member.classifier.decode(part.outputs)
+        return part.outputs.reshape(len(y), -1), part.outcomes, floor, named
 
-    for rows in torch.arange(len(images)).split(size):
-        attacks.halving(decide, rows)
+    parts = torch.arange(len(images)).split(size)
+    decided = [found for rows in parts for found in halving(decide, rows)]
+    outputs, outcomes, floor, named = map(torch.cat, zip(*decided, strict=True))
     return _Decided(
-        torch.cat(outputs),
-        torch.cat(outcomes).cpu().numpy(),
-        torch.cat(floor).to(torch.int8).cpu().numpy(),
-        torch.cat(named).to(torch.int16).cpu().numpy(),
+        outputs,
+        outcomes.cpu().numpy(),
+        floor.to(torch.int8).cpu().numpy(),
+        named.to(torch.int16).cpu().numpy(),
     )
 
 
@@ -204,7 +204,7 @@ def outcomes_on(member: Member, images: Tensor, labels: Tensor, batch_size: int)
 
     with attacks.attackable(member.classifier):
         parts = torch.arange(len(every)).split(size)
-        decided = [found for rows in parts for found in attacks.halving(decide, rows)]
+        decided = [found for rows in parts for found in halving(decide, rows)]
     outcomes: Outcomes = torch.cat(decided).reshape(images.shape[:2]).numpy()
     return outcomes
 

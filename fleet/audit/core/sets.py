@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fleet import attacks
-from fleet.accelerator import kind_key
+from fleet.accelerator import halving, kind_key
 from fleet.audit.core.evidence import AttackName, GradientHealth, attack_rows
 from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.data import to_unit
@@ -135,7 +135,7 @@ def attack_surrogate(
         parts = []
         for number, rows in enumerate(batches):
             work = partial(_attack_rows, member, sample, eps, settings)
-            done = attacks.halving(work, rows)
+            done = halving(work, rows)
             names = done[0][0]
             parts += [made for _, made in done]
             if progress is not None:
@@ -201,7 +201,7 @@ def _gradient_health(member: Member, sample: Sample, batch_size: int) -> Gradien
         return torch.stack([correct.sum(), *zero, broken.sum()]).cpu()
 
     batches = sample.batches(batch_size)
-    counts = torch.stack([part for rows in batches for part in attacks.halving(count, rows)])
+    counts = torch.stack([part for rows in batches for part in halving(count, rows)])
     return GradientHealth(member.name, *counts.sum(0).tolist())
 
 

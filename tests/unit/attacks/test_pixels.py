@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from fleet.accelerator import halving
 from fleet.attacks import exact_eps, radius, reproject, to_bytes
-from fleet.attacks.pixels import at_once, halving
-from fleet.errors import AuditError
+from fleet.attacks.pixels import at_once
+from fleet.errors import AuditError, FleetWarning
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,8 @@ def test_work_that_runs_out_of_memory_is_halved_down_to_four_rows() -> None:
         found: list[int] = rows.tolist()
         return found
 
-    assert halving(work, torch.arange(8)) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    with pytest.warns(FleetWarning, match="8 images at once need more memory than there is"):
+        assert halving(work, torch.arange(8)) == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert tried == [8, 4, 4]
     with pytest.raises(MemoryError):
         halving(work, torch.arange(7))

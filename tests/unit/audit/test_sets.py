@@ -24,7 +24,7 @@ from fleet.audit.core.sets import (
     sets_origin,
 )
 from fleet.encoding import IntervalEncoding
-from fleet.errors import AuditError
+from fleet.errors import AuditError, noted
 from fleet.models import Classifier
 
 Make = Callable[..., Member]
@@ -273,8 +273,10 @@ def test_an_attack_without_memory_makes_the_same_images_in_halves() -> None:
     made, scores = [], []
     for network in (Sated(), Hungry()):
         device = Member("door", Classifier.from_module(network, encoding, (1, 2, 2)))
-        sets = attack_surrogate(device, clean, settings)
+        with noted() as notes:
+            sets = attack_surrogate(device, clean, settings)
+            scores.append(score_sets(device, clean, sets.images, settings).outcomes)
         made.append(sets.digest())
-        scores.append(score_sets(device, clean, sets.images, settings).outcomes)
+    assert notes[0] == "40 images at once need more memory than there is: half of them are taken"
     assert made[0] == made[1]
     assert (scores[0] == scores[1]).all()

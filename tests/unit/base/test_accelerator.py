@@ -11,15 +11,15 @@ from fleet.accelerator import (
     ACCELERATOR,
     chosen,
     find_accelerator,
+    halving,
     kind_key,
     multiplies_bf16,
     precise,
     torch_device,
 )
-from fleet.attacks import halving
 from fleet.data.dataset import MemoryImages, PlacedImages, Split
 from fleet.encoding import IntervalEncoding
-from fleet.errors import BackendError, CheckpointError
+from fleet.errors import BackendError, CheckpointError, noted
 from fleet.execution import Serial
 from fleet.execution.cluster import Cluster, Share
 from fleet.models import Classifier
@@ -110,7 +110,9 @@ def test_a_batch_that_does_not_fit_is_halved_to_the_same_values(fits: int) -> No
         return rows * 2
 
     rows = torch.arange(29)
-    assert torch.equal(torch.cat(halving(work, rows)), rows * 2)
+    with noted() as notes:
+        assert torch.equal(torch.cat(halving(work, rows)), rows * 2)
+    assert (len(notes) > 0) == (fits < 29)
     assert max(sizes) <= fits
     assert min(sizes) >= min(fits, 29) // 2
 

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from fleet.errors import BackendError, DataError
+from fleet.errors import BackendError, DataError, FleetWarning, noted
 from fleet.execution import Executor, Job, JobOutcome, OnEvent, Processes, Progress, Serial
 
 HERE = Path(__file__).parent
@@ -48,11 +48,13 @@ def done(crew: ModuleType, request: pytest.FixtureRequest) -> Done:
         Job("j1", crew.square, (1,)),
         Job("hungry", crew.hunger, ()),
         Job("hungry for tensors", crew.hunger_of_torch, ()),
+        Job("careful", crew.halve, ()),
         Job("t1", crew.threads, ()),
         Job("j2", crew.square, (2,)),
     ]
     seen: list[Progress] = []
-    outcomes = _executor(request.param, seen.append).run(jobs)
+    with noted():
+        outcomes = _executor(request.param, seen.append).run(jobs)
     assert list(outcomes) == [job.name for job in jobs]
     return outcomes, seen
 
@@ -175,3 +177,11 @@ def _alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_what_a_job_has_to_say_is_said_by_whoever_runs_it(crew: ModuleType, done: Done) -> None:
+    words = "16 images at once need more memory than there is: half of them are taken"
+    assert done[0]["careful"].notes == (words,)
+    assert done[0]["j0"].notes == ()
+    with pytest.warns(FleetWarning, match=f"careful: {words}"):
+        assert Serial().values([Job("careful", crew.halve, ())]) == [[8, 8]]

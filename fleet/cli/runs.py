@@ -9,6 +9,9 @@ from fleet.cli import options
 from fleet.cli.output import Format, Output, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fleet.profiles.spec import DeviceSpec
     from fleet.rundir import RunDirectory
 
 
@@ -36,6 +39,23 @@ def runs(runs: options.Runs = Path("runs"), form: options.Form = Format.auto) ->
     if not found:
         output.note(f"no runs under {runs}")
         output.next_command("fleet", "train", "--profiles", "profiles/devices.yaml")
+
+
+def next_step(run: RunDirectory, devices: Sequence[DeviceSpec]) -> tuple[str, ...]:
+    """What a trained run lacks: an audit of its present weights, or bundles; else its report."""
+    from fleet.bundle.described import summarise_audit
+    from fleet.errors import CheckpointError
+    from fleet.files import read_json
+
+    audit = run.audit("transfer") / "audit.json"
+    try:
+        weights = {d.name: str(read_json(run.result(d.name))["weights_sha256"]) for d in devices}
+        audited = all(summarise_audit(audit, name, digest) for name, digest in weights.items())
+    except (CheckpointError, KeyError):
+        audited = False
+    if not audited:
+        return "audit", "transfer"
+    return ("report",) if any(run.bundles.glob("*.fleet")) else ("package",)
 
 
 def _describe(run: RunDirectory) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from rich.text import Text
 from fleet.cli import options
 from fleet.cli.executors import Where
 from fleet.cli.output import Format, Output, table
-from fleet.errors import CheckpointError, DataError
+from fleet.cli.runs import next_step
+from fleet.errors import DataError
 from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def train(
     else:
         _report_failures(output, result)
         output.note(f"wrote {plan.run.root}")
-    output.next_command("fleet", *_next_step(plan, finished), plan.run.root)
+    output.next_command("fleet", *next_step(plan.run, plan.spec.devices), plan.run.root)
 
 
 def read_profile(
@@ -252,24 +253,6 @@ def _report_failures(output: Output, result: FamilyResult) -> None:
 def _read_results(run: RunDirectory, names: list[str]) -> list[dict[str, Any]]:
     found = [run.result(name) for name in names]
     return [json.loads(path.read_text(encoding="utf-8")) for path in found if path.exists()]
-
-
-def _next_step(plan: TrainingPlan, results: list[dict[str, Any]]) -> tuple[str, ...]:
-    """What a trained run lacks: an audit of its present weights, or bundles; else its report."""
-    from fleet.bundle.described import summarise_audit
-
-    path = plan.run.audit("transfer") / "audit.json"
-    weights = {result["device"]: result.get("weights_sha256", "") for result in results}
-    try:
-        audited = all(
-            summarise_audit(path, device.name, weights.get(device.name, ""))
-            for device in plan.spec.devices
-        )
-    except CheckpointError:
-        audited = False
-    if not audited:
-        return "audit", "transfer"
-    return ("report",) if any(plan.run.bundles.glob("*.fleet")) else ("package",)
 
 
 def _result_table(plan: TrainingPlan, results: list[dict[str, Any]]) -> Table:

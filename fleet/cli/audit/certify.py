@@ -41,4 +41,4 @@ def certify(
     """
     subject = find(asked)
     work = prepare(KIND, subject, radii=radii, tight=tight, smooth=smooth, draws=draws)
-    conduct(work, subject, then="audit transfer {run}")
+    conduct(work, subject)

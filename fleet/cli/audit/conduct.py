@@ -13,6 +13,7 @@ from fleet.cli import options
 from fleet.cli.audit.request import Request
 from fleet.cli.gates import close, demand_of, told
 from fleet.cli.output import Output
+from fleet.cli.runs import next_step
 from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
@@ -103,13 +104,14 @@ def prepare(kind: Kind, subject: Subject, **effort: Any) -> Work:
     return Work(kind, settings, subject.count(asked.split, asked.images))
 
 
-def conduct(work: Work, subject: Subject, *, then: str) -> None:
+def conduct(work: Work, subject: Subject, *, then: str = "") -> None:
     """Make one audit as its command was asked to; exit code 1 if it does not pass a gate.
 
     Args:
         work: The audit.
         subject: The run.
-        then: The next command without ``fleet``; ``{run}`` stands for the run.
+        then: The next command without ``fleet``; ``{run}`` stands for the run. By default what the
+            run lacks.
     """
     announce(work, subject)
     if subject.asked.dry_run:
@@ -120,7 +122,8 @@ def conduct(work: Work, subject: Subject, *, then: str) -> None:
     rulings = judged(audit, subject)
     show({work.kind.name: audit}, audit.to_dict(), subject, {work.kind.name: rulings})
     close(told(rulings, subject.output), subject.output)
-    words = (str(subject.run.root) if word == "{run}" else word for word in then.split())
+    words = then.split() or [*next_step(subject.run, subject.family.devices), "{run}"]
+    words = [str(subject.run.root) if word == "{run}" else word for word in words]
     subject.output.next_command("fleet", *words)
 
 

@@ -27,4 +27,4 @@ def whitebox(
     """
     subject = find(replace(asked, norm=norm))
     work = prepare(KIND, subject, steps=steps, restarts=restarts, norm=norm.value, brief=brief)
-    conduct(work, subject, then="audit transfer {run}")
+    conduct(work, subject)

@@ -158,8 +158,9 @@ def test_each_next_command_leads_on_from_photos_to_a_decision(
     assert any(name in done.stdout.split() for name in (*CLASSES, "None"))
     (bundle,) = unsplit.glob("runs/*/bundles/*.fleet")
     for step in ("report", "package"):  # what a trained and audited run lacks, with bundles or not
-        again = call_fleet("train", "--profiles", "cams.yaml", cwd=unsplit)
-        assert f"next: fleet {step} runs/" in again.stderr, again.stderr
+        for words in (["train", "--profiles", "cams.yaml"], ["audit", "certify", "--radii", "1"]):
+            again = call_fleet(*words, "--jobs", "1", cwd=unsplit)
+            assert f"next: fleet {step} runs/" in again.stderr, again.stderr
         bundle.unlink(missing_ok=True)
 
 

@@ -291,10 +291,10 @@ def _advice(
     if not any(answer.rate is not None and answer.rate < 1 for answer in promised):
         if "certify" not in report.audits and _trained_for_proofs(report):
             return
-        radius = f"; defend eps {short_eps(one.eps)}" if one.eps else ""
+        radius = f" and `training.eps: {one.eps:.4g}`" if one.eps else ""
         yield (
-            "Train the devices with `training.method: certified` in the profile: only a proof "
-            f"bounds what attacks not tried here can do{radius}."
+            f"Train the devices with `training.method: certified`{radius} in the profile: only a "
+            "proof bounds what attacks not tried here can do."
         )
     elif one.known or bounded:
         yield "Ship if the guaranteed share is one that you can live with; audit each release."

@@ -72,7 +72,7 @@ def test_devices_trained_for_a_certificate_are_not_told_to_train_for_one(make_au
         trainings = {name: {"method": method} for name in audit.fleet}
         told = replace(audit, provenance={**audit.provenance, "trainings": trainings})
         words = " ".join(answers(AuditReport.of(told)).next)
-        assert ("`training.method: certified`" in words) == advised
+        assert ("`training.method: certified` and `training.eps: 0.1`" in words) == advised
         assert "`fleet audit certify`" in words
 
 

@@ -132,7 +132,8 @@ def judge(
         if who in demand.limits
     ]
     if demand.masked and gates:
-        reasons = (*_unmeasured(audit.eps, found), *_flagged(audit))
+        attacked = any(not GATES[who].least for who in gates)  # else it counts no victims
+        reasons = (*(_unmeasured(audit.eps, found) if attacked else ()), *_flagged(audit))
         rulings.append(Ruling("--fail-on masked", reasons))
     return rulings
 

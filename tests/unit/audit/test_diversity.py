@@ -208,6 +208,8 @@ def test_a_fleet_that_cannot_show_what_differences_buy_passes_no_gate(
     networks = fleet(orders)
     (ruling,) = judge(gated(networks, rates(networks, 0.0)), Demand({"twin": 0.0}))
     assert ruling.reasons == (f"nothing was measured on the fleet: {why}",)
+    (masked,) = judge(gated(networks, rates(networks, 0.0)), Demand(masked=True))
+    assert masked.reasons == (), "the attacks that were made hide nothing"
     (earlier,) = judge(DiversityAudit.load(RESULTS), Demand({"twin": 0.0}))
     assert earlier.reasons[0].startswith(
         "nothing was measured on the fleet: the audit is of an ear"

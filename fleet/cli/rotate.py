@@ -98,7 +98,7 @@ def _carry_out(
     from fleet.files import locked
     from fleet.profiles.spec import read_family
     from fleet.training.plan import TrainingPlan, device_state
-    from fleet.training.rotation import exchange
+    from fleet.training.rotation import exchange, twins_of
 
     name = rotation.device
     if rotation.status == "begun":
@@ -107,11 +107,14 @@ def _carry_out(
         )
         with locked(run.root, "training"):
             rotation = exchange(run, rotation)
-    state = device_state(run, name)
-    if state != "finished":
+    family = read_family(run)
+    twins = twins_of(family) if family.devices[0].name == name else []
+    plan = TrainingPlan(family, run, True, {n: device_state(run, n) for n in (name, *twins)})
+    if plan.pending:
         from fleet.training.family import execute_plan
 
-        plan = TrainingPlan(read_family(run), run, True, {name: state})
+        if {device.name for device in plan.pending}.intersection(twins):
+            output.note(f"the twin repeats {name}, and is trained again with it")
         with FamilyProgress(output.stderr) as progress:
             result = execute_plan(plan, Processes(jobs, on_event=progress.update))
         for error in result.errors.values():

@@ -113,6 +113,8 @@ def bought(audit: TransferAudit, eps: float) -> Bought | None:
     if not twins or "adaptive" not in protocols(audit, eps):
         return None
     first = audit.fleet[0]
+    if shapes[first] != shapes[twins[0].name]:  # a rotation gave the first device another order
+        return None
     cells = [c for c in audit.matrix("adaptive", eps).cells if c.surrogate == first]
     known = [c for c in cells if c.victim in audit.fleet[1:] and c.outcome.n]
     known = [c for c in known if shapes[first] is None or shapes[c.victim] != shapes[first]]

@@ -5,6 +5,7 @@ A rotation keeps its files in ``rotations/NAME-GENERATION/`` of the run::
     rotation.json      the device before and after, how far the rotation is, and its proof
     images/            adversarial images made on the burnt weights
     burnt/             the burnt weights and their training, which nothing packages or loads
+    twin/              the twin of the burnt key, if it was the first device's: it gets the new one
 
 The steps, each of them whole or not at all: the images are kept, the rotation is noted, the burnt
 weights leave the place where they would be packaged, the run's profile takes the new device, and
@@ -24,6 +25,7 @@ from fleet.encoding import IntervalEncoding
 from fleet.encoding.orders import Order, reverse, shared_dichotomies
 from fleet.errors import CheckpointError
 from fleet.files import make_directory, read_json, storage_error, write_json
+from fleet.profiles.control import derive_twin
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundir import RunDirectory
 
@@ -204,21 +206,36 @@ def exchange(run: RunDirectory, rotation: Rotation) -> Rotation:
     if rotation.status != "begun":
         return rotation
     rotation.save()
-    place, burnt = run.model(rotation.device).parent, rotation.root / "burnt"
-    if not burnt.exists():
-        make_directory(burnt.parent)
-        try:
-            place.rename(burnt)
-        except OSError as error:
-            raise storage_error(burnt, error) from error
-    elif place.exists():
-        shutil.rmtree(place)  # somebody else's work on the burnt device after the kill
+    _retire(run.model(rotation.device).parent, rotation.root / "burnt")
     family = read_family(run)
     devices = tuple(rotation.after if d.name == rotation.device else d for d in family.devices)
-    write_json(run.profile, dataclasses.replace(family, devices=devices).to_dict())
+    controls = family.controls
+    if devices[0] is rotation.after and rotation.before.encoding != rotation.after.encoding:
+        for twin in twins_of(family):
+            _retire(run.model(twin).parent, rotation.root / twin)
+        controls = tuple(derive_twin(devices) if c.encoding is not None else c for c in controls)
+    new = dataclasses.replace(family, devices=devices, controls=controls)
+    write_json(run.profile, new.to_dict())
     rotation = dataclasses.replace(rotation, status="training")
     rotation.save()
     return rotation
+
+
+def twins_of(family: FamilySpec) -> list[str]:
+    """Names of the networks beside a family that repeat its first device."""
+    return [control.name for control in family.controls if control.encoding is not None]
+
+
+def _retire(place: Path, to: Path) -> None:
+    """Move a network's directory out of the run, once."""
+    if to.exists() and place.exists():
+        shutil.rmtree(place)  # somebody else's work on it after the kill
+    elif place.exists():
+        make_directory(to.parent)
+        try:
+            place.rename(to)
+        except OSError as error:
+            raise storage_error(to, error) from error
 
 
 def _orders(devices: Sequence[DeviceSpec]) -> list[Order]:

@@ -253,6 +253,10 @@ def test_what_an_encoding_bought_is_told_against_the_twin(make_audit, fallen, on
     assert low < found.rate < high
     assert high - low < 0.09
     assert found.words in render_html(report)
+    order = [*reversed(range(5)), *range(5, 10)]
+    rotated = replace(audit.devices[0], encoding={**audit.devices[0].encoding, "order": order})
+    other = AuditReport.of(replace(audit, devices=(rotated, *audit.devices[1:])))
+    assert not [a for a in answers(other).answers if a.question.startswith("What a different")]
 
 
 def test_the_twin_counts_in_no_figure_of_the_fleet(make_audit):

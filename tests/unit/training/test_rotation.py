@@ -11,6 +11,7 @@ import pytest
 from fleet.encoding.orders import reverse, shared_dichotomies, spread_orders
 from fleet.errors import CheckpointError
 from fleet.files import write_bytes, write_json
+from fleet.profiles.control import derive_twin
 from fleet.profiles.spec import FamilySpec, read_family
 from fleet.rundir import RunDirectory
 from fleet.training import rotation as module
@@ -97,6 +98,27 @@ def test_an_exchange_that_was_killed_goes_on_and_no_weights_are_taken_for_others
     assert [device.name for device in plan.pending] == ["a"]
     assert plan.spec == read_family(run)
     assert exchange(run, settled) == settled
+
+
+@pytest.mark.parametrize(("device", "keep"), [("a", False), ("a", True), ("b", False)])
+def test_the_twin_goes_with_the_order_of_the_first_device_alone(
+    run: RunDirectory, device: str, keep: bool
+) -> None:
+    family = read_family(run)
+    with_twin = replace(family, controls=(*family.controls, derive_twin(family.devices)))
+    write_json(run.profile, with_twin.to_dict())
+    write_json(run.result("twin"), {"status": "complete"})
+    write_bytes(run.model("twin"), b"twin")
+    rotation = exchange(run, next_rotation(run, device, keep_order=keep, seed=1))
+    now = read_family(run)
+    moved = device == "a" and not keep
+    assert (rotation.root / "twin/model.safetensors").exists() == moved
+    assert run.model("twin").exists() != moved
+    twin = next(control for control in now.controls if control.name == "twin")
+    assert twin == derive_twin(now.devices if moved else family.devices)
+    assert twin.encoding == now.devices[0].encoding
+    pending = [each.name for each in plan_training(with_twin, run=run.root).pending]
+    assert pending == ([device, "twin"] if moved else [device])
 
 
 def test_a_profile_that_changes_a_rotated_device_is_refused(run: RunDirectory) -> None:

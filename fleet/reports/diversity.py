@@ -35,7 +35,9 @@ EVENTS: dict[Event, str] = {
 _CORRELATION = Form(lambda value: f"{value:.2f}")
 _NONE = (None, None)
 _BETWEEN = Form(
-    lambda bounds: f"{100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}",
+    lambda bounds: (
+        ABSENT if bounds == _NONE else f"{100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}"
+    ),
     INTERVAL.write,
 )
 _LIFTS = Form(
@@ -87,8 +89,16 @@ def effects(audit: DiversityAudit) -> Table[Effect]:
             Column(lambda e: e.same, COUNT, "pairs alike", csv="same"),
             Column(lambda e: e.different, COUNT, "pairs apart", csv="different"),
             Column(lambda e: e.bought, _POINTS, "bought", "bought", "bought"),
-            Column(lambda e: e.over_images, _BETWEEN, "over images", "over images"),
-            Column(lambda e: e.over_networks, _BETWEEN, "over networks", "over networks"),
+            Column(
+                lambda e: e.over_images or _NONE,
+                _BETWEEN,
+                *("over images", "over images", "over_images"),
+            ),
+            Column(
+                lambda e: e.over_networks or _NONE,
+                _BETWEEN,
+                *("over networks", "over networks", "over_networks"),
+            ),
             Column(lambda e: e.p, _P, "p", "p", "p"),
             Column(lambda e: e.detectable, _POINTS, "found from", csv="detectable"),
             Column(verdict, NAME, "so", csv="verdict"),

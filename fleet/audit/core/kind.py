@@ -87,7 +87,7 @@ class Kind:
         harmless: Checks whose failure says something about the devices and nothing against the
             figures.
         gates: Whom its results count, so that these gates can judge them.
-        alias: Another name of the first gate's option.
+        alias: Another name of the first gate's option, where that is the most that passes.
         devices: Devices that a family must have at least, controls not counted.
         method: Of a family without a device trained by it `fleet audit all` leaves this kind out.
         images: Images audited unless the user says otherwise.

@@ -99,7 +99,8 @@ def _parameters(kind: Kind, own: list[inspect.Parameter]) -> Iterator[inspect.Pa
 def _gates(kind: Kind) -> Iterator[inspect.Parameter]:
     for position, who in enumerate(kind.gates):
         gate = GATES[who]
-        names = (gate.option, kind.alias) if position == 0 else (gate.option,)
+        named = position == 0 and not gate.least
+        names = (gate.option, kind.alias) if named else (gate.option,)
         told = f"Exit code 1 {'below' if gate.least else 'above'} it. {gate.help}"
         option = typer.Option(*names, min=0, max=1, help=told, show_default=False)
         yield _parameter(_name(gate.option), Annotated[float | None, option], None)

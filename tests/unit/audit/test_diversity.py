@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from fleet.reports.diversity import effects as effects_table
 from fleet.reports.figures import encoded
 
 IMAGES = 400
+ENDS = ("low", "high")
 RESULTS = Path(__file__).parents[3] / "results/robust/orders-diversity.json"
 
 
@@ -223,6 +225,12 @@ def test_the_figure_and_the_terminal_draw_each_effect_on_one_scale() -> None:
     (svg,) = encoded("fleet.reports.diversity_figure:draw", (audit,), "svg")
     for words in ("the seed alone", "another order", "another β/(α+β)", "any difference"):
         assert words in svg.decode()
+    few = effects_table(gated(fleet([0, 0, 1, 2]), np.zeros((4, 4)))).csv()
+    (row,) = csv.DictReader(few.splitlines())
+    assert [row[f"over_{of}_{end}"] != "" for of in ("images", "networks") for end in ENDS] == [
+        *(True, True),
+        *(False, False),
+    ]
     drawn = effects_table(audit).columns[-1]
     lines = [drawn.show(effect) for effect in audit.shown()]
     places = [line.index("●") for line in lines]

@@ -25,6 +25,7 @@ from fleet.audit.core.result import (
 from fleet.audit.query.result import QueryAudit, QueryCurve, QueryPoint, WhiteBox
 from fleet.audit.transfer.result import TransferAudit
 from fleet.audit.whitebox.result import Margins, WhiteboxAudit, WhiteboxFigure
+from fleet.cli.audit import commands
 from fleet.cli.gates import close
 from fleet.cli.options import NormChoice, radii_of
 from fleet.cli.output import Output
@@ -125,6 +126,14 @@ def test_the_worst_transfer_of_each_eps_is_named_if_it_is_above() -> None:
     assert limited(audit, 0.2) == ["evade 0.300 from a to b at eps 0.2 is above 0.2"]
     assert limited(audit, 0.3) == [], "the diagonal is no transfer"
     assert limited(audit, None) == []
+
+
+def test_the_short_name_of_a_limit_is_none_of_a_least() -> None:
+    audits = typer.main.get_command(commands())
+    options = {name: {o for p in c.params for o in p.opts} for name, c in audits.commands.items()}
+    assert "--max-asr" in options["transfer"]
+    assert "--min-diversity" in options["diversity"] & options["all"]
+    assert "--max-asr" not in options["diversity"]
 
 
 def test_a_control_is_an_outsider_and_nobodys_victim() -> None:

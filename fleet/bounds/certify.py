@@ -217,8 +217,9 @@ def certificates(
             pixels = pixel_box(network, x.to(dtype), radius.view(-1, 1, 1, 1), unit)
             box = propagate(network.backbone, pixels)
             stays, never_wrong = decisions(network.head, box, y)
-            still_open = (~stays).nonzero().flatten() if tight else y[:0]
-            for rows in still_open.split(TIGHT_BATCH):
+            # A tensor of no rows is split into one part of none, which asks layers for bounds too.
+            still_open = (~stays).nonzero().flatten()
+            for rows in still_open.split(TIGHT_BATCH) if tight and len(still_open) else ():
                 margins = lower_margins_backward(network, pixels.part(rows), y[rows])
                 held = decisions(network.head, box.part(rows), y[rows], margins)
                 stays[rows], never_wrong[rows] = held

@@ -18,6 +18,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from fleet.bounds.box import FLOAT32, Box, image_box, normalised, propagate
 from fleet.bounds.fused import normalise_and_activate
 from fleet.errors import AuditError
+from fleet.models.convolutional import PaperNN
 from fleet.models.vision import build_backbone
 
 
@@ -189,13 +190,16 @@ def test_a_widened_box_holds_what_float32_makes_of_its_points() -> None:
     assert widened.radius.max() < 0.05 * single.abs().max()
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "alexnet"])
+@pytest.mark.parametrize("architecture", ["resnet18", "alexnet", "nn"])
 @pytest.mark.parametrize("side", [28, 64])
 def test_a_widened_box_holds_what_float32_makes_of_a_whole_network(
     architecture: str, side: int
 ) -> None:
     torch.manual_seed(3)
-    network, _ = build_backbone(architecture, (1, side, side), batch_norm=True, pretrained=False)
+    shape = (1, side, side)
+    network = PaperNN(shape, width=0.5, batch_norm=True)
+    if architecture != "nn":
+        network, _ = build_backbone(architecture, shape, batch_norm=True, pretrained=False)
     all_settled(network)
     x = torch.rand(3, 1, side, side)
     single = network(x).double()

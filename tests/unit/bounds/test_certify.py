@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,8 @@ from fleet.audit.core.members import Member, TransferSettings
 from fleet.audit.transfer.audit import audit_transfer
 from fleet.bounds.certify import certificates
 from fleet.data import ImageData, to_unit
-from fleet.models import Classifier
+from fleet.encoding import IntervalEncoding
+from fleet.models import Classifier, build_classifier
 
 HEADS = ["softmax", "ordinal"]
 
@@ -64,6 +66,34 @@ def test_a_certificate_covers_none_and_the_right_answer(
             assert not (proof.stays & ~at_zero.stays).any()
             quick = certificates(member.classifier, x, labels, eps, dtype=torch.float32)
             assert (quick.stays != proof.stays).sum() <= 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "head"),
+    [
+        ("nn", "linear"),
+        ("nn", "ordinal"),
+        ("nn", "softmax"),
+        ("cnn", "linear"),
+        ("alexnet", "softmax"),
+    ],
+)
+def test_every_network_with_interval_bounds_has_certificates(architecture: str, head: str) -> None:
+    """Also those that have no linear bounds, which `tight` alone asks for."""
+    half = np.full(3, 0.5, np.float32)
+    encoding = IntervalEncoding(3, 4, 16)
+    classifier = build_classifier(
+        architecture=architecture, head=head, task="int", encoding=encoding, num_classes=3,
+        input_shape=(3, 28, 28), mean=half, std=half, seed=1, width=0.25,
+    ).eval()  # fmt: skip
+    x = torch.rand(8, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    answers = classifier.decode(classifier(x))
+    labels = answers.clamp(min=0)
+    proof = certificates(classifier, x, labels, 0.0)
+    assert torch.equal(proof.stays, answers >= 0)
+    wide = certificates(classifier, x, labels, 1.0)
+    moved = classifier.decode(classifier(1 - x)) != labels
+    assert not (wide.stays & moved).any()
 
 
 def test_a_planted_counterexample_is_never_certified(

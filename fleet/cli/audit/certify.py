@@ -4,14 +4,11 @@ from typing import Annotated
 
 import typer
 
-from fleet.audit.core.kind import KINDS
 from fleet.cli.audit.conduct import conduct, find, prepare
 from fleet.cli.audit.request import Request, audit_command
 
-KIND = KINDS["certify"]
 
-
-@audit_command(KIND)
+@audit_command("certify")
 def certify(
     asked: Request,
     radii: Annotated[
@@ -40,5 +37,5 @@ def certify(
     Example: fleet audit certify --eps 0.1 --eps 0.2
     """
     subject = find(asked)
-    work = prepare(KIND, subject, radii=radii, tight=tight, smooth=smooth, draws=draws)
+    work = prepare(subject, radii=radii, tight=tight, smooth=smooth, draws=draws)
     conduct(work, subject)

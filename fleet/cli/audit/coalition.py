@@ -6,13 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fleet.audit.core.kind import KINDS
 from fleet.cli import options
 from fleet.cli.audit.conduct import conduct, find, prepare
 from fleet.cli.audit.request import Request, audit_command
 from fleet.vocabulary import counted
-
-KIND = KINDS["coalition"]
 
 
 class JointChoice(StrEnum):
@@ -24,7 +21,7 @@ class JointChoice(StrEnum):
     arc = "arc"
 
 
-@audit_command(KIND)
+@audit_command("coalition")
 def coalition(
     asked: Request,
     steps: options.Steps = 10,
@@ -52,7 +49,7 @@ def coalition(
     """
     subject = find(asked)
     more = {"attacks": tuple(choice.value for choice in attack)} if attack else {}
-    work = prepare(KIND, subject, steps=steps, restarts=restarts, coalitions=coalitions, **more)
+    work = prepare(subject, steps=steps, restarts=restarts, coalitions=coalitions, **more)
 
     from fleet.audit.coalition.trials import choose_coalitions
 

@@ -89,15 +89,14 @@ def find(asked: Request) -> Subject:
     return Subject(asked, radii, run, read_family(run), Output(asked.form))
 
 
-def prepare(kind: Kind, subject: Subject, **effort: Any) -> Work:
+def prepare(subject: Subject, **effort: Any) -> Work:
     """Settings and images of an audit; loads torch.
 
     Args:
-        kind: Which audit.
         subject: The run.
         effort: Settings beyond radii and seed; the kind's own where they are not named.
     """
-    asked = subject.asked
+    asked, kind = subject.asked, subject.asked.kind
     brief = effort.get("brief", False)
     radii = subject.radii or usual_radii(kind, subject.family.data, asked.norm, brief=brief)
     settings = load(kind.settings)(eps=radii, seed=asked.seed, **effort)

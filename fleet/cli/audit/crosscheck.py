@@ -61,7 +61,7 @@ def crosscheck(
     if asked.form is options.AuditFormat.junit:
         raise typer.BadParameter("a cross-check has no JUnit report", param_hint="--format")
     subject = audits.find(asked)
-    work = audits.prepare(KIND, subject, steps=steps, restarts=restarts)
+    work = audits.prepare(subject, steps=steps, restarts=restarts)
 
     from fleet.audit.crosscheck.audit import ToolEffort, installed
 

@@ -2,15 +2,13 @@
 
 from dataclasses import replace
 
-from fleet.audit.core.kind import KINDS, load
+from fleet.audit.core.kind import load
 from fleet.cli import options
 from fleet.cli.audit.conduct import Work, conduct, find, prepare
 from fleet.cli.audit.request import Request, audit_command
 
-KIND = KINDS["diversity"]
 
-
-@audit_command(KIND)
+@audit_command("diversity")
 def diversity(
     asked: Request,
     steps: options.Steps = 15,
@@ -29,12 +27,12 @@ def diversity(
     subject = find(asked)
     there = None if asked.eps else transfer_settings(subject.run)
     if there is None:
-        work = prepare(KIND, subject, steps=steps, restarts=restarts, brief=brief)
+        work = prepare(subject, steps=steps, restarts=restarts, brief=brief)
     else:
-        kind = load(KIND.settings)
+        kind = load(asked.kind.settings)
         names = kind.__dataclass_fields__.keys() & there.keys()
         same = {name: tuple(v) if isinstance(v := there[name], list) else v for name in names}
         split = options.SplitChoice(there["split"])
         subject = replace(subject, asked=replace(subject.asked, split=split))
-        work = Work(KIND, kind(**same), there["images"], words=("as in the transfer audit",))
+        work = Work(asked.kind, kind(**same), there["images"], words=("as in the transfer audit",))
     conduct(work, subject, then="profiles plan --run {run}")

@@ -102,7 +102,8 @@ def _plan(kinds: list[Kind], subject: audits.Subject) -> list[audits.Work]:
         preset = dict(kind.presets.get(asked.preset.value, {}))
         most = preset.pop("images", kind.images)
         try:
-            work = audits.prepare(kind, subject, **preset)
+            one = replace(subject, asked=replace(subject.asked, kind=kind))
+            work = audits.prepare(one, **preset)
         except FleetError as error:
             hint = f"{error.hint or 'see its options'}; or leave it out: --skip {kind.name}"
             raise AuditError(f"the {kind.name} audit: {error.message}", hint=hint) from error

@@ -6,13 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fleet.audit.core.kind import KINDS
 from fleet.cli import options
 from fleet.cli.audit.conduct import conduct, find, prepare
 from fleet.cli.audit.request import Request, audit_command
 from fleet.vocabulary import counted
-
-KIND = KINDS["query"]
 
 
 class MethodChoice(StrEnum):
@@ -25,7 +22,7 @@ class MethodChoice(StrEnum):
     owned = "transfer+queries"
 
 
-@audit_command(KIND)
+@audit_command("query")
 def query(
     asked: Request,
     queries: Annotated[int, typer.Option(min=1, help="Queries on each image.")] = 300,
@@ -59,7 +56,7 @@ def query(
         more["methods"] = tuple(choice.value for choice in method)
     if extraction:
         more["extraction"] = tuple(extraction)
-    work = prepare(KIND, subject, queries=queries, steps=steps, **more)
+    work = prepare(subject, queries=queries, steps=steps, **more)
     victims = counted(len(victim or subject.family.trained), "victim")
     words = f"{victims} with up to {counted(queries, 'query', 'queries')} each"
     work = replace(work, arguments={"victims": tuple(victim or ())}, words=(words,))

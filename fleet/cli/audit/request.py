@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from fleet.audit.core.kind import GATES, Attacker, Kind
+from fleet.audit.core.kind import GATES, KINDS, Attacker, Kind
 from fleet.cli import options
 from fleet.cli.executors import Where
 from fleet.cli.gates import demand_of
@@ -19,10 +19,12 @@ class Request:
     """What the commands of all audits are asked. Fields that are annotated are options.
 
     Attributes:
+        kind: Of audit.
         limits: Of the gates asked for, by whom they count.
         norm: How eps is measured, where the command asks.
     """
 
+    kind: Kind
     run: options.Run = None
     runs: options.Runs = Path("runs")
     eps: options.Eps = None
@@ -52,12 +54,16 @@ class Request:
 Command = Callable[..., None]
 
 
-def audit_command(kind: Kind) -> Callable[[Command], Command]:
+def audit_command(which: Kind | str) -> Callable[[Command], Command]:
     """Make a function a command of an audit: it takes a :class:`Request` and options of its own.
 
     The options of the request and the gates of the kind are added to its own. What the preset says
     stands where the user says nothing.
+
+    Args:
+        which: A kind, or the name of a registered one.
     """
+    kind = KINDS[which] if isinstance(which, str) else which
 
     def decorate(function: Command) -> Command:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
@@ -70,7 +76,7 @@ def audit_command(kind: Kind) -> Callable[[Command], Command]:
             rest = {parameter.name: values.pop(parameter.name) for parameter in own}
             limits = {who: values.pop(name) for name, who in gates.items()}
             given = {who: limit for who, limit in limits.items() if limit is not None}
-            asked = Request(**values, limits=given)
+            asked = Request(kind, **values, limits=given)
             demand_of(given, asked.confidence, asked.fail_on)
             function(asked, **rest)
 

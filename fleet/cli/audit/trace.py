@@ -6,15 +6,12 @@ from typing import Annotated
 
 import typer
 
-from fleet.audit.core.kind import KINDS
 from fleet.cli import options
 from fleet.cli.audit.conduct import Subject, conduct, find, prepare
 from fleet.cli.audit.request import Request, audit_command
 
-KIND = KINDS["trace"]
 
-
-@audit_command(KIND)
+@audit_command("trace")
 def trace(
     asked: Request,
     calibration: Annotated[
@@ -55,7 +52,7 @@ def trace(
     if adversarial is not None and originals is not None:
         _name(subject, adversarial, originals, labels)
         return
-    work = prepare(KIND, subject, steps=steps, false_positives=false_positives)
+    work = prepare(subject, steps=steps, false_positives=false_positives)
     calibration = subject.count(options.SplitChoice.validation, calibration)
     if validated:  # both are parts of it
         work = replace(work, images=max(0, work.images - calibration))

@@ -6,17 +6,14 @@ from typing import Annotated
 
 import typer
 
-from fleet.audit.core.kind import KINDS
 from fleet.cli import options
 from fleet.cli.audit.conduct import Subject, Work, announce, conduct, find, planned, prepare
 from fleet.cli.audit.request import Request, audit_command
 from fleet.cli.output import table
 from fleet.vocabulary import counted
 
-KIND = KINDS["transfer"]
 
-
-@audit_command(KIND)
+@audit_command("transfer")
 def transfer(
     asked: Request,
     norm: options.Norm = options.NormChoice.linf,
@@ -55,7 +52,7 @@ def transfer(
 
     subject = find(replace(asked, norm=norm))
     source = None if sets_from is None else find_run(sets_from, asked.runs)
-    work = prepare(KIND, subject, steps=steps, restarts=restarts, norm=norm.value, brief=brief)
+    work = prepare(subject, steps=steps, restarts=restarts, norm=norm.value, brief=brief)
     if surrogates is not None or victims is not None:
         whole = len(subject.family.devices)
         _sample(work, subject, surrogates or whole, victims or whole)
@@ -113,7 +110,7 @@ def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None
         ),
         {"at": [asdict(at) for at in found.at]},
     )
-    page = subject.run.audit(KIND.name) / "sample.html"
+    page = subject.run.audit(work.kind.name) / "sample.html"
     write_bytes(page, render_sample(found).encode("utf-8"))
     for path in (page.with_name(SAMPLE_FILE), page):
         subject.output.note(f"wrote {path}")

@@ -2,15 +2,12 @@
 
 from dataclasses import replace
 
-from fleet.audit.core.kind import KINDS
 from fleet.cli import options
 from fleet.cli.audit.conduct import conduct, find, prepare
 from fleet.cli.audit.request import Request, audit_command
 
-KIND = KINDS["whitebox"]
 
-
-@audit_command(KIND)
+@audit_command("whitebox")
 def whitebox(
     asked: Request,
     norm: options.Norm = options.NormChoice.linf,
@@ -26,5 +23,5 @@ def whitebox(
     Example: fleet audit whitebox --eps 0.1 --eps 0.2 --eps 0.3
     """
     subject = find(replace(asked, norm=norm))
-    work = prepare(KIND, subject, steps=steps, restarts=restarts, norm=norm.value, brief=brief)
+    work = prepare(subject, steps=steps, restarts=restarts, norm=norm.value, brief=brief)
     conduct(work, subject)

@@ -227,10 +227,8 @@ def test_the_figure_and_the_terminal_draw_each_effect_on_one_scale() -> None:
         assert words in svg.decode()
     few = effects_table(gated(fleet([0, 0, 1, 2]), np.zeros((4, 4)))).csv()
     (row,) = csv.DictReader(few.splitlines())
-    assert [row[f"over_{of}_{end}"] != "" for of in ("images", "networks") for end in ENDS] == [
-        *(True, True),
-        *(False, False),
-    ]
+    known = [row[f"over_{of}_{end}"] != "" for of in ("images", "networks") for end in ENDS]
+    assert known == [True, True, False, False]
     drawn = effects_table(audit).columns[-1]
     lines = [drawn.show(effect) for effect in audit.shown()]
     places = [line.index("●") for line in lines]

@@ -30,4 +30,4 @@ KIND = Kind(
 def toy(asked: Request, depth: Annotated[int, typer.Option(help="How deep to play.")] = 3) -> None:
     """Play with a device."""
     subject = find(asked)
-    conduct(prepare(KIND, subject, depth=depth), subject, then="audit toy {run}")
+    conduct(prepare(subject, depth=depth), subject, then="audit toy {run}")

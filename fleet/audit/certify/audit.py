@@ -64,7 +64,7 @@ class CertifySettings(Settings):
         object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
 
 
-VERSION = 1
+VERSION = 2
 """Of the bounds; raised when the same device and images come out differently."""
 
 BATCH = 500

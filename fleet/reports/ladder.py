@@ -111,9 +111,10 @@ def _rungs(audits: list[result.AuditResult], eps: float) -> list[Rung]:
     for audit in audits:
         report: Any = load(kind_of(audit).report)
         kept: dict[float, list[Rung]] = audit.__dict__.setdefault("_rungs", {})
-        if eps not in kept:
-            kept[eps] = _rungs_of(audit, report, eps) if report.rungs else []
-        offered += kept[eps]
+        at = eps if eps in audit.eps else audit.eps[0]
+        if at not in kept:
+            kept[at] = report.rungs(audit, at) if report.rungs else []
+        offered += kept[at] if at == eps else _elsewhere(kept[at])
     chosen = []
     for level, (_, missing) in LEVELS.items():
         mine = [rung for rung in offered if rung.level == level] or [Rung(level, gap=missing)]
@@ -130,11 +131,8 @@ def mean_interval(mean: float, n: int) -> Interval:
     return result.wilson_interval(round(mean * n), n)
 
 
-def _rungs_of(audit: result.AuditResult, report: Any, eps: float) -> list[Rung]:
-    """What an audit says of attackers at one eps, or that it tried them at others alone."""
-    found: list[Rung] = report.rungs(audit, eps if eps in audit.eps else audit.eps[0])
-    if eps in audit.eps:
-        return found
+def _elsewhere(found: list[Rung]) -> list[Rung]:
+    """Say of attackers whom an audit tried that it tried them at another eps."""
     levels = dict.fromkeys(rung.level for rung in found if rung.level != "noise")
     return [Rung(level, gap="not audited at this eps") for level in levels]
 

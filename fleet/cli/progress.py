@@ -10,11 +10,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from fleet.cli.output import is_quiet
 from fleet.execution.jobs import Progress as JobProgress
+from fleet.vocabulary import counted
 
 _ALL = "all"
 
 EVERY = 30.0
 """Seconds between two lines where there is no terminal."""
+
+FORECAST = 5.0
+"""Seconds of work before time and memory of the whole are told."""
 
 
 class FamilyProgress:
@@ -29,6 +33,7 @@ class FamilyProgress:
         self._bars: dict[str, TaskID] = {}
         self._began = self._said = time.monotonic()
         self._first: float | None = None  # the share that was done before: a resumed training's
+        self._foretold = False
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -64,7 +69,8 @@ class FamilyProgress:
             self._bars[event.job] = self._progress.add_task(event.job, total=1.0, text="")
         self._progress.update(self._bars[event.job], completed=share, text=event.text)
         if self._first is None:
-            self._first = mean
+            self._first, self._began = mean, time.monotonic()
+        self._foretell(mean, event.peak)
         if self._console.is_terminal or is_quiet():
             return
         if share >= 1.0 > before:
@@ -74,11 +80,27 @@ class FamilyProgress:
             told = f"{mean:.0%} done{self._left(mean)}; {event.job}: {event.text}"
             self._console.print(told, markup=False, soft_wrap=True)
 
+    def _foretell(self, mean: float, peak: float) -> None:
+        """Say once, after the first batches, what the whole takes."""
+        took = time.monotonic() - self._began
+        gone = mean - (self._first or 0.0)
+        if self._foretold or is_quiet() or took < FORECAST or gone <= 0:
+            return
+        self._foretold = True
+        busy = sum(0 < share < 1 for share in self._shares.values()) or 1
+        memory = f" and {peak * busy:.1f} GB" if peak else ""
+        whole = _told(took * (1 - (self._first or 0.0)) / gone)
+        jobs = counted(len(self._shares), "job")
+        self._console.print(f"about {whole}{memory} for {jobs} (first batches)", soft_wrap=True)
+
     def _left(self, mean: float) -> str:
         """How long the rest takes if it goes on like this, in words."""
         gone = mean - (self._first or 0.0)
         if gone <= 0:
             return ""
         seconds = (time.monotonic() - self._began) * (1 - mean) / gone
-        told = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
-        return f", about {told} left"
+        return f", about {_told(seconds)} left"
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"

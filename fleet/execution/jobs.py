@@ -8,6 +8,7 @@ spawned, never forked: a fork beside OpenMP threads can hang.
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import traceback
 from abc import ABC, abstractmethod
@@ -51,12 +52,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one job is."""
+    """How far one job is.
+
+    Attributes:
+        job: Its name.
+        done: Units of work.
+        total: Units of work.
+        text: For people; empty while the job waits.
+        peak: The most memory that its process has held so far, GB; 0 where it is not known.
+    """
 
     job: str
     done: int
     total: int
     text: str
+    peak: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -166,7 +176,12 @@ class Serial(Executor):
             return {job.name: perform(job, partial(self._report, job.name)) for job in jobs}
 
     def _report(self, job: str, done: int, total: int, text: str = "") -> None:
-        self.on_event(Progress(job, done, total, text))
+        self.on_event(Progress(job, done, total, text, peak_memory()))
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held so far, GB; first steps need about all of it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
 def perform(job: Job, progress: ProgressReporter) -> JobOutcome:
@@ -366,6 +381,6 @@ def _serve(pipe: Connection) -> None:
 
 def _report(pipe: Connection, job: str, done: int, total: int, text: str = "") -> None:
     try:
-        pipe.send(Progress(job, done, total, text))
+        pipe.send(Progress(job, done, total, text, peak_memory()))
     except (BrokenPipeError, ConnectionResetError):
         os._exit(1)  # an orphan must not go on writing into the run

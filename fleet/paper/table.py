@@ -11,16 +11,8 @@ from torch.nn import functional
 from fleet.assembly import load_trained, run_images
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.evidence import WORST, count
-from fleet.audit.core.jobs import (
-    AuditJob,
-    Examination,
-    describe_run,
-    examine_device,
-    gather_evidence,
-    plan_jobs,
-    record_settings,
-    run_all,
-)
+from fleet.audit.core.examination import Examination, gather_evidence, record_settings
+from fleet.audit.core.jobs import AuditJob, describe_run, examine_device, plan_jobs, run_all
 from fleet.audit.core.kept import remember
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.whitebox.audit import Nearness, device_figures, examine_closely

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import resource
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from fleet.assembly import new_classifier, run_images
 from fleet.data import ImageData, Split
 from fleet.errors import TrainingError
 from fleet.execution import ProgressReporter
+from fleet.execution.jobs import peak_memory
 from fleet.files import read_bytes, remove, write_bytes, write_json, write_text
 from fleet.models import Classifier, weights_bytes
 from fleet.models.heads import LinearHead
@@ -176,6 +176,7 @@ def _train(fit: _Fit, progress: ProgressReporter) -> None:
         epoch = position.epoch
         order = epoch_order(len(fit.images.train), spec.batch_size, spec.seed, device.name, epoch)
         total = spec.epochs * len(order)
+        progress(epoch * len(order) + position.step, total, _words(position, spec.epochs))
         fit.save_epoch_start()
         fit.classifier.train()
         for step in range(position.step, len(order)):
@@ -187,7 +188,9 @@ def _train(fit: _Fit, progress: ProgressReporter) -> None:
             _validate_inside(fit, step + 1, len(order))
             if (done + 1) % REPORT_STEPS == 0 or time.monotonic() - told > REPORT_SECONDS:
                 told = time.monotonic()
-                progress(done + 1, total, f"{_words(position, spec.epochs)}  {_memory()}")
+                progress(
+                    done + 1, total, f"{_words(position, spec.epochs)}  {peak_memory():.1f} GB"
+                )
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 fit.save()
                 saved = time.monotonic()
@@ -195,12 +198,6 @@ def _train(fit: _Fit, progress: ProgressReporter) -> None:
         fit.save()
         saved = time.monotonic()
         progress(position.epoch * len(order), total, _words(position, spec.epochs))
-
-
-def _memory() -> str:
-    """The most memory that this process has held so far; its first steps need about all of it."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return f"{kilobytes / 1024**2:.1f} GB"
 
 
 def _step(fit: _Fit, indices: torch.Tensor, done: int, total: int) -> float:

@@ -291,8 +291,8 @@ register(
         gates=("device", "outsider"),
         images=50,
         presets={
-            "quick": {"images": 20, "queries": 100, "steps": 8},
-            "thorough": {"images": 200, "queries": 1000, "steps": 50},
+            "quick": {"images": 20, "queries": 50, "steps": 8, "restarts": 1},
+            "thorough": {"images": 200, "queries": 1000, "steps": 50, "restarts": 5},
         },
     )
 )
@@ -303,6 +303,9 @@ register(
         run="fleet.audit.trace.run:audit_run_trace",
         devices=2,
         images=100,
-        presets={"quick": {"images": 40, "steps": 8}, "thorough": {"images": 500, "steps": 50}},
+        presets={
+            "quick": {"images": 40, "steps": 8, "restarts": 1},
+            "thorough": {"images": 500, "steps": 50, "restarts": 5},
+        },
     )
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -86,6 +86,8 @@ class Settings:
     """
 
     eps: tuple[float, ...]
+    later: ClassVar[Mapping[str, Any]] = {}
+    """Fields that JSON names at other values only: it stays as it was before there were any."""
 
     def check(self, *counts: str, norm: Norm = "linf") -> None:
         """Sort the radii, and refuse those that no image can have, and counts below 1.
@@ -102,7 +104,8 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
+        return {k: v for k, v in plain.items() if k not in self.later or v != self.later[k]}
 
 
 @dataclass(frozen=True)
@@ -142,14 +145,10 @@ class TransferSettings(Settings):
     precision: Precision = "bf16"
     norm: Norm = "linf"
     brief: bool = False
+    later: ClassVar[Mapping[str, Any]] = {"brief": False}
 
     def __post_init__(self) -> None:
         self.check("steps", "restarts", "batch_size", "noise_draws", norm=self.norm)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; ``brief`` where it is set, so that whole audits are as they were."""
-        values = super().to_dict()
-        return values if self.brief else {k: v for k, v in values.items() if k != "brief"}
 
     def portfolio(self, classifier: Classifier, eps: float) -> tuple[attacks.Entry, ...]:
         """The attacks on a device at ``eps``, on the 8-bit grid inside it."""

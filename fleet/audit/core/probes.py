@@ -5,7 +5,7 @@ only rise through an image that did not fall, so only those are tried. On a devi
 a handful is all that is left to try.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -33,6 +33,7 @@ def probe_device(
     *,
     clean: evidence.Outcomes,
     attacked: evidence.Outcomes,
+    known: Sequence[evidence.Retry] = (),
 ) -> evidence.Probes:
     """Look again at what the attacks on one device left standing.
 
@@ -43,12 +44,14 @@ def probe_device(
         sets: The device's own adversarial images.
         clean: Outcomes of the clean images on the device, (N,).
         attacked: Outcomes of ``sets`` on the device itself, (E, A, N).
+        known: Second looks that were taken before; those of an eps are not taken again.
     """
     retries = [
         retry
         for level, eps in enumerate(sets.eps)
         for protocol in get_args(Protocol)
-        for retry in try_again(
+        for retry in [r for r in known if (r.eps, r.protocol) == (eps, protocol)]
+        or try_again(
             find_standing(
                 member,
                 sample,

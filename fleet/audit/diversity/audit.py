@@ -16,7 +16,7 @@ from fleet.audit.core import jobs
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.checks.verdicts import unless
 from fleet.audit.core.evidence import Evidence, VictimScores, worst_case
-from fleet.audit.core.jobs import Examination, gather_evidence, record_settings
+from fleet.audit.core.examination import Examination, gather_evidence, record_settings
 from fleet.audit.core.kind import AUDIT_FILE
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.core.result import Check

@@ -95,7 +95,11 @@ def audit_query(
 def attack_settings(settings: QuerySettings) -> TransferSettings:
     """How devices that the attacker owns are attacked."""
     return TransferSettings(
-        settings.eps, steps=settings.steps, seed=settings.seed, batch_size=settings.batch_size
+        settings.eps,
+        steps=settings.steps,
+        restarts=settings.restarts,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
     )
 
 

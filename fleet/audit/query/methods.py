@@ -6,9 +6,9 @@ true class. Only RayS also asks about images outside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ class QuerySettings(Settings):
             the victim itself.
         batch_size: Images at once; changes the time and the memory, not the result.
         seed: Seed of images, squares, noise and surrogates.
+        restarts: Runs of the white-box attacks.
 
     Raises:
         AuditError: A value is out of range.
@@ -59,9 +60,11 @@ class QuerySettings(Settings):
     steps: int = 15
     batch_size: int = 128
     seed: int = 0
+    restarts: int = 3
+    later: ClassVar[Mapping[str, Any]] = {"restarts": 3}
 
     def __post_init__(self) -> None:
-        self.check("queries", "steps", "batch_size", "held_out")
+        self.check("queries", "steps", "batch_size", "held_out", "restarts")
         object.__setattr__(self, "extraction", tuple(sorted(set(self.extraction))))
         unknown = sorted(set(self.methods) - set(METHODS))
         if unknown or not self.methods:

@@ -3,9 +3,9 @@
 Sources share nothing, so they run as independent jobs. Scores are sums of standard deviations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ class TraceSettings(Settings):
         steps: Steps of the attacks.
         batch_size: Images at once; changes the time and the memory, not the result.
         seed: Seed of images, attacks and groups.
+        restarts: Runs of the attacks.
 
     Raises:
         AuditError: A value is out of range.
@@ -47,9 +48,11 @@ class TraceSettings(Settings):
     steps: int = 15
     batch_size: int = 128
     seed: int = 0
+    restarts: int = 3
+    later: ClassVar[Mapping[str, Any]] = {"restarts": 3}
 
     def __post_init__(self) -> None:
-        self.check("steps", "batch_size")
+        self.check("steps", "batch_size", "restarts")
         if not self.evidence:
             raise AuditError("no evidence to judge", hint="give one amount or more")
         object.__setattr__(self, "evidence", tuple(sorted(set(self.evidence))))
@@ -62,7 +65,11 @@ class TraceSettings(Settings):
     def attack(self) -> TransferSettings:
         """How devices and outsiders are attacked."""
         return TransferSettings(
-            self.eps, steps=self.steps, seed=self.seed, batch_size=self.batch_size
+            self.eps,
+            steps=self.steps,
+            restarts=self.restarts,
+            seed=self.seed,
+            batch_size=self.batch_size,
         )
 
 

@@ -42,6 +42,7 @@ def query(
         typer.Option(help="How to ask; repeat it. By default every way."),
     ] = None,
     steps: options.Steps = 15,
+    restarts: options.Restarts = 3,
 ) -> None:
     """Ask devices without owning them: what do a few hundred queries give?
 
@@ -56,7 +57,7 @@ def query(
         more["methods"] = tuple(choice.value for choice in method)
     if extraction:
         more["extraction"] = tuple(extraction)
-    work = prepare(subject, queries=queries, steps=steps, **more)
+    work = prepare(subject, queries=queries, steps=steps, restarts=restarts, **more)
     victims = counted(len(victim or subject.family.trained), "victim")
     words = f"{victims} with up to {counted(queries, 'query', 'queries')} each"
     work = replace(work, arguments={"victims": tuple(victim or ())}, words=(words,))

@@ -22,6 +22,7 @@ def trace(
         typer.Option(min=0, max=1, help="Share of innocent evidence that may accuse a device."),
     ] = 0.05,
     steps: options.Steps = 15,
+    restarts: options.Restarts = 3,
     adversarial: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +53,7 @@ def trace(
     if adversarial is not None and originals is not None:
         _name(subject, adversarial, originals, labels)
         return
-    work = prepare(subject, steps=steps, false_positives=false_positives)
+    work = prepare(subject, steps=steps, restarts=restarts, false_positives=false_positives)
     calibration = subject.count(options.SplitChoice.validation, calibration)
     if validated:  # both are parts of it
         work = replace(work, images=max(0, work.images - calibration))

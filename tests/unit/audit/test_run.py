@@ -14,6 +14,7 @@ import torch
 from fleet.assembly import load_images
 from fleet.attacks import Precision
 from fleet.audit.core import jobs as core_jobs
+from fleet.audit.core import probes
 from fleet.audit.core.jobs import AuditJob, load_audited, take_sample
 from fleet.audit.core.members import TransferSettings, load_member
 from fleet.audit.core.scoring import score_sets
@@ -154,7 +155,7 @@ def test_what_is_finished_is_used_again_and_what_is_damaged_is_made_again(
         steps[event.job].append(event.done / event.total)
     assert set(steps) == {f"{v} {d}" for v in ("attack", "try on") for d in NAMES}
     assert steps["attack door"] == [1.0], "nothing to attack"
-    assert steps["attack twin"] == [1 / 3, 2 / 3, 1.0]
+    assert steps["attack twin"] == [1 / 6, 2 / 6, 1.0]
     assert steps["try on door"] == [1 / 3, 2 / 3, 1.0]
 
 
@@ -242,6 +243,9 @@ def test_the_whitebox_audit_of_a_run_is_that_of_its_models_and_resumes(
     shutil.copytree(run.root, alone.root, ignore=shutil.ignore_patterns("audits"))
     whole = audit_run_whitebox(alone, settings, images=4, executor=Serial())
     calls = spy(monkeypatch)
+    again = probes.try_again
+    tried: list[float] = []
+    monkeypatch.setattr(probes, "try_again", lambda s, x: tried.append(s.eps) or again(s, x))
     found = audit_run_whitebox(run, settings, images=4, executor=Serial())
     assert [device.name for device in found.devices] == list(NAMES)
     assert found.settings["split"] == "test"
@@ -249,6 +253,7 @@ def test_the_whitebox_audit_of_a_run_is_that_of_its_models_and_resumes(
     nearness = run.audit("whitebox") / "nearness"
     before = {path.name: path.stat().st_mtime_ns for path in nearness.iterdir()}
     assert calls == {"examine": 3}, "the images are those of the transfer audit"
+    assert tried, "of which these are a part"
     assert replace(found, created=whole.created) == whole
     calls.clear()
     for kind in ("whitebox", "transfer"):
@@ -257,6 +262,22 @@ def test_the_whitebox_audit_of_a_run_is_that_of_its_models_and_resumes(
     assert calls == {"attack_surrogate": 1}
     assert replace(again, created=found.created) == found
     assert {path.name: path.stat().st_mtime_ns for path in nearness.iterdir()} == before
+
+
+def test_what_one_audit_tried_again_the_other_does_not(
+    run: RunDirectory, first: TransferAudit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = [RunDirectory(tmp_path / str(n) / run.name) for n in range(2)]
+    settings = replace(SETTINGS, eps=(0.1, 0.3), brief=True)
+    found = []
+    for copy, before in zip(copies, (False, True), strict=True):
+        shutil.copytree(run.root, copy.root, ignore=shutil.ignore_patterns("audits"))
+        if before:
+            whole = replace(settings, eps=(0.1, 0.2, 0.3))
+            audit_run_whitebox(copy, whole, images=8, executor=Serial())
+            monkeypatch.delattr(probes, "try_again")
+        found.append(audit_run_transfer(copy, settings, images=8, executor=Serial()))
+    assert comparable(found[0]) == comparable(found[1])
 
 
 def test_the_sample_is_drawn_without_replacement_and_depends_on_seed_and_split(

@@ -270,12 +270,15 @@ def begun(home: Path) -> list[str]:
 
 
 def test_a_second_training_finds_nothing_to_do_and_runs_says_how_far_it_is(
-    drawn: Path, call_fleet: Fleet
+    drawn: Path, call_fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("fleet.cli.progress.FORECAST", 0.0)
     assert call_fleet("runs", "--format", "json", cwd=drawn).stdout == '{\n  "runs": []\n}\n'
     first = call_fleet("train", "--profile", "cams.yaml", "-j", 1, cwd=drawn)
     assert first.returncode == 0, first.stderr
     assert "wrote cams.secret: back it up" in first.stderr
+    told = r"about \d+ s and (\d+\.\d) GB for 2 jobs \(first batches\)"
+    assert float(re.search(told, first.stderr)[1]) > 0.1  # type: ignore[index]
     (run,) = begun(drawn)
     again = call_fleet("train", "--profiles", "cams.yaml", cwd=drawn)
     assert again.returncode == 0

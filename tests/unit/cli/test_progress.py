@@ -32,6 +32,27 @@ def test_off_a_terminal_a_line_now_and_then_says_how_long_the_rest_takes(
     assert last == "cam-01: done"
 
 
+def test_the_first_batches_tell_time_and_memory_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with progress.FamilyProgress(Console(file=stream, width=200)) as family:
+        for job in ("a", "b", "c", "d"):
+            family.update(Progress(job, 0, 1, ""))
+        now[0] = 10.0  # images are loaded
+        family.update(Progress("a", 20, 100, "resumed", 0.5))
+        now[0] = 12.0
+        family.update(Progress("a", 21, 100, "too early", 0.5))
+        now[0] = 14.0
+        family.update(Progress("b", 1, 100, "begun", 0.6))
+        now[0] = 16.0
+        family.update(Progress("a", 24, 100, "step", 0.6))
+    # 6 s for 5 of the 380 hundredths that were left; two processes at work
+    assert stream.getvalue() == "about 8 minutes and 1.2 GB for 4 jobs (first batches)\n"
+
+
 def test_quiet_leaves_results_and_what_went_wrong(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call_fleet: Callable[..., Any]
 ) -> None:

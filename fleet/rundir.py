@@ -216,6 +216,6 @@ def find_run(run: Path | None, parent: Path = Path("runs")) -> RunDirectory:
     if not runs:
         raise CheckpointError(
             f"no runs under {parent}/",
-            hint="make one with `fleet train --profiles profiles/devices.yaml`",
+            hint="`fleet demo` makes one; of your own images, `fleet profiles new` begins one",
         )
     return runs[-1]

@@ -38,7 +38,7 @@ def runs(runs: options.Runs = Path("runs"), form: options.Form = Format.auto) ->
     output.data(table(f"runs under {runs}, the newest first", columns, rows), {"runs": found})
     if not found:
         output.note(f"no runs under {runs}")
-        output.next_command("fleet", "train", "--profiles", "profiles/devices.yaml")
+        output.next_command("fleet", "demo")
 
 
 def next_step(run: RunDirectory, devices: Sequence[DeviceSpec]) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ def resolve_data(
     ]
     root = _usable(directory / section.root)
     if root is None or (check_data and not root.is_dir()):
-        problems.append(_root_problem(root, node))
+        problems.append(_root_problem(root, node, section.dataset))
     if root is None or num_classes is None or channels is None:
         return None, problems
     spec = DataSpec(
@@ -128,12 +128,13 @@ def _usable(path: Path) -> Path | None:
     return absolute
 
 
-def _root_problem(root: Path | None, node: Node) -> Problem:
+def _root_problem(root: Path | None, node: Node, dataset: str) -> Problem:
     written = node.entries["root"].node
     if root is None:
         return Problem(written.mark, f"{written.path} is not a usable path")
     return Problem(
         written.mark,
         f"{written.path} is not a directory: {str(root)!r}",
-        "it is relative to the profile; `fleet profiles check --no-data` leaves it unchecked",
+        "it is relative to the profile; `fleet profiles check --no-data` leaves it unchecked"
+        + "; `fleet demo` fetches MNIST" * (dataset == "mnist"),
     )

@@ -113,7 +113,7 @@ def test_an_unknown_run_is_refused_with_the_list_of_those_there(tmp_path: Path) 
 def test_no_runs_at_all_names_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no runs under") as caught:
         find_run(None, tmp_path / "absent")
-    assert "fleet train" in str(caught.value.hint)
+    assert "fleet demo" in str(caught.value.hint)
 
 
 def test_every_file_of_a_run_lies_inside_it(tmp_path: Path) -> None:

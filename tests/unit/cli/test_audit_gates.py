@@ -344,3 +344,4 @@ def test_confidence_without_a_limit_is_refused_before_any_work(
     assert "--confidence upper needs a limit" in " ".join(refused.stderr.split())
     asked = call_fleet(*command, "--confidence", "upper", "--max-transfer", "0.2", cwd=tmp_path)
     assert "no runs under" in asked.stderr
+    assert "`fleet demo` makes one" in asked.stderr

@@ -90,7 +90,9 @@ def test_check_leaves_an_unreadable_file_to_the_caller(tmp_path: Path) -> None:
 
 def test_check_may_leave_the_data_alone(profile: Path) -> None:
     profile.write_text(GOOD.replace("root: .", "root: elsewhere"))
-    assert fleet_profiles("check", profile).exit_code == 1
+    refused = fleet_profiles("check", profile)
+    assert refused.exit_code == 1
+    assert "`fleet demo` fetches MNIST" in refused.stderr
     assert fleet_profiles("check", profile, "--no-data").exit_code == 0
 
 

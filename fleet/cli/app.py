@@ -9,6 +9,7 @@ import sys
 import traceback
 from functools import cache
 from importlib import import_module
+from inspect import getdoc
 from typing import Annotated
 
 import typer
@@ -93,9 +94,17 @@ def _add(app: typer.Typer, name: str, place: str, panel: str) -> None:
     if name == "audit":
         part = part()  # made of the kinds that are registered
     if isinstance(part, typer.Typer):
+        for command in part.registered_commands:
+            command.help = _filled(command.help or getdoc(command.callback))
         app.add_typer(part, name=name, rich_help_panel=panel)
     else:
-        app.command(name, rich_help_panel=panel)(part)
+        app.command(name, help=_filled(getdoc(part)), rich_help_panel=panel)(part)
+
+
+def _filled(text: str | None) -> str:
+    """Each paragraph on one line: typer breaks all but the first where the source does."""
+    paragraphs = (text or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _show_version(wanted: bool) -> None:

@@ -29,9 +29,10 @@ Names = Annotated[
 def every(asked: Request, only: Names = None, skip: Names = None) -> None:
     """Make every audit of a run, from an attacker without a device to one who has the victim.
 
-    Certificates (of certified devices), white-box, transfer, coalition, query and trace, one after
-    the other; the report then holds the whole ladder. All are planned before the first starts. Each
-    is made to its end: neither a gate of an earlier one nor its failure costs the others.
+    Certificates (of certified devices), white-box, transfer, diversity, coalition, query and trace,
+    one after the other; the report then holds the whole ladder. All are planned before the first
+    starts. Each is made to its end: neither a gate of an earlier one nor its failure costs the
+    others.
 
     Example: fleet audit all --images 200 --skip query
     """

@@ -57,6 +57,7 @@ def test_every_command_has_help_with_an_example(
     assert done.returncode == 0
     assert "Usage:" in done.stdout
     if not hasattr(command, "commands"):
+        assert not any("\n" in part for part in command.help.split("\n\n")), "it fills any width"
         assert f"Example: fleet {' '.join(words)}" in " ".join(done.stdout.split())
     for option in command.params:
         assert option.help or option.name == "help", f"{words}: {option.name} has no help"

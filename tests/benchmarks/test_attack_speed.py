@@ -293,7 +293,7 @@ def _trained(project: Path, place: Path, devices: int = 8) -> tuple[tuple[Classi
     )
     profile = place / "bench.yaml"
     profile.write_text(
-        "version: 1\nname: bench\n"
+        "version: 1\nname: bench\ntwin: false\n"
         f"data: {{dataset: mnist, root: {project / 'examples' / 'data'}, validation: 500, "
         f"train_limit: {max(1000, round(10_000 * SCALE))}}}\n"
         "defaults:\n  model: {architecture: nn, width: 1.0, head: linear}\n"

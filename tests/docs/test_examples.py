@@ -18,6 +18,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PROFILE = """\
 version: 1
 name: pair
+twin: false
 data: {{dataset: mnist, root: {root}, validation: 500}}
 defaults:
   model: {{width: 0.125}}

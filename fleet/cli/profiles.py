@@ -16,6 +16,7 @@ from fleet.cli.output import Format, Output, table
 from fleet.cli.train import read_profile, say_few_steps, say_weak_diversity
 from fleet.errors import DataError, ProfileError
 from fleet.files import canonical_json, write_text
+from fleet.training.cost import core_seconds
 from fleet.vocabulary import counted, shown
 
 if TYPE_CHECKING:
@@ -242,38 +243,11 @@ def _effort(family: FamilySpec, images: int) -> str:
     )
 
 
-_SECONDS = {"nn": 8e-7, "cnn": 7e-7, "alexnet": 5e-6, "resnet18": 4e-6, "densenet121": 8e-6}
-"""Core seconds that a network of width 1 takes for a pixel of a training image in standard
-training, as measured at 64 pixels."""
-
-_CERTIFIED = 3.0
-"""How many times as long certified training takes: 2 to 3.5 times, as measured with `cnn`."""
-
-_ATTACK_STEP = 0.7
-"""What a step of adversarial training's attack costs, of a standard step; the share of the steps
-that train without an attack is in it."""
-
-_STEP = 27
-"""Images whose time a step takes beside its own; measured with `nn`, 64 pixels, batches of 8."""
-
-
 def _minutes(family: FamilySpec, images: int) -> float:
     """Minutes of training on this machine's cores, one network on each."""
-    area = family.data.image_size**2
-    costs = [
-        (images + images // d.training.batch_size * _STEP)
-        * (area * d.training.epochs * _cost(d) / 60)
-        for d in family.trained
-    ]
+    side = family.data.image_size
+    costs = [core_seconds(d, images, side) / 60 for d in family.trained]
     return round(max([sum(costs) / (os.cpu_count() or 1), *costs]), 1)
-
-
-def _cost(device: DeviceSpec) -> float:
-    """Core seconds for a pixel of a training image, by network, width and method."""
-    model, training = device.model, device.training
-    attack = _ATTACK_STEP * (1 + training.attack_steps)
-    times = {"certified": _CERTIFIED, "adversarial": attack}.get(training.method, 1.0)
-    return _SECONDS.get(model.architecture, 1e-6) * model.width * times
 
 
 def _table(family: FamilySpec, reveal: bool) -> Table:

@@ -30,6 +30,7 @@ class FamilyProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._shares: dict[str, float] = {}
+        self._costs: dict[str, float] = {}
         self._bars: dict[str, TaskID] = {}
         self._began = self._said = time.monotonic()
         self._first: float | None = None  # the share that was done before: a resumed training's
@@ -61,7 +62,9 @@ class FamilyProgress:
         """Take one event of :class:`fleet.execution.Executor`."""
         before = self._shares.get(event.job, 0.0)
         self._shares[event.job] = share = event.done / max(1, event.total)
-        mean = sum(self._shares.values()) / len(self._shares)
+        self._costs.setdefault(event.job, event.cost)
+        mean = sum(self._costs[job] * done for job, done in self._shares.items())
+        mean /= sum(self._costs.values())
         self._progress.update(self._bars[_ALL], completed=mean)
         if not event.done and not event.text:
             return  # it waits

@@ -42,12 +42,14 @@ class Job:
         function: A top-level callable; it gets ``arguments`` and the keyword ``progress``.
         arguments: Picklable values.
         run: Run whose images and files the function uses, for an executor on other machines.
+        cost: Work that it is, beside the other jobs of the call; forecasts go by it.
     """
 
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     run: RunDirectory | None = None
+    cost: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Progress:
         total: Units of work.
         text: For people; empty while the job waits.
         peak: The most memory that its process has held so far, GB; 0 where it is not known.
+        cost: :attr:`Job.cost`, in the first event of each job alone.
     """
 
     job: str
@@ -67,6 +70,7 @@ class Progress:
     total: int
     text: str
     peak: float = 0.0
+    cost: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,8 @@ class Executor(ABC):
         names = [job.name for job in jobs]
         if len(set(names)) != len(names):
             raise ValueError(f"job names repeat: {names}")
-        for name in names:  # so that whoever listens knows how many there are
-            self.on_event(Progress(name, 0, 1, ""))
+        for job in jobs:  # so that whoever listens knows how many there are
+            self.on_event(Progress(job.name, 0, 1, "", cost=job.cost))
         outcomes = self._run(jobs) if jobs else {}
         for name, outcome in outcomes.items():
             for text in outcome.notes:

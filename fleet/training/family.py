@@ -18,6 +18,7 @@ from fleet.profiles.spec import FamilySpec, read_family
 from fleet.provenance import environment
 from fleet.rundata import check_data
 from fleet.rundir import RunDirectory, record_start
+from fleet.training.cost import core_seconds
 from fleet.training.fit import FitJob, fit_device
 from fleet.training.growth import compare_run
 from fleet.training.plan import Resume, TrainingPlan, check_growth, device_state, plan_training
@@ -133,7 +134,13 @@ def _carry_out(plan: TrainingPlan, executor: Executor) -> FamilyResult:
         _write_headers(plan, images)
         digest, data = plan.spec.digest(), plan.spec.data
         jobs = [
-            Job(device.name, fit_device, (FitJob(plan.run, device, data, digest),), plan.run)
+            Job(
+                device.name,
+                fit_device,
+                (FitJob(plan.run, device, data, digest),),
+                plan.run,
+                core_seconds(device, len(images.train), data.image_size),
+            )
             for device in plan.pending
         ]
         outcomes = executor.run(jobs)

@@ -53,6 +53,20 @@ def test_the_first_batches_tell_time_and_memory_of_the_whole(
     assert stream.getvalue() == "about 8 minutes and 1.2 GB for 4 jobs (first batches)\n"
 
 
+def test_a_job_that_is_more_work_counts_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adversarial device takes about six times as long as a standard one."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with progress.FamilyProgress(Console(file=stream, width=200)) as family:
+        family.update(Progress("plain", 0, 1, "", cost=10.0))
+        family.update(Progress("adversarial", 0, 1, "", cost=60.0))
+        family.update(Progress("plain", 0, 100, "begun"))
+        now[0] = 10.0
+        family.update(Progress("plain", 100, 100, "done"))
+    assert stream.getvalue() == "about 70 s for 2 jobs (first batches)\nplain: done\n"
+
+
 def test_quiet_leaves_results_and_what_went_wrong(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call_fleet: Callable[..., Any]
 ) -> None:
@@ -61,7 +75,7 @@ def test_quiet_leaves_results_and_what_went_wrong(
     loud = call_fleet("runs", cwd=tmp_path)
     quiet = call_fleet("--quiet", "runs", cwd=tmp_path)
     assert loud.stdout == quiet.stdout
-    assert "next: fleet train" in loud.stderr
+    assert "next: fleet demo" in loud.stderr
     assert quiet.stderr == ""
     failed = call_fleet("--quiet", "profiles", "check", "absent.yaml", cwd=tmp_path)
     assert failed.returncode == 2

@@ -24,7 +24,7 @@ REPRODUCTION = sorted((PROJECT / "fleet" / "paper" / "profiles").glob("*.yaml"))
 DIGESTS = dict(
     line.split()
     for line in """
-photos-fleet 8fb597d63d6fe91ed5bd8645d759c54df2a5cf6bff02bae13c3aa20007d595cb
+photos-fleet 910f35b06a11284f71b4990911174e7b3fbe6a5df4645ab590579af905a473e3
 photos-accuracy 8f07e07c3c6582d6a0a710996491a64138ed37de09a8c8ae65b71fa44f8da30f
 orders ea5dfedf49f6198ef2a782299840dcc50266fa1039a15bd28aa2af424918230a
 devices ade6345627bfa74ba2a45341d85326d2345941cacbf9c08a1c9fed7b70d7f720

@@ -202,7 +202,9 @@ def _remedy(device: DeviceSpec) -> str:
     if device.training.method != "standard":
         return f"{epochs}, or lower the radius that it is trained for"
     if device.task == "int" and device.model.head != "softmax":
-        return f"try `model.head: softmax` (now {device.model.head}), or {epochs}"
+        head = device.model.head
+        trade = ", which makes no use of orders" if head == "ordinal" else ""
+        return f"try `model.head: softmax` (now {head}){trade}, or {epochs}"
     return f"{epochs}, or lower `training.learning_rate` (now {device.training.learning_rate:g})"
 
 

@@ -188,7 +188,7 @@ def weak_diversity(family: FamilySpec) -> Iterator[str]:
         yield (
             f"all {len(devices)} devices have the head softmax, which learns the same function "
             "under every order, so that they differ by seed alone: `model.head: ordinal` makes "
-            "orders count"
+            "orders count, and is right on fewer images"
         )
         return
     classes, shared = family.data.num_classes, mean_shared(ordered)

@@ -342,6 +342,7 @@ class PGD:
         climb = self._climb(classifier, batch, number, watch)
         first = climb.look_at(start, 0, batch.best)
         resting = self.rule.rests and self.view is None and not whole
+        resting = resting and start.device.type == "cpu"  # an accelerator would be waited for
         rows = batch.moving(first[0]) if resting else None
         if rows is None or len(rows) == len(batch.labels):
             self._finish(climb, batch, start, first)

@@ -50,7 +50,7 @@ S_contra = TypeVar("S_contra", contravariant=True)
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-VERSION = 2
+VERSION = 3
 """Of kept examinations and trials."""
 
 

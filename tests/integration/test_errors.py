@@ -77,7 +77,7 @@ def test_missing_and_damaged_data(call_fleet: RunFleet, tmp_path: Path, mnist_ro
 
 def test_runs_that_do_not_exist(call_fleet: RunFleet, tmp_path: Path) -> None:
     for command in (("audit", "transfer"), ("package",), ("report",), ("verify",)):
-        assert_refused(call_fleet(*command, cwd=tmp_path), "fleet train")
+        assert_refused(call_fleet(*command, cwd=tmp_path), "fleet demo")
     assert_refused(call_fleet("package", "nope", cwd=tmp_path), "no run at nope")
     assert_refused(call_fleet("train", "--resume", "must", "-p", "x.yaml", cwd=tmp_path), "x.yaml")
 

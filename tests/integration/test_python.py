@@ -69,7 +69,7 @@ def test_results_become_data_frames(cells: dict[str, Any]) -> None:
         & (frame.victim == "gate")
     ].to_dict("records")
     assert (row["n"], row["evade"]) == (cell.n, cell.evade)
-    assert list(cells["trained"].to_dataframe().device) == ["door", "gate", "control"]
+    assert list(cells["trained"].to_dataframe().device) == ["door", "gate", "control", "twin"]
     assert list(cells["decisions"].to_dataframe().columns) == ["label", "index", "margin"]
 
 

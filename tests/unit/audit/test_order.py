@@ -15,7 +15,7 @@ import pytest
 
 from fleet.audit.coalition.run import audit_run_coalition
 from fleet.audit.coalition.trials import CoalitionSettings
-from fleet.audit.core import jobs
+from fleet.audit.core import examination, jobs
 from fleet.audit.core.evidence import Probes
 from fleet.audit.core.jobs import AuditJob, examine_device
 from fleet.audit.core.members import TransferSettings
@@ -87,12 +87,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> RunDirect
 @pytest.fixture(scope="module", autouse=True)
 def _small_probes() -> Iterator[None]:
     """Less of what takes long and has nothing to do with what audits share."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(trace_run, "OWN_COUNT", 64)
-    patch.setattr(whitebox, "_ATTACKS", whitebox._ATTACKS[3:])
-    patch.setattr(jobs, "probe_device", lambda *_, **__: Probes())
-    yield
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace_run, "OWN_COUNT", 64)
+        patch.setattr(whitebox, "_ATTACKS", whitebox._ATTACKS[3:])
+        patch.setattr(examination, "probe_device", lambda *_, **__: Probes())
+        yield
 
 
 def fresh(run: RunDirectory, place: Path) -> RunDirectory:

@@ -85,14 +85,6 @@ def test_package_replaces_other_bundles_only_when_forced(
     assert read_bundle(path)
 
 
-def test_a_run_without_a_date_needs_a_release(app: typer.Typer, tmp_path: Path) -> None:
-    samples.finished_run(tmp_path / "mine", "cam-01")
-    done = call(app, "package", tmp_path / "mine")
-    assert isinstance(done.exception, BundleError)
-    assert "--release" in str(done.exception.hint)
-    assert call(app, "package", tmp_path / "mine", "-r", "1").exit_code == 0
-
-
 def test_a_run_that_is_not_there_is_named(app: typer.Typer, run: RunDirectory) -> None:
     done = call(app, "package", "absent")
     assert isinstance(done.exception, CheckpointError)

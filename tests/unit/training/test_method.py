@@ -96,9 +96,10 @@ def test_a_method_sets_out_judges_epochs_and_finishes(toy: FamilySpec, tmp_path:
     assert not outcome.errors, "its loss may grow"
     assert [line["rollbacks"] for line in lines(outcome.run)] == [0, 2, 2]
     assert lines(outcome.run)[0]["scale"] != 1
-    epoch = [step + 8 for step in range(1, 9)]  # and after an epoch the place is reported again
-    # The job is announced with 0 before its first step.
-    assert steps == [0, *range(1, 9), 8, *epoch, 8, *epoch, 8, *epoch, 16, *range(17, 25), 24]
+    # The job is announced with 0; an epoch reports its place before, at and after its steps.
+    second = [*range(8, 17)]
+    twice_back = [*second, 8, *second, 8, *second, 16]
+    assert steps == [0, *range(9), 8, *twice_back, *range(16, 25), 24]
     weights = load_file(outcome.run.model("a"))
     means = [value for key, value in weights.items() if key.endswith("running_mean")]
     assert means

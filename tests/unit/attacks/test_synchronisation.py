@@ -1,4 +1,6 @@
-"""No gradient attack waits for the accelerator: tensors of `meta` have no values to read back.
+"""FGSM and PGD in every variant never wait for the accelerator: `meta` has no values to read.
+
+Square reads which rows still stand, by design; minimum-norm attacks are not tried here.
 
 A tensor on `meta` raises at `item()`, at a condition, at `nonzero()` and at an operation with a
 tensor of another device. What runs there from beginning to end queues its work on a GPU unread.

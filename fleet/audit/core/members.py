@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,10 @@ from fleet.files import canonical_json, read_json
 from fleet.models import Classifier, weights_bytes, weights_digest
 from fleet.profiles.spec import DeviceSpec, FamilySpec
 from fleet.rundir import RunDirectory
-from fleet.vocabulary import Norm, Precision
+from fleet.vocabulary import Norm, Precision, plain_settings
+
+LATER = {"later": True}
+"""Of a setting that came after the first: :func:`fleet.vocabulary.plain_settings`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,7 @@ def at_least_one(settings: object, *names: str) -> None:
             )
 
 
+@dataclass(frozen=True)
 class Settings:
     """What the settings of several audits share.
 
@@ -86,8 +90,6 @@ class Settings:
     """
 
     eps: tuple[float, ...]
-    later: ClassVar[Mapping[str, Any]] = {}
-    """Fields that JSON names at other values only: it stays as it was before there were any."""
 
     def check(self, *counts: str, norm: Norm = "linf") -> None:
         """Sort the radii, and refuse those that no image can have, and counts below 1.
@@ -103,9 +105,9 @@ class Settings:
         at_least_one(self, *counts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
-        return {k: v for k, v in plain.items() if k not in self.later or v != self.later[k]}
+        """Plain JSON values; a :data:`LATER` field is named at other values than its default."""
+        plain = plain_settings(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in plain.items()}
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,7 @@ class TransferSettings(Settings):
     targets: attacks.TargetChoice = "neighbours"
     precision: Precision = "bf16"
     norm: Norm = "linf"
-    brief: bool = False
-    later: ClassVar[Mapping[str, Any]] = {"brief": False}
+    brief: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         self.check("steps", "restarts", "batch_size", "noise_draws", norm=self.norm)

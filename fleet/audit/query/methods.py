@@ -6,9 +6,9 @@ true class. Only RayS also asks about images outside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from fleet.attacks.outcomes import Queried, outcomes_of
 from fleet.attacks.rays import RayS
 from fleet.attacks.square import Square, moves
 from fleet.audit.core.evidence import Outcomes
-from fleet.audit.core.members import Member, Sample, Settings
+from fleet.audit.core.members import LATER, Member, Sample, Settings
 from fleet.audit.query.result import QueryMethod
 from fleet.data import to_unit
 from fleet.errors import AuditError
@@ -60,8 +60,7 @@ class QuerySettings(Settings):
     steps: int = 15
     batch_size: int = 128
     seed: int = 0
-    restarts: int = 3
-    later: ClassVar[Mapping[str, Any]] = {"restarts": 3}
+    restarts: int = field(default=3, metadata=LATER)
 
     def __post_init__(self) -> None:
         self.check("queries", "steps", "batch_size", "held_out", "restarts")

@@ -3,9 +3,9 @@
 Sources share nothing, so they run as independent jobs. Scores are sums of standard deviations.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional
 from fleet import attacks
 from fleet.attacks.gradient import input_gradient
 from fleet.audit.core.evidence import Outcomes
-from fleet.audit.core.members import Member, Sample, Settings, TransferSettings
+from fleet.audit.core.members import LATER, Member, Sample, Settings, TransferSettings
 from fleet.audit.core.result import AuditedDevice
 from fleet.audit.core.scoring import outcomes_on
 from fleet.audit.core.sets import AdversarialSets, adaptive_images
@@ -48,8 +48,7 @@ class TraceSettings(Settings):
     steps: int = 15
     batch_size: int = 128
     seed: int = 0
-    restarts: int = 3
-    later: ClassVar[Mapping[str, Any]] = {"restarts": 3}
+    restarts: int = field(default=3, metadata=LATER)
 
     def __post_init__(self) -> None:
         self.check("steps", "batch_size", "restarts")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from docs.measure_gates import subject
+from docs.measuring import subject
 from fleet.errors import FleetError
 from fleet.execution.jobs import Progress, Serial
 from fleet.models import Classifier

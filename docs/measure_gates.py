@@ -14,19 +14,12 @@ import argparse
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from fleet.assembly import run_images
+from docs.measuring import subject, written
 from fleet.audit.certify.coverage import coverage_curve
 from fleet.audit.certify.gates import gate_curve
-from fleet.audit.core.members import Member, Sample, load_member
-from fleet.errors import FleetError
-from fleet.files import write_json
 from fleet.models.convolutional import ConvNet
-from fleet.profiles.spec import FamilySpec, read_family
-from fleet.provenance import environment
-from fleet.rundir import RunDirectory
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)
 """beta / (alpha + beta)."""
@@ -42,52 +35,35 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options = parser.parse_args(arguments)
-    try:
-        family, member, sample = subject(
-            options.run, options.device, split=options.split, images=options.images
-        )
-        encoding = family.device(options.device).encoding
-        pitch = 0.0 if encoding is None else encoding.pitch
-        lengths = [round(share * pitch, 6) for share in SHARES]
-        found = (
-            gate_curve(member, sample, options.eps, lengths)
-            if isinstance(member.classifier.backbone, ConvNet)
-            else coverage_curve(member, sample, SHARES)
-        )
-        result = {
-            "device": member.name,
-            "weights_sha256": member.weights_sha256,
-            "profile_sha256": family.digest(),
-            "split": options.split,
-            "eps": options.eps,
-            "encoding": None if encoding is None else encoding.to_dict(),
-            "rows": [asdict(row) for row in found],
-            "environment": environment(),
-        }
-        write_json(options.out, result)
-    except FleetError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stderr.write(f"wrote {options.out}\n")
-    return 0
+    return written(options.out, lambda: measured(options))
 
 
-def subject(
-    root: Path, device: str, *, split: str, images: int
-) -> tuple[FamilySpec, Member, Sample]:
-    """Load one device of a run, and the first images of a split.
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """One row for each share of beta.
 
     Raises:
-        FleetError: The run cannot be read, or has no such device.
+        FleetError: The run cannot be read, or the device has another head.
     """
-    run = RunDirectory(root)
-    family = read_family(run)
-    if device not in {known.name for known in family.trained}:
-        raise FleetError(f"no device {device!r} in {run.root}")
-    member = load_member(run, family, family.device(device))
-    part = getattr(run_images(run, family.data), split)
-    rows = torch.arange(min(images, len(part)))
-    return family, member, Sample(part.images(rows), part.labels[rows], rows)
+    family, member, sample = subject(
+        options.run, options.device, split=options.split, images=options.images
+    )
+    encoding = family.device(options.device).encoding
+    pitch = 0.0 if encoding is None else encoding.pitch
+    lengths = [round(share * pitch, 6) for share in SHARES]
+    found = (
+        gate_curve(member, sample, options.eps, lengths)
+        if isinstance(member.classifier.backbone, ConvNet)
+        else coverage_curve(member, sample, SHARES)
+    )
+    return {
+        "device": member.name,
+        "weights_sha256": member.weights_sha256,
+        "profile_sha256": family.digest(),
+        "split": options.split,
+        "eps": options.eps,
+        "encoding": None if encoding is None else encoding.to_dict(),
+        "rows": [asdict(row) for row in found],
+    }
 
 
 if __name__ == "__main__":

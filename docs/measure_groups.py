@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from docs.measure_gates import subject
-from fleet.attacks import CORRECT, SampleKeys, attackable, decide, quantise
-from fleet.attacks.portfolio import portfolio
-from fleet.audit.core.members import Member, Sample
+from docs.measuring import subject, written
+from fleet.attacks import CORRECT, SampleKeys, quantise
+from fleet.audit.core.members import Member, Sample, TransferSettings
+from fleet.audit.core.scoring import outcomes_on
 from fleet.data import to_unit
 from fleet.errors import FleetError
-from fleet.files import write_json
 from fleet.profiles.spec import read_family
-from fleet.provenance import environment
 from fleet.rundir import RunDirectory
 
 BATCH = 100
@@ -43,28 +43,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=15, help="steps of each run")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options = parser.parse_args(arguments)
-    try:
-        members, sample = gathered(options.groups, options.split, options.images)
-        cells = [
-            cell
-            for levels in options.levels
-            for group, member in members
-            for cell in Trial(sample, levels / 255, options.steps).row(group, member, members)
-        ]
-        result = {
-            "split": options.split,
-            "images": len(sample.labels),
-            "steps": options.steps,
-            "eps": [levels / 255 for levels in options.levels],
-            "cells": cells,
-            "environment": environment(),
-        }
-        write_json(options.out, result)
-    except FleetError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stderr.write(f"wrote {options.out}\n")
-    return 0
+    return written(options.out, lambda: measured(options))
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """One cell for each surrogate, victim and eps.
+
+    Raises:
+        FleetError: A run cannot be read, holds no such device, or has other images.
+    """
+    members, sample = gathered(options.groups, options.split, options.images)
+    radii = tuple(levels / 255 for levels in options.levels)
+    settings = TransferSettings(
+        radii, steps=options.steps, restarts=1, targets="none", precision="fp32"
+    )
+    return {
+        "split": options.split,
+        "images": len(sample.labels),
+        "steps": options.steps,
+        "eps": list(radii),
+        "cells": [
+            {"eps": eps, "surrogate": surrogate.name, "from": group, **cell}
+            for eps in radii
+            for group, surrogate in members
+            for cell in row(made(surrogate, sample, eps, settings), members, sample)
+        ],
+    }
 
 
 def gathered(groups: list[str], split: str, images: int) -> tuple[list[tuple[str, Member]], Sample]:
@@ -92,62 +96,36 @@ def gathered(groups: list[str], split: str, images: int) -> tuple[list[tuple[str
     return members, shared
 
 
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """Images, eps on the scale from 0 to 1, and steps of each run."""
-
-    sample: Sample
-    eps: float
-    steps: int
-
-    def row(
-        self, group: str, surrogate: Member, members: list[tuple[str, Member]]
-    ) -> list[dict[str, object]]:
-        """Attack one device and try its images on all: evaded of those that each gets right."""
-        sys.stderr.write(f"{surrogate.name} at {self.eps:.4g}\n")
-        right, fooled = (torch.zeros(len(members), dtype=torch.int64) for _ in range(2))
-        for rows in torch.arange(len(self.sample.labels)).split(BATCH):
-            clean, labels = self.sample.images[rows], self.sample.labels[rows]
-            made = self.made(surrogate, rows)
-            for place, (_, victim) in enumerate(members):
-                with attackable(victim.classifier):
-                    stands = decide(victim.classifier, clean, labels).outcomes == CORRECT
-                    held = stands.clone()
-                    for images in made:
-                        held &= decide(victim.classifier, images, labels).outcomes == CORRECT
-                right[place] += stands.sum()
-                fooled[place] += (stands & ~held).sum()
-        return [
-            {
-                "eps": self.eps,
-                "surrogate": surrogate.name,
-                "from": group,
-                "victim": victim.name,
-                "to": kind,
-                "n": int(right[place]),
-                "evaded": int(fooled[place]),
-            }
-            for place, (kind, victim) in enumerate(members)
-        ]
-
-    def made(self, member: Member, rows: Tensor) -> Tensor:
-        """8-bit images of the portfolio's adaptive entries, (sets, B, C, H, W)."""
-        clean, labels = self.sample.images[rows], self.sample.labels[rows]
-        keys = SampleKeys(0, member.name, self.sample.indices[rows])
-        entries = portfolio(
-            member.classifier,
-            self.eps,
-            steps=self.steps,
-            restarts=1,
-            targets="none",
-            precision="fp32",
-        )
-        made = [
-            entry.attack(member.classifier, to_unit(clean), labels, keys)
-            for entry in entries
+def made(surrogate: Member, sample: Sample, eps: float, settings: TransferSettings) -> Tensor:
+    """8-bit images of the portfolio's adaptive entries, (A, N, C, H, W)."""
+    sys.stderr.write(f"{surrogate.name} at {eps:.4g}\n")
+    parts = []
+    for rows in torch.arange(len(sample.labels)).split(BATCH):
+        part = sample.part(rows)
+        keys = SampleKeys(0, surrogate.name, part.indices)
+        found = [
+            entry.attack(surrogate.classifier, to_unit(part.images), part.labels, keys)
+            for entry in settings.portfolio(surrogate.classifier, eps)
             if entry.protocol == "adaptive"
         ]
-        return quantise(torch.cat(made), clean, self.eps)
+        parts.append(quantise(torch.cat(found), part.images, eps))
+    return torch.cat(parts, dim=1)
+
+
+def row(
+    images: Tensor, members: list[tuple[str, Member]], sample: Sample
+) -> Iterator[dict[str, object]]:
+    """Try one device's images on all: evaded of those that each gets right without an attack."""
+    for kind, victim in members:
+        every = torch.cat([sample.images.unsqueeze(0), images])
+        clean, *attacked = outcomes_on(victim, every, sample.labels, BATCH) == CORRECT
+        stands = np.logical_and.reduce(attacked)
+        yield {
+            "victim": victim.name,
+            "to": kind,
+            "n": int(clean.sum()),
+            "evaded": int((clean & ~stands).sum()),
+        }
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from docs.measure_gates import subject
+from docs.measuring import subject
 from fleet.attacks import PseudoLogits, SampleKeys, attackable, exact_eps, quantise
 from fleet.audit.core.members import Member, TransferSettings
 from fleet.audit.crosscheck.audit import installed

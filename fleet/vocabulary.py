@@ -32,7 +32,7 @@ Activation = Literal["relu", "clip"]
 HeadName = Literal["linear", "ordinal", "softmax", "logits"]
 Stem = Literal["auto", "cifar", "imagenet"]
 Start = Literal["range", "zero"]
-Method = Literal["standard", "adversarial", "certified"]
+Method = Literal["standard", "adversarial", "certified", "cross"]
 Precision = Literal["bf16", "fp32"]
 Norm = Literal["linf", "l2"]
 Length = Literal["l1", "l2", "linf"]
@@ -192,12 +192,13 @@ class TrainingSpec:
         "standard",
         "How the device is trained: `standard` is undefended; `adversarial` fits attacked images "
         "too; `certified` makes it provable that no perturbation within `eps` changes the decision "
-        "(heads `softmax` and `ordinal`).",
+        "(heads `softmax` and `ordinal`); `cross` fits images that are attacked on the networks of "
+        "`pool`: other devices' attacks reach it less, its owner's reach it as before.",
         later=True,
     )
     eps: float = setting(
         0.0,
-        "For `adversarial` and `certified`: largest change of a pixel, on the scale from 0 to 1.",
+        "For all methods but `standard`: largest change of a pixel, on the scale from 0 to 1.",
         later=True,
         ge=0,
         lt=1,
@@ -218,7 +219,7 @@ class TrainingSpec:
     )
     warm_up: float = setting(
         0.05,
-        "Share of the steps at eps 0, for `adversarial` and `certified`.",
+        "Share of the steps at eps 0, for all methods but `standard`.",
         later=True,
         ge=0,
         lt=1,
@@ -232,7 +233,7 @@ class TrainingSpec:
     )
     attack_steps: int = setting(
         7,
-        "Steps of the attack in adversarial training; few large ones collapse.",
+        "Steps of the attack, for `adversarial` and `cross`; few large ones collapse.",
         later=True,
         ge=2,
         le=1000,
@@ -240,6 +241,16 @@ class TrainingSpec:
     l1: float = setting(
         0.0, "Weight of the sum of all weights' sizes in certified training.", later=True, ge=0
     )
+    pool: tuple[str, ...] = setting(
+        (),
+        "For `cross`: finished networks to attack, each a `devices/NAME/model.safetensors` of a "
+        "run with the same classes and image shape; relative to this profile.",
+        later=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Take the pool as JSON has it, a list."""
+        object.__setattr__(self, "pool", tuple(self.pool))
 
 
 def printable(value: object) -> bool:

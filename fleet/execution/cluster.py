@@ -326,7 +326,8 @@ class _Shift:
 
         if run.root not in self.images:
             family = read_family(run)
-            self.named |= {Path(d.model.weights) for d in family.trained if d.model.weights}
+            for device in family.trained:
+                self.named |= {Path(path) for path in device.reads}
             reference = ray.put(run_images(run, family.data).portable())
             self.images[run.root] = (family.data, [reference])
         return self.images[run.root]

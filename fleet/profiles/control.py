@@ -48,7 +48,7 @@ def derive_controls(devices: Sequence[DeviceSpec]) -> tuple[DeviceSpec, ...]:
             task="tra",
             encoding=None,
             model=model,
-            training=dataclasses.replace(device.training, method="standard"),
+            training=dataclasses.replace(device.training, method="standard", pool=()),
         )
         for name, (model, device) in zip(names, first.items(), strict=True)
     )

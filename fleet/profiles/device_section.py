@@ -68,12 +68,13 @@ def resolve_device(
     model = {**model, "head": model["head"] or HEADS[device.task][0]}
     if model["weights"] is not None:
         model["weights"] = str((directory / model["weights"]).resolve())
+    pool = tuple(str((directory / path).resolve()) for path in device.training.pool)
     return DeviceSpec(
         name=device.name,
         task=device.task,
         encoding=encoding,
         model=ModelSpec(**model),
-        training=TrainingSpec(**vars(device.training)),
+        training=TrainingSpec(**{**vars(device.training), "pool": pool}),
         drawn=drawn_fields(section),
     )
 
@@ -131,6 +132,14 @@ def _method_problems(device: DeviceSection, node: Node) -> Iterator[Problem]:
             f"{path} cannot train the head 'softmax' of {owner}, whose gate hides Eq. 3's gradient"
         )
         yield Problem(mark, text, "leave `loss` out")
+    if (training.method == "cross") != bool(training.pool):
+        mark, path = _place(node, "training", "pool")
+        if training.pool:
+            text = f"{path} of {owner} is for method 'cross', not {training.method!r}"
+            yield Problem(mark, text, "write `method: cross`, or leave `pool` out")
+        else:
+            text = f"{path} is missing; method 'cross' of {owner} attacks other networks"
+            yield Problem(mark, text, "write `pool: [../runs/RUN/devices/NAME/model.safetensors]`")
     if training.method == "standard":
         return
     if training.eps == 0:

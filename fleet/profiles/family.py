@@ -43,7 +43,7 @@ def load_profile(
         path: The profile (YAML).
         secret: The family secret, which ``auto`` values are drawn from; ``FAMILY.secret`` beside
             the profile by default. Read only for a profile that says ``auto``.
-        check_data: Whether the data's directory must exist.
+        check_data: Whether the data's directory must exist, and the files that devices name.
 
     Returns:
         The family, every default filled in. ``DeviceSpec.drawn`` names what came from the secret;
@@ -80,6 +80,8 @@ def load_profile(
     key = kept or new_secret()
     specs, found = _resolve_devices(devices, data, key, path.parent)
     problems += found
+    if check_data:
+        problems += _absent_files(devices, specs)
     control, twin = root.plain.get("control", True), root.plain.get("twin")
     twin = control and _comparable(specs) if twin is None else twin
     problems += _reserved_names(devices, control=control, twin=twin)
@@ -158,7 +160,6 @@ def _resolve_devices(
             problems.append(_no_encoding(device, error))
             continue
         specs.append(spec)
-        problems += _weights_problems(device, spec)
         if spec.encoding is None or device.section.allow_equivalent:
             continue
         other = first.setdefault(spec.encoding.canonical(), device)
@@ -168,12 +169,18 @@ def _resolve_devices(
     return tuple(specs), problems
 
 
-def _weights_problems(device: _Device, spec: DeviceSpec) -> list[Problem]:
-    path = spec.model.weights
-    if path is None or Path(path).is_file():
-        return []
-    mark = device.node.nearest(("model", "weights")).mark
-    return [Problem(mark, f"model.weights of device {spec.name!r} is no file: {path!r}")]
+def _absent_files(devices: list[_Device], specs: tuple[DeviceSpec, ...]) -> list[Problem]:
+    nodes = {device.section.name: device.node for device in devices}
+    named = [(spec.name, "model", "weights", spec.model.weights) for spec in specs]
+    named += [(s.name, "training", "pool", path) for s in specs for path in s.training.pool]
+    return [
+        Problem(
+            nodes[name].nearest((section, key)).mark,
+            f"{section}.{key} of device {name!r} is no file: {path!r}",
+        )
+        for name, section, key, path in named
+        if path is not None and not Path(path).is_file()
+    ]
 
 
 def _order(device: _Device) -> tuple[int, ...] | str | None:

@@ -81,6 +81,14 @@ class DeviceSpec:
             plain["encoding"] = "auto"
         return f"DeviceSpec({', '.join(f'{name}={value!r}' for name, value in plain.items())})"
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Files outside its run that its training reads."""
+        pool = self.training.pool
+        runs = {str(RunDirectory(Path(path).parents[2]).profile) for path in pool}
+        weights = (self.model.weights,) if self.model.weights else ()
+        return (*weights, *pool, *sorted(runs))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; :meth:`from_dict` is the inverse."""
         return {
@@ -88,7 +96,7 @@ class DeviceSpec:
             "task": self.task,
             "encoding": None if self.encoding is None else self.encoding.to_dict(),
             "model": dataclasses.asdict(self.model),
-            "training": dataclasses.asdict(self.training),
+            "training": {**dataclasses.asdict(self.training), "pool": list(self.training.pool)},
             "drawn": list(self.drawn),
         }
 
@@ -203,6 +211,8 @@ class FamilySpec:
             if spec.model.weights is not None:
                 device["model"]["weights"] = Path(spec.model.weights).name
             device["training"] = plain_settings(spec.training)
+            if spec.training.pool:
+                device["training"]["pool"] = [Path(p).parent.name for p in spec.training.pool]
         encoded = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("utf-8")
         return hashlib.sha256(encoded).hexdigest()
 
@@ -219,4 +229,28 @@ def read_family(run: RunDirectory) -> FamilySpec:
         raise CheckpointError(
             f"{run.profile} is no resolved profile: {type(error).__name__}: {error}",
             hint="another version of fleet may have written it; train again",
+        ) from error
+
+
+def read_device(model: Path) -> tuple[RunDirectory, FamilySpec, DeviceSpec]:
+    """Read what a run says of one of its networks, given the network's file.
+
+    Args:
+        model: ``devices/NAME/model.safetensors`` in a run.
+
+    Returns:
+        The run, its family, and the network.
+
+    Raises:
+        CheckpointError: The file lies in no run, or the run's profile does not name the network.
+    """
+    name, run = model.parent.name, RunDirectory(model.parent.parent.parent)
+    try:
+        family = read_family(run)
+        return run, family, family.device(name)
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(
+            f"{model} is no network of a run: {error}",
+            hint="name `devices/NAME/model.safetensors` where a run trained it; a copy elsewhere "
+            "says nothing of its encoding",
         ) from error

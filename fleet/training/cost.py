@@ -31,8 +31,8 @@ def core_seconds(device: DeviceSpec, images: int, side: int) -> float:
         side: Their height and width, pixels.
     """
     model, training = device.model, device.training
-    attack = ATTACK_STEP * (1 + training.attack_steps)
-    times = {"certified": CERTIFIED, "adversarial": attack}.get(training.method, 1.0)
+    attacked = ATTACK_STEP * (1 + training.attack_steps)
+    times = {"standard": 1.0, "certified": CERTIFIED}.get(training.method, attacked)
     pixel = SECONDS.get(model.architecture, 1e-6) * model.width * times
     shown = images + images // training.batch_size * STEP
     return shown * training.epochs * side**2 * pixel

@@ -19,6 +19,7 @@ from fleet.provenance import environment
 from fleet.rundata import check_data
 from fleet.rundir import RunDirectory, record_start
 from fleet.training.cost import core_seconds
+from fleet.training.cross import check_pools
 from fleet.training.fit import FitJob, fit_device
 from fleet.training.growth import compare_run
 from fleet.training.plan import Resume, TrainingPlan, check_growth, device_state, plan_training
@@ -122,6 +123,7 @@ def _carry_out(plan: TrainingPlan, executor: Executor) -> FamilyResult:
     if plan.resumed:
         check_data(plan.run, images.record(), plan.spec.data.root, tests=_tested(plan))
     if plan.pending:
+        check_pools(plan.pending, plan.spec.data)
         check_training(images.train.labels.numpy(), images.class_names)
         read_through(images)
     # Weights hold the positions of the intervals, so a family with drawn encodings is private.

@@ -28,6 +28,7 @@ from fleet.training.adversarial import Adversarial
 from fleet.training.batches import Tally, epoch_order, evaluate, training_batch
 from fleet.training.certified import Certified
 from fleet.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from fleet.training.cross import Cross
 from fleet.training.gradients import Gradients
 from fleet.training.method import Batch, Method, Standard, build_optimizer
 from fleet.vocabulary import plain_settings
@@ -36,6 +37,7 @@ METHODS: dict[str, type[Method]] = {
     "standard": Standard,
     "adversarial": Adversarial,
     "certified": Certified,
+    "cross": Cross,
 }
 """Class of each ``training.method``."""
 
@@ -300,19 +302,25 @@ def _settle(fit: _Fit) -> None:
 
 def _identity(job: FitJob, images: ImageData) -> str:
     """Digest of all that determines the weights; the test images do not."""
-    model = plain_settings(job.device.model)
+    model, training = plain_settings(job.device.model), plain_settings(job.device.training)
     if job.device.model.weights is not None:
-        model["weights"] = hashlib.sha256(read_bytes(Path(job.device.model.weights))).hexdigest()
+        model["weights"] = _sha256(job.device.model.weights)
+    if job.device.training.pool:
+        training["pool"] = [_sha256(path) for path in job.device.training.pool]
     spec = {
         "device": {
             **asdict(job.device),
             "model": model,
-            "training": plain_settings(job.device.training),
+            "training": training,
         },
         "data": {k: v for k, v in asdict(job.data).items() if k not in {"root", "test_limit"}},
         "images": images.provenance["train_sha256"],
     }
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(read_bytes(Path(path))).hexdigest()
 
 
 def _words(position: Position, epochs: int) -> str:

@@ -89,6 +89,7 @@ def test_defaults_are_those_that_the_documentation_promises(directory: Path) -> 
                     "ramp": 0.5,
                     "attack_steps": 7,
                     "l1": 0.0,
+                    "pool": [],
                 },
                 "drawn": [],
             }
@@ -352,6 +353,30 @@ def test_weights_to_start_from_lie_relative_to_the_profile(directory: Path) -> N
         ).digest()
         != family.digest()
     )
+
+
+def test_networks_of_a_pool_lie_relative_to_the_profile(directory: Path) -> None:
+    """The digest knows the networks' names alone; the control attacks nothing."""
+    model = directory / "runs/plain/devices/one/model.safetensors"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"")
+    place = model.relative_to(directory)
+    text = (
+        f"{HEAD}devices:\n  - {{name: a, encoding: {{alpha: 4, beta: 16}}, training: "
+        f"{{method: cross, eps: 0.1, pool: [{place}]}}}}\n"
+    )
+    family = load(directory, text)
+    device = family.device("a")
+    assert device.training.pool == (str(model),)
+    assert device.reads == (str(model), str(directory / "runs/plain/profile.resolved.json"))
+    assert family.controls[0].reads == ()
+    assert FamilySpec.from_dict(json.loads(json.dumps(family.to_dict()))) == family
+    digests = set()
+    for path in ("/elsewhere/devices/one/model.safetensors", "/elsewhere/two/model.safetensors"):
+        moved = replace(device, training=replace(device.training, pool=(path,)))
+        digests.add(replace(family, devices=(moved,)).digest())
+    assert family.digest() in digests
+    assert len(digests) == 2
 
 
 def test_weights_that_are_nowhere_are_named_with_their_place(directory: Path) -> None:

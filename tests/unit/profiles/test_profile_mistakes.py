@@ -266,6 +266,27 @@ MISTAKES = [
         "eps: 0.1",
     ),
     Mistake(
+        "attacks on other networks without any",
+        INT + "devices:\n  - {name: a, training: {method: cross, eps: 0.1}}\n",
+        "6:25",
+        "devices[0].training.pool is missing; method 'cross' of device 'a' attacks other networks",
+        "pool: [../runs/RUN/devices/NAME/model.safetensors]",
+    ),
+    Mistake(
+        "a pool that nothing attacks",
+        INT + "devices:\n  - {name: a, training: {pool: [one.safetensors]}}\n",
+        "6:32",
+        "devices[0].training.pool of device 'a' is for method 'cross', not 'standard'",
+        "method: cross",
+    ),
+    Mistake(
+        "a network of a pool that is nowhere",
+        INT
+        + "devices:\n  - {name: a, training: {method: cross, eps: 0.1, pool: [one.safetensors]}}\n",
+        "6:57",
+        "training.pool of device 'a' is no file",
+    ),
+    Mistake(
         "certified training of the paper's head",
         INT + "devices:\n  - {name: a, training: {method: certified, eps: 0.1}}\n",
         "6:5",

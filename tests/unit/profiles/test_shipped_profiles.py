@@ -24,7 +24,8 @@ REPRODUCTION = sorted((PROJECT / "fleet" / "paper" / "profiles").glob("*.yaml"))
 DIGESTS = dict(
     line.split()
     for line in """
-photos-fleet 910f35b06a11284f71b4990911174e7b3fbe6a5df4645ab590579af905a473e3
+photos-fleet 6436502524f9e78c5a75229428972fe6d449a4c6dfe916849c598669dba9bfe5
+photos-cross 3cab727365b826bb8eb440969071a3602b0a71340e369d0229136fca124b4b1e
 photos-accuracy 8f07e07c3c6582d6a0a710996491a64138ed37de09a8c8ae65b71fa44f8da30f
 orders ea5dfedf49f6198ef2a782299840dcc50266fa1039a15bd28aa2af424918230a
 devices ade6345627bfa74ba2a45341d85326d2345941cacbf9c08a1c9fed7b70d7f720
@@ -82,7 +83,7 @@ def test_shipped_profile_is_valid(path: Path) -> None:
 def test_the_profiles_are_the_demo_orders_the_certified_fleets_and_photos() -> None:
     names = [
         *("devices", "fashion-demo", "orders", "paper-demo", "photos-accuracy"),
-        "photos-fleet",
+        *("photos-cross", "photos-fleet"),
         *("robust-adversarial", "robust-heads", "robust-mnist", "robust-one"),
     ]
     assert [p.stem for p in PROFILES] == names

@@ -178,7 +178,13 @@ def test_a_job_that_keeps_failing_costs_itself_alone_and_trainings_end_with_the_
         profile.write_text(LONG.format(root=mnist_root).replace("epochs: 20", "epochs: 1"))
         spec = load_profile(profile)
         there = train_family(spec, run=driver_place / "brief", executor=cluster)
+        pool = "method: cross, eps: 0.1, attack_steps: 2, pool: [{}]".format(there.run.model("a"))
+        crossed = tmp_path / "crossed.yaml"  # its pool lies where no worker sees it
+        crossed.write_text(profile.read_text().replace("shift: 0", f"shift: 0, {pool}"))
+        against = train_family(load_profile(crossed), run=driver_place / "x", executor=cluster)
     here = train_family(spec, run=tmp_path / "brief", executor=Serial())
+    alone = train_family(load_profile(crossed), run=tmp_path / "x", executor=Serial())
+    assert digests(against.run.root) == digests(alone.run.root)
     assert digests(there.run.root) == digests(here.run.root)
     assert len(digests(here.run.root)) == 3
     assert [outcomes[f"square {value}"].value for value in (2, 3)] == [4, 9]

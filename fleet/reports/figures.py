@@ -9,7 +9,6 @@ from fleet.audit.transfer.result import TransferAudit
 from fleet.errors import BackendError
 from fleet.reports.ladder import ladder
 from fleet.reports.report import AuditReport, Figure, report_of
-from fleet.reports.wording import Success
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def encoded(draw: str, arguments: tuple[Any, ...], *forms: str) -> list[bytes]:
         return [bytes(drawing.encode(figure, form)) for form in forms]
 
 
-def heatmap_png(audit: TransferAudit, success: Success = "evade") -> bytes:
+def heatmap_png(audit: TransferAudit) -> bytes:
     """Draw every protocol (columns) at every eps (rows) on one scale from 0 to 1.
 
     Surrogates are the rows of a panel, victims its columns, lighter means a higher rate, and the
@@ -85,7 +84,6 @@ def heatmap_png(audit: TransferAudit, success: Success = "evade") -> bytes:
 
     Args:
         audit: The audit.
-        success: What counts as success.
 
     Returns:
         A PNG file; the same audit gives the same bytes on the same matplotlib.
@@ -93,12 +91,12 @@ def heatmap_png(audit: TransferAudit, success: Success = "evade") -> bytes:
     Raises:
         BackendError: matplotlib is not installed.
     """
-    return encoded("fleet.reports.transfer_figure:draw", (audit, success), "png")[0]
+    return encoded("fleet.reports.transfer_figure:draw", (audit,), "png")[0]
 
 
-def heatmap_svg(audit: TransferAudit, success: Success = "evade") -> bytes:
+def heatmap_svg(audit: TransferAudit) -> bytes:
     """:func:`heatmap_png` as an SVG file whose text stays text."""
-    return encoded("fleet.reports.transfer_figure:draw", (audit, success), "svg")[0]
+    return encoded("fleet.reports.transfer_figure:draw", (audit,), "svg")[0]
 
 
 def _drawn(figure: Figure, kind: str | None, arguments: tuple[Any, ...]) -> DrawnFigure:

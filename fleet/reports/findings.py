@@ -13,7 +13,6 @@ from fleet.encoding import CanonicalEncoding, IntervalEncoding
 from fleet.reports.flags import PROTOCOLS
 from fleet.reports.ladder import mean_interval
 from fleet.reports.rate_map import RateMap
-from fleet.reports.wording import Success
 
 
 @dataclass(frozen=True)
@@ -135,38 +134,33 @@ def _shape(device: result.AuditedDevice) -> CanonicalEncoding | None:
     return None if encoding is None else IntervalEncoding.from_dict(encoding).canonical()
 
 
-def lift(
-    audit: TransferAudit, cell: result.Cell, eps: float, success: Success = "evade"
-) -> float | None:
+def lift(audit: TransferAudit, cell: result.Cell, eps: float) -> float | None:
     """Rate of a cell less the noise floor of its victim; None where either is undefined."""
-    rate = cell.outcome.rate(success)
-    noise = _noise(audit, cell, eps, success)
+    rate, noise = cell.outcome.rate("evade"), _noise(audit, cell, eps)
     return None if rate is None or noise is None else rate - noise
 
 
-def worst_pairs(
-    audit: TransferAudit, matrix: result.Matrix, success: Success = "evade", top: int = 10
-) -> list[result.Cell]:
+def worst_pairs(audit: TransferAudit, matrix: result.Matrix, top: int = 10) -> list[result.Cell]:
     """The ``top`` cells between devices of the highest rate; equals stay in matrix order."""
-    places = RateMap.of(matrix).worst(set(audit.fleet), success, top)
+    places = RateMap.of(matrix).worst(set(audit.fleet), top)
     return [matrix.cells[place] for place in places]
 
 
-def find(audit: TransferAudit, matrix: result.Matrix, success: Success = "evade") -> Finding:
+def find(audit: TransferAudit, matrix: result.Matrix) -> Finding:
     """Boil a matrix down to a :class:`Finding`."""
     outside, undefended = beside(audit), {device.name for device in controls(audit)}
     diagonal = [cell for cell in matrix.cells if cell.surrogate == cell.victim]
-    worst = next(iter(worst_pairs(audit, matrix, success, top=1)), None)
+    worst = next(iter(worst_pairs(audit, matrix, top=1)), None)
     return Finding(
         protocol=matrix.protocol,
         attack=matrix.attack,
         eps=matrix.eps,
         worst=worst,
-        mean=result.mean_rate(RateMap.of(matrix).listed(set(audit.fleet), success)),
-        white_box=_extent((c for c in diagonal if c.victim not in outside), success),
-        noise=None if worst is None else _noise(audit, worst, matrix.eps, success),
-        nobody=result.mean_rate(cell.outcome.rate(success) for cell in nobody_cells(audit, matrix)),
-        baseline=_extent((c for c in diagonal if c.victim in undefended), success),
+        mean=result.mean_rate(RateMap.of(matrix).listed(set(audit.fleet))),
+        white_box=_extent(c for c in diagonal if c.victim not in outside),
+        noise=None if worst is None else _noise(audit, worst, matrix.eps),
+        nobody=result.mean_rate(cell.outcome.rate("evade") for cell in nobody_cells(audit, matrix)),
+        baseline=_extent(c for c in diagonal if c.victim in undefended),
     )
 
 
@@ -179,10 +173,10 @@ def findings(audit: TransferAudit) -> list[Finding]:
     ]
 
 
-def _noise(audit: TransferAudit, cell: result.Cell, eps: float, success: Success) -> float | None:
-    return audit.noise_floor(cell.victim, eps).outcome.rate(success)
+def _noise(audit: TransferAudit, cell: result.Cell, eps: float) -> float | None:
+    return audit.noise_floor(cell.victim, eps).outcome.rate("evade")
 
 
-def _extent(cells: Iterable[result.Cell], success: Success) -> tuple[float, float] | None:
-    rates = [rate for cell in cells if (rate := cell.outcome.rate(success)) is not None]
+def _extent(cells: Iterable[result.Cell]) -> tuple[float, float] | None:
+    rates = [rate for cell in cells if (rate := cell.outcome.rate("evade")) is not None]
     return (min(rates), max(rates)) if rates else None

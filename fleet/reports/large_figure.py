@@ -17,12 +17,12 @@ _SIDE, _LINE, _TOP = 2.6, 3.6, 1.35
 _BINS = 40
 
 
-def draw_large(audit: TransferAudit, success: wording.Success = "evade") -> Figure:
+def draw_large(audit: TransferAudit) -> Figure:
     """Maps of mean and highest rate, like devices beside each other, and all rates by frequency."""
     shown = worst_cases(audit)
     count, height = len(audit.fleet), _TOP + len(shown) * _LINE
     figure = Figure(figsize=(10.6, height))
-    last = RateMap.of(guide(audit)).between(set(audit.fleet), success)
+    last = RateMap.of(guide(audit)).between(set(audit.fleet))
     order = np.array(order_by_likeness(last))
     step = tiles(last)[2]
     size = "a device" if step == 1 else f"{step} × {step} devices"
@@ -32,9 +32,9 @@ def draw_large(audit: TransferAudit, success: wording.Success = "evade") -> Figu
         "The bars have the maps' colours.",
         f"Run {drawing.drawable(audit.run, 40)}, {drawing.drawable(audit.created, 40)}.",
     ]
-    drawing.head(figure, f"Transfer audit: {success}, worst case over the attacks", notes)
+    drawing.head(figure, "Transfer audit: evade, worst case over the attacks", notes)
     for row, matrix in enumerate(shown):
-        rates = RateMap.of(matrix).between(set(audit.fleet), success)[np.ix_(order, order)]
+        rates = RateMap.of(matrix).between(set(audit.fleet))[np.ix_(order, order)]
         bottom = height - _TOP - row * _LINE - _SIDE - 0.45
         places = [0.55 + k * (_SIDE + 0.7) for k in range(3)]
         axes = [

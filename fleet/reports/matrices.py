@@ -43,34 +43,29 @@ class Grid:
     footer: list[tuple[str, list[float | str | None]]]
 
 
-def footer(
-    audit: TransferAudit, matrix: Matrix, success: wording.Success
-) -> list[tuple[str, list[float | str | None]]]:
+def footer(audit: TransferAudit, matrix: Matrix) -> list[tuple[str, list[float | str | None]]]:
     """What stands below a matrix for each victim: rates, and n in words."""
     devices = audit.devices
     floors = [audit.noise_floor(device.name, matrix.eps).outcome for device in devices]
     counts = [str(cell.outcome.n) for cell in rows(audit, matrix)[0]]
     return [
-        ("noise floor", [floor.rate(success) for floor in floors]),
+        ("noise floor", [floor.rate("evade") for floor in floors]),
         ("clean accuracy", [device.clean_accuracy for device in devices]),
         ("clean reject", [device.clean_reject_rate for device in devices]),
         ("n", [*counts]),
     ]
 
 
-def matrix_table(
-    audit: TransferAudit, protocol: Protocol, eps: float, success: wording.Success = "evade"
-) -> RichTable:
+def matrix_table(audit: TransferAudit, protocol: Protocol, eps: float) -> RichTable:
     """One protocol's matrix: surrogates as rows, victims as columns, the white-box diagonal bold.
 
     Controls and the twin stand last, in rows of their own section. Below the matrix stand, for each
-    victim, the noise floor of the same kind of success, the clean accuracy, the clean reject rate
-    and n.
+    victim, the noise floor, the clean accuracy, the clean reject rate and n.
 
     Raises:
         KeyError: The audit holds no such matrix.
     """
-    title = f"{protocol} protocol, eps {wording.format_eps(eps)}: {success}, surrogate × victim"
+    title = f"{protocol} protocol, eps {wording.format_eps(eps)}: evade, surrogate × victim"
     table = RichTable(title=flagged_title(audit, protocol, title), title_justify="left")
     table.add_column("surrogate", overflow="fold", min_width=len("clean accuracy"))
     names = [
@@ -86,7 +81,7 @@ def matrix_table(
             table.add_section()
         shown = (
             Text(
-                wording.format_rate(cell.outcome.rate(success)),
+                wording.format_rate(cell.outcome.rate("evade")),
                 style="bold" if cell.surrogate == cell.victim else "",
                 no_wrap=True,
             )
@@ -94,7 +89,7 @@ def matrix_table(
         )
         table.add_row(Text(names[number]), *shown)
     table.add_section()
-    for label, values in footer(audit, matrix, success):
+    for label, values in footer(audit, matrix):
         shown_below = (v if isinstance(v, str) else wording.format_rate(v) for v in values)
         table.add_row(Text(label, style="italic"), *shown_below)
     return table
@@ -198,7 +193,7 @@ def _grid(
     whole: bool,
 ) -> Grid:
     cells = [[(cell, show(cell)) for cell in row] for row in rows(audit, matrix)]
-    below = footer(audit, matrix, "evade") if whole else []
+    below = footer(audit, matrix) if whole else []
     return Grid(title, matrix, flag(audit, matrix.protocol), cells, below)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleet.audit.core.result import Matrix
 from fleet.reports.large import MOST_TILES
-from fleet.reports.wording import Success
 
 Floats = NDArray[np.float64]
 
@@ -23,12 +21,13 @@ class RateMap:
         names: Its networks, in matrix order.
         places: Place in the matrix's cells of each surrogate (row) and victim (column), (N, N);
             -1 where a pair was not tried.
-        counts: n, flip and reject of each pair, (N, N, 3); 0 where it was not tried.
+        rates: Evade rate of each pair, (N, N); NaN where it was not tried, or where the victim
+            decodes no image correctly.
     """
 
     names: tuple[str, ...]
     places: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    rates: Floats
 
     @classmethod
     def of(cls, matrix: Matrix) -> RateMap:
@@ -46,31 +45,23 @@ class RateMap:
         places = np.full((len(names), len(names)), -1, np.int64)
         for place, cell in enumerate(matrix.cells):
             places[number[cell.surrogate], number[cell.victim]] = place
-        outcomes = (cell.outcome for cell in matrix.cells)
-        counts = chain.from_iterable((found.n, found.flip, found.reject) for found in outcomes)
-        flat = np.fromiter(counts, np.int64, 3 * len(matrix.cells)).reshape(-1, 3)
-        return cls(names, places, np.where(places[..., None] < 0, 0, flat[places]))
+        evaded = (cell.outcome.rate("evade") for cell in matrix.cells)
+        flat = np.array([np.nan if rate is None else rate for rate in evaded], np.float64)
+        return cls(names, places, np.where(places < 0, np.nan, flat[places]))
 
-    def rates(self, success: Success = "evade") -> Floats:
-        """Rate of each pair, (N, N); NaN where the victim decodes no image correctly."""
-        n, flip, reject = np.moveaxis(self.counts, 2, 0)
-        hits = {"flip": flip, "reject": reject, "evade": flip + reject}[success]
-        found: Floats = np.divide(hits, n, out=np.full(n.shape, np.nan), where=n > 0)
-        return found
-
-    def worst(self, among: set[str], success: Success, top: int) -> list[int]:
+    def worst(self, among: set[str], top: int) -> list[int]:
         """Places in the matrix's cells of the pairs of :meth:`between` with the highest rates.
 
         Equals stay in matrix order; pairs without a rate are left out.
         """
-        rates = self.between(among, success).ravel()
+        rates = self.between(among).ravel()
         places = self._places(among)
         ranked = np.lexsort((places, -rates))
         return [int(places[k]) for k in ranked[: min(top, int((~np.isnan(rates)).sum()))]]
 
-    def listed(self, among: set[str], success: Success) -> list[float]:
+    def listed(self, among: set[str]) -> list[float]:
         """The rates of :meth:`between` in matrix order."""
-        rates = self.between(among, success).ravel()[self._places(among).argsort()]
+        rates = self.between(among).ravel()[self._places(among).argsort()]
         found: list[float] = rates[~np.isnan(rates)].tolist()
         return found
 
@@ -78,10 +69,10 @@ class RateMap:
         kept = [place for place, name in enumerate(self.names) if name in among]
         return self.places[np.ix_(kept, kept)].ravel()
 
-    def between(self, among: set[str], success: Success = "evade") -> Floats:
+    def between(self, among: set[str]) -> Floats:
         """Rates between networks of ``among``, (A, A), in matrix order; the diagonal is NaN."""
         kept = [place for place, name in enumerate(self.names) if name in among]
-        found = self.rates(success)[np.ix_(kept, kept)]
+        found = self.rates[np.ix_(kept, kept)]
         np.fill_diagonal(found, np.nan)
         return found
 

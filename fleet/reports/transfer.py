@@ -70,9 +70,7 @@ def _between(pair: Pair) -> float | None:
     return None if cell.surrogate == cell.victim else cell.outcome.rate("evade")
 
 
-def _pair_columns(
-    audit: TransferAudit, success: wording.Success = "evade"
-) -> tuple[Column[Pair], ...]:
+def _pair_columns(audit: TransferAudit) -> tuple[Column[Pair], ...]:
     roles = {device.name: device.role for device in audit.devices}
     failed = {protocol: failed_checks(audit, protocol) for protocol in PROTOCOLS}
 
@@ -88,12 +86,12 @@ def _pair_columns(
         Column(lambda p: roles[p[1].surrogate], WORD, csv="surrogate_role"),
         Column(lambda p: roles[p[1].victim], WORD, csv="victim_role"),
         Column(lambda p: int(p[1].surrogate == p[1].victim), COUNT, csv="white_box"),
-        Column(lambda p: p[1].outcome.rate(success), RATE, success, success),
-        Column(lambda p: p[1].outcome.interval(success), INTERVAL, "95 %", "95 %"),
+        Column(lambda p: p[1].outcome.rate("evade"), RATE, "evade", "evade"),
+        Column(lambda p: p[1].outcome.interval("evade"), INTERVAL, "95 %", "95 %"),
         Column(lambda p: p[1].outcome.rate("flip"), RATE, "flip"),
         Column(lambda p: p[1].outcome.rate("reject"), RATE, "reject"),
         Column(lambda p: p[1].outcome.n, COUNT, "n", "n"),
-        Column(lambda p: lift(audit, p[1], p[0].eps, success), LIFT, "lift over noise", "lift"),
+        Column(lambda p: lift(audit, p[1], p[0].eps), LIFT, "lift over noise", "lift"),
         Column(lambda p: p[1].outcome, OUTCOME, csv=""),
         Column(lambda p: p[1].joint, OUTCOME, csv="joint_"),
         Column(lambda p: p[1].given_success, OUTCOME, csv="given_success_"),
@@ -105,11 +103,7 @@ def _pair_columns(
 
 
 def worst_table(
-    audit: TransferAudit,
-    protocol: result.Protocol,
-    eps: float,
-    success: wording.Success = "evade",
-    top: int = 10,
+    audit: TransferAudit, protocol: result.Protocol, eps: float, top: int = 10
 ) -> Table[Pair]:
     """The ``top`` surrogate-victim pairs of the highest rate, white-box attacks left out.
 
@@ -117,11 +111,9 @@ def worst_table(
         KeyError: The audit holds no such matrix.
     """
     matrix = audit.matrix(protocol, eps)
-    found = [(matrix, cell) for cell in worst_pairs(audit, matrix, success, top)]
-    title = (
-        f"{protocol} protocol, eps {wording.format_eps(eps)}: {success}, {len(found)} worst pairs"
-    )
-    return Table(title, found, _pair_columns(audit, success))
+    found = [(matrix, cell) for cell in worst_pairs(audit, matrix, top)]
+    title = f"{protocol} protocol, eps {wording.format_eps(eps)}: evade, {len(found)} worst pairs"
+    return Table(title, found, _pair_columns(audit))
 
 
 def findings_table(audit: TransferAudit, found: list[Finding], caption: str) -> Table[Finding]:

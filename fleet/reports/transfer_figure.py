@@ -24,7 +24,6 @@ from fleet.reports.large import LARGE, MOST_PANELS
 from fleet.reports.large_figure import draw_large
 from fleet.reports.palette import ALARM, INK, MUTED, PAPER, ink_color
 
-_SUCCESS = {"flip": "flip (wrong class)", "reject": "reject", "evade": "evade (flip or reject)"}
 _LONGEST_NAME = 20
 _LETTER = 0.0091  # inches of a letter's width for each point of its size
 _HEADER = 1.3  # inches above the first panel
@@ -99,25 +98,23 @@ class Sheet:
         figure: The figure.
         page: Axes over the whole figure, in inches from its top left corner.
         audit: The audit.
-        success: What counts as success.
         layout: Sizes of a panel.
     """
 
     figure: Figure
     page: Axes
     audit: TransferAudit
-    success: wording.Success
     layout: Layout
 
 
-def draw(audit: TransferAudit, success: wording.Success = "evade") -> Figure:
+def draw(audit: TransferAudit) -> Figure:
     """Heatmaps of the evade rate, surrogates as rows and victims as columns.
 
     Each device's order of classes stands on the axes. The same figures stand in the tables below.
     Of a large fleet: maps of tiles, like devices beside each other, and the distribution of rates.
     """
     if len(audit.devices) > LARGE:
-        return draw_large(audit, success)
+        return draw_large(audit)
     grid = [(eps, protocols(audit, eps)) for eps in audit.eps]
     layout = _layout(audit)
     bar = 0.2 + max(len(names) for _, names in grid) * layout.width
@@ -125,7 +122,7 @@ def draw(audit: TransferAudit, success: wording.Success = "evade") -> Figure:
     figure = Figure(figsize=(width, height))
     page = figure.add_axes((0, 0, 1, 1))
     page.set_axis_off()
-    sheet = Sheet(figure, page, audit, success, layout)
+    sheet = Sheet(figure, page, audit, layout)
     _title(sheet)
     for row, (eps, names) in enumerate(grid):
         for column, protocol in enumerate(names):
@@ -153,7 +150,7 @@ def _name(device: AuditedDevice) -> str:
 
 
 def _title(sheet: Sheet) -> None:
-    title = f"Transfer audit: {_SUCCESS[sheet.success]}, worst case over the attacks"
+    title = "Transfer audit: evade (flip or reject), worst case over the attacks"
     note = "Rows: surrogate. Columns: victim. Lighter = higher. Outlined: white-box."
     strips = "Grey strips: the class at each slot, slot 0 at the left or at the top."
     source = f"Run {drawable(sheet.audit.run, 40)}, {drawable(sheet.audit.created, 40)}."
@@ -209,7 +206,7 @@ def _column_label(sheet: Sheet, index: int, x: float, top: float) -> None:
 
 def _cells(sheet: Sheet, left: float, top: float, matrix: Matrix) -> None:
     layout, page = sheet.layout, sheet.page
-    rates = [[c.outcome.rate(sheet.success) for c in row] for row in rows(sheet.audit, matrix)]
+    rates = [[c.outcome.rate("evade") for c in row] for row in rows(sheet.audit, matrix)]
 
     def words(rate: float | None) -> str:
         return wording.format_rate(rate, layout.digits)
@@ -234,7 +231,7 @@ def _rows_below(sheet: Sheet, left: float, bottom: float, eps: float) -> None:
     for index, device in enumerate(sheet.audit.devices):
         x = left + index * sheet.layout.cell
         floor = sheet.audit.noise_floor(device.name, eps).outcome
-        _tile(sheet, (x, noise), 0.34, floor.rate(sheet.success))
+        _tile(sheet, (x, noise), 0.34, floor.rate("evade"))
         if digits:
             accuracy = wording.format_rate(device.clean_accuracy, digits)
             _write(sheet.page, x + sheet.layout.cell / 2, clean, accuracy, size=8.5, ha="center")

@@ -47,12 +47,6 @@ def test_a_matrix_is_boiled_down_exactly():
     assert lift(audit, found.worst, 0.1) == pytest.approx(0.40 - 0.06)
 
 
-def test_the_kind_decides_what_is_counted():
-    audit = small([[90, 10], [30, 95]])
-    found = find(audit, audit.matrix("adaptive", 0.1), "reject")
-    assert (found.mean, found.white_box, found.noise) == (0.0, (0.0, 0.0), 0.01)
-
-
 def test_worst_pairs_leave_out_the_diagonal_and_keep_the_order_of_equals():
     audit = small([[99, 20, 20], [5, 99, 20], [7, 1, 99]])
     found = worst_pairs(audit, audit.matrix("adaptive", 0.1), top=4)

@@ -58,12 +58,6 @@ def test_the_numbers_are_those_of_the_audit(make_audit):
     assert [f"{d.clean_accuracy:.3f}" in found for d in audit.devices] == [True] * 4
 
 
-def test_the_kind_is_the_callers(make_audit):
-    found = texts(heatmap_svg(make_audit(eps=(0.1,), protocols=("adaptive",)), "flip"))
-    assert "Transfer audit: flip (wrong class), worst case over the attacks" in found
-    assert "0.930" in found
-
-
 def test_the_diagonal_is_outlined_and_its_numbers_bold(make_audit):
     svg = heatmap_svg(make_audit(["a", "b", "c"], eps=(0.1,), protocols=("adaptive",)))
     assert svg.count(b"stroke: #e0402f") == 3

@@ -49,13 +49,6 @@ def test_the_matrix_and_its_footer_hold_the_audits_figures(audit):
     assert body["n"] == [str(d.correct) for d in audit.devices]
 
 
-def test_the_kind_chooses_matrix_and_noise_floor(audit):
-    table = cells(show(transfer_table(audit, "adaptive", 0.1, "flip")))
-    body = {row[0]: row[1:] for row in table if len(row) == 5}
-    assert body["gate-north"][0] == "0.930"
-    assert body["noise floor"][0] == "0.010"
-
-
 def test_the_diagonal_is_bold(audit):
     text = show(transfer_table(audit, "adaptive", 0.1), styled=True)
     assert re.findall(r"\x1b\[1m +([\d.]+)\x1b", text) == ["0.950", "0.960", "0.970", "0.980"]

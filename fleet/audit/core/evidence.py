@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from fleet.audit.core import result
 from fleet.vocabulary import Norm
 
+WORST = "worst"
+"""Name of the per-example worst case over a protocol's attacks."""
+
 Outcomes = NDArray[np.int8]
 """One of ``fleet.attacks.CORRECT``, ``REJECT`` and ``FLIP`` (0, 1, 2) for each example."""
 
@@ -254,9 +257,19 @@ class Evidence:
     norm: Norm = "linf"
     brief: bool = False
 
+    def worst_matrix(self, protocol: result.Protocol, eps: float) -> result.Matrix:
+        """Per-example worst case of a protocol at one eps."""
+        return result.pick(self.matrices, protocol=protocol, attack=WORST, eps=eps)
 
-WORST = "worst"
-"""Name of the per-example worst case over a protocol's attacks."""
+    def retries(self, probe: Probe, protocol: result.Protocol) -> list[Retry]:
+        """Second looks of one kind at what one protocol left standing, of devices with images."""
+        return [
+            retry
+            for probes in self.probes
+            for retry in probes.retries
+            if (retry.probe, retry.protocol) == (probe, protocol) and retry.n
+        ]
+
 
 _REJECT, _FLIP = 1, 2
 

@@ -130,6 +130,12 @@ class Matrix:
         """
         return pick(self.cells, surrogate=surrogate, victim=victim)
 
+    def white_box(self) -> dict[str, float]:
+        """Evade rate of each device under its own images; those without a correct one left out."""
+        own = (cell for cell in self.cells if cell.surrogate == cell.victim)
+        rates = {cell.victim: cell.outcome.rate("evade") for cell in own}
+        return {name: rate for name, rate in rates.items() if rate is not None}
+
 
 @dataclass(frozen=True)
 class NoiseFloor:

@@ -12,9 +12,7 @@ from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.kept import PackedClasses, PackedOutcomes
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.result import AuditedDevice
-from fleet.audit.core.sets import (
-    AdversarialSets,
-)
+from fleet.audit.core.sets import AdversarialSets
 from fleet.data import to_unit
 from fleet.encoding import REJECTED
 from fleet.errors import AuditError

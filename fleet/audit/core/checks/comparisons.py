@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import get_args
 
-from fleet.audit.core.checks.verdicts import Excess, diagonal, graded, percent, points, worst_matrix
+from fleet.audit.core.checks.verdicts import Excess, graded, percent, points
 from fleet.audit.core.evidence import Binarization, Decoding, Evidence, attack_rows, count
 from fleet.audit.core.result import Check, Matrix, Protocol, Verdict, wilson_interval
 
@@ -48,8 +48,8 @@ def control(evidence: Evidence) -> Iterator[Check]:
         )
     else:
         eps = evidence.eps[-1]
-        matrix = worst_matrix(evidence, "adaptive", eps)
-        own = {name: rate for name, rate in diagonal(matrix).items() if name in names}
+        matrix = evidence.worst_matrix("adaptive", eps)
+        own = {name: rate for name, rate in matrix.white_box().items() if name in names}
         fallen = min(own.values(), default=0.0)
         verdict = graded(1 - fallen, 1 - CONTROL_FALLS, 1 - CONTROL_STANDS)
         finding = ", ".join(f"{name} falls at {percent(rate)}" for name, rate in own.items())

@@ -5,15 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import get_args
 
-from fleet.audit.core.checks.verdicts import (
-    Excess,
-    diagonal,
-    excess_check,
-    percent,
-    points,
-    unless,
-    worst_matrix,
-)
+from fleet.audit.core.checks.verdicts import Excess, excess_check, percent, points, unless
 from fleet.audit.core.evidence import WORST, Evidence
 from fleet.audit.core.result import Cell, Check, Matrix, Outcome, Protocol
 
@@ -28,7 +20,7 @@ PROTOCOL_GAP = 0.05
 def monotone(evidence: Evidence) -> Iterator[Check]:
     """M5: a larger eps may not give a smaller rate, and half the pixel range must break all."""
     for protocol in get_args(Protocol):
-        rates = {eps: diagonal(worst_matrix(evidence, protocol, eps)) for eps in evidence.eps}
+        rates = {eps: evidence.worst_matrix(protocol, eps).white_box() for eps in evidence.eps}
         falls = [
             Excess(
                 rates[smaller][name] - rates[larger][name],
@@ -133,8 +125,8 @@ def _ahead(
     for protocol in get_args(Protocol):
         excesses = []
         for eps in evidence.eps:
-            matrix = worst_matrix(evidence, protocol, eps)
-            own = diagonal(matrix)
+            matrix = evidence.worst_matrix(protocol, eps)
+            own = matrix.white_box()
             for victim, outcome, where, beside in rivals(matrix):
                 rate = outcome.rate("evade")
                 if rate is not None:
@@ -157,8 +149,8 @@ def two_protocols(evidence: Evidence) -> Iterator[Check]:
     """M13: the paper's loss and the adaptive objective must agree."""
     excesses = []
     for eps in evidence.eps:
-        paper = diagonal(worst_matrix(evidence, "paper", eps))
-        adaptive = diagonal(worst_matrix(evidence, "adaptive", eps))
+        paper = evidence.worst_matrix("paper", eps).white_box()
+        adaptive = evidence.worst_matrix("adaptive", eps).white_box()
         excesses += [
             Excess(
                 adaptive[name] - paper[name],
@@ -222,7 +214,7 @@ def rejects(evidence: Evidence) -> Iterator[Check]:
     worst = max(evidence.devices, key=lambda device: device.clean_reject_rate)
     diagonal = [
         cell.outcome
-        for cell in worst_matrix(evidence, "adaptive", evidence.eps[-1]).cells
+        for cell in evidence.worst_matrix("adaptive", evidence.eps[-1]).cells
         if cell.surrogate == cell.victim
     ]
     total = sum(outcome.n for outcome in diagonal)

@@ -3,15 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import get_args
 
-from fleet.audit.core.checks.verdicts import (
-    Excess,
-    excess_check,
-    graded,
-    percent,
-    points,
-    retries,
-    tried,
-)
+from fleet.audit.core.checks.verdicts import Excess, excess_check, graded, percent, points, tried
 from fleet.audit.core.evidence import (
     WORST,
     Evidence,
@@ -130,7 +122,7 @@ EFFORT_FAIL = 0.1
 def consistency(evidence: Evidence) -> Iterator[Check]:
     """M2: the attacked objective must move, and be larger where the attack succeeds."""
     for protocol in get_args(Protocol):
-        flat = retries(evidence, "flat", protocol)
+        flat = evidence.retries("flat", protocol)
         if not flat:
             continue
         worst = max(flat, key=lambda retry: retry.share)
@@ -163,7 +155,7 @@ def gradient_free(evidence: Evidence) -> Iterator[Check]:
     """M7: a search without gradients may not find what gradients miss."""
     for protocol in get_args(Protocol):
         yield from _missed(
-            retries(evidence, "square", protocol),
+            evidence.retries("square", protocol),
             id="M7",
             title="Gradient-free finds no more",
             attacker="the Square attack",
@@ -176,7 +168,7 @@ def uniform_noise(evidence: Evidence) -> Iterator[Check]:
     """M6: uniform noise may not find what gradients miss."""
     for protocol in get_args(Protocol):
         yield from _missed(
-            retries(evidence, "uniform", protocol),
+            evidence.retries("uniform", protocol),
             id="M6",
             title="Uniform noise finds no more",
             attacker="uniform noise",
@@ -189,7 +181,7 @@ def converged(evidence: Evidence) -> Iterator[Check]:
     """M9: twice the steps, or twice the restarts, may not find more."""
     probes: tuple[Probe, ...] = ("steps", "restarts")
     for probe in probes:
-        again = retries(evidence, probe, "adaptive")
+        again = evidence.retries(probe, "adaptive")
         if not again:
             continue
         worst = max(again, key=lambda retry: retry.share)
@@ -216,7 +208,7 @@ def converged(evidence: Evidence) -> Iterator[Check]:
 def silent_success(evidence: Evidence) -> Iterator[Check]:
     """M10: an attack may not pass an adversarial image and return another."""
     for protocol in get_args(Protocol):
-        watched = retries(evidence, "iterates", protocol)
+        watched = evidence.retries("iterates", protocol)
         if not watched:
             continue
         silent = [retry for retry in watched if retry.found]

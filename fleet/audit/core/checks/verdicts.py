@@ -1,10 +1,10 @@
-"""How checks come to a verdict: rates of the white-box diagonal, tolerances, words."""
+"""How checks come to a verdict: tolerances and words."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fleet.audit.core.evidence import WORST, Evidence, Probe, Retry
-from fleet.audit.core.result import Check, Matrix, Protocol, Verdict
+from fleet.audit.core.evidence import Retry
+from fleet.audit.core.result import Check, Verdict
 
 _ROUNDING = 1e-9
 """Slack for differences of rates: 0.80 - 0.75 is a little more than 0.05."""
@@ -63,40 +63,11 @@ def unless(
     return Check(id, title, verdict if bad else "pass", bad or good, threshold)
 
 
-def worst_matrix(evidence: Evidence, protocol: Protocol, eps: float) -> Matrix:
-    """Per-example worst case of a protocol at one eps."""
-    return next(
-        matrix
-        for matrix in evidence.matrices
-        if (matrix.protocol, matrix.attack, matrix.eps) == (protocol, WORST, eps)
-    )
-
-
-def diagonal(matrix: Matrix) -> dict[str, float]:
-    """White-box evade rates by device; devices without a correct example are left out."""
-    rates = {
-        cell.victim: cell.outcome.rate("evade")
-        for cell in matrix.cells
-        if cell.surrogate == cell.victim
-    }
-    return {name: rate for name, rate in rates.items() if rate is not None}
-
-
 def graded(share: float, warn: float, fail: float) -> Verdict:
     """Verdict on a share: above ``fail`` fails, above ``warn`` warns."""
     if share > fail + _ROUNDING:
         return "fail"
     return "warn" if share > warn + _ROUNDING else "pass"
-
-
-def retries(evidence: Evidence, probe: Probe, protocol: Protocol) -> list[Retry]:
-    """Second looks of one kind at what one protocol left standing, where anything was correct."""
-    return [
-        retry
-        for probes in evidence.probes
-        for retry in probes.retries
-        if (retry.probe, retry.protocol) == (probe, protocol) and retry.n
-    ]
 
 
 def tried(retry: Retry) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from fleet.audit.certify.audit import audit_certify as certify_members
 from fleet.audit.coalition.audit import audit_coalition as coalition_members
-from fleet.audit.core.kind import AUDIT_FILE, KINDS, keep, load, usual_radii
+from fleet.audit.core.kind import KINDS, keep, load, usual_radii
 from fleet.audit.core.result import AuditResult
 from fleet.audit.query.audit import audit_query as query_members
 from fleet.audit.trace.audit import audit_trace as trace_members
@@ -20,7 +20,7 @@ from fleet.audit.whitebox.audit import audit_whitebox as whitebox_members
 from fleet.execution import LOCAL, Executor
 from fleet.profiles.spec import read_family
 from fleet.reports.report import read_audit
-from fleet.rundir import RunDirectory, RunLike, open_run
+from fleet.rundir import AUDIT_FILE, RunDirectory, RunLike, open_run
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", bound=AuditResult, covariant=True)
@@ -121,5 +121,5 @@ def load_audit(path: RunLike, kind: str = "transfer") -> AuditResult:
         CheckpointError: There is no such run.
     """
     if isinstance(path, RunDirectory) or Path(path).suffix != ".json":
-        path = open_run(path).audit(kind) / AUDIT_FILE
+        path = open_run(path).audit_file(kind)
     return read_audit(Path(path))

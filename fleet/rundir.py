@@ -25,9 +25,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fleet.errors import CheckpointError
-from fleet.files import write_json
+from fleet.files import read_json, write_json
 
 PROFILE_FILE = "profile.resolved.json"
+AUDIT_FILE = "audit.json"
 _STAMP = "%Y%m%d-%H%M%S"
 
 
@@ -100,6 +101,18 @@ class RunDirectory:
     def audit(self, kind: str) -> Path:
         """Directory of one kind of audit, for example ``transfer``."""
         return self.audits / kind
+
+    def audit_file(self, kind: str) -> Path:
+        """Result of one kind of audit."""
+        return self.audit(kind) / AUDIT_FILE
+
+    def finished(self, device: str) -> bool:
+        """Whether a device is trained: its result says so, and its weights are there."""
+        try:
+            status = read_json(self.result(device)).get("status")
+        except CheckpointError:
+            return False
+        return status == "complete" and self.model(device).is_file()
 
 
 def new_run(parent: Path, name: str, *, now: datetime | None = None) -> RunDirectory:

@@ -232,9 +232,7 @@ def describe_device(
             metrics=manifest.Metrics(
                 "test", test["n"], test["correct"] / test["n"], test["rejected"] / test["n"]
             ),
-            audit=summarise_audit(
-                run.audit("transfer") / "audit.json", device.name, payload.sha256
-            ),
+            audit=summarise_audit(run.audit_file("transfer"), device.name, payload.sha256),
             provenance=manifest.Provenance(
                 dataset=dataset["dataset"],
                 dataset_sha256=dataset["sha256"],

@@ -13,7 +13,7 @@ from fleet.bundle.fields import NAME
 from fleet.bundle.manifest import Manifest
 from fleet.bundle.reader import examine, version_value
 from fleet.errors import BundleError, CheckpointError
-from fleet.files import canonical_json, read_json, write_bytes
+from fleet.files import canonical_json, write_bytes
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundata import check_files
 from fleet.rundir import RunDirectory, RunLike, open_run, run_start
@@ -197,7 +197,7 @@ def plan_run(
         )
     spec = read_family(run)
     selected = _select(spec, devices)
-    unfinished = [device.name for device in selected if not _finished(run, device.name)]
+    unfinished = [device.name for device in selected if not run.finished(device.name)]
     if unfinished:
         raise CheckpointError(
             f"{run.name}: not finished: {', '.join(unfinished)}",
@@ -235,9 +235,3 @@ def _select(spec: FamilySpec, devices: Sequence[str] | None) -> list[DeviceSpec]
             f"no device {unknown[0]!r} in this run", hint=f"its devices are {', '.join(known)}"
         )
     return [device for device in spec.devices if devices is None or device.name in devices]
-
-
-def _finished(run: RunDirectory, device: str) -> bool:
-    if not (run.result(device).is_file() and run.model(device).is_file()):
-        return False
-    return bool(read_json(run.result(device)).get("status") == "complete")

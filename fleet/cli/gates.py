@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fleet.audit.core.kind import AUDIT_FILE, Attacker
+from fleet.audit.core.kind import Attacker
 from fleet.cli.options import ConfidenceChoice, FailOn
 from fleet.cli.output import Output
 
@@ -75,11 +75,11 @@ def gate_bundles(
 
     reasons = list(_unaudited(plans)) if audited or demand.asked else []
     if demand.asked and not reasons:
-        audit = TransferAudit.load(run.audit("transfer") / AUDIT_FILE)
+        audit = TransferAudit.load(run.audit_file("transfer"))
         names = [plan.manifest.device for plan in plans]
         reasons = told(judge(audit, demand, names), output)
     if "twin" in demand.limits and not reasons:
-        path = run.audit("diversity") / AUDIT_FILE
+        path = run.audit_file("diversity")
         found = DiversityAudit.load(path) if path.is_file() else None
         weights = {d.name: d.weights_sha256 for d in found.devices} if found else {}
         reasons = [

@@ -351,7 +351,7 @@ def rollout_compromised(
     from fleet.rundir import find_run
 
     output = Output(form)
-    path = audit if audit is not None else find_run(None, runs).audit("transfer") / "audit.json"
+    path = audit if audit is not None else find_run(None, runs).audit_file("transfer")
     found, others = exposures(path, name, eps)
     rows = [{"device": e.device, "n": e.n, "evade": round(e.evade, 4)} for e in others]
     exposed = [e.device for e in others if e.evade > max_transfer]

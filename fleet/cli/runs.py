@@ -47,7 +47,7 @@ def next_step(run: RunDirectory, devices: Sequence[DeviceSpec]) -> tuple[str, ..
     from fleet.errors import CheckpointError
     from fleet.files import read_json
 
-    audit = run.audit("transfer") / "audit.json"
+    audit = run.audit_file("transfer")
     try:
         weights = {d.name: str(read_json(run.result(d.name))["weights_sha256"]) for d in devices}
         audited = all(summarise_audit(audit, name, digest) for name, digest in weights.items())

@@ -53,7 +53,7 @@ def reproduce_figure3(experiment: MatrixExperiment, workspace: Workspace) -> Fig
     )
     with workspace.stage(f"audit {scale.profile}", 1) as executor:
         audit = audit_run_transfer(run, settings, images=scale.images, executor=executor)
-    audit.save(run.audit("transfer") / "audit.json")
+    audit.save(run.audit_file("transfer"))
     same_data = scale.same_data and not workspace.quick
     return summarise(audit, title=scale.title, same_data=same_data)
 

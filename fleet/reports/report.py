@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from rich.console import RenderableType
 
-from fleet.audit.core.kind import AUDIT_FILE, EARLIER_FILE, KINDS, kind_of, load
+from fleet.audit.core.kind import EARLIER_FILE, KINDS, kind_of, load
 from fleet.audit.core.result import AuditedDevice, AuditResult
 from fleet.audit.crosscheck.result import Crosscheck
 from fleet.audit.transfer.sample import SAMPLE_FILE, PairSample
@@ -18,6 +18,7 @@ from fleet.audit.transfer.sample import SCHEMA as SAMPLE_SCHEMA
 from fleet.errors import AuditError
 from fleet.reports.ladder import Rung
 from fleet.reports.tables import Table
+from fleet.rundir import AUDIT_FILE
 
 A = TypeVar("A", bound=AuditResult)
 

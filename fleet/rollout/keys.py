@@ -6,7 +6,6 @@ Ed25519: the device signs its reports with it. The operator has one Ed25519 key 
 
 import hashlib
 import json
-import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
+from fleet.bundle.fields import NAME
 from fleet.errors import RolloutError, SignatureError
 from fleet.files import canonical_json, make_directory, write_bytes, write_json
 
 Role = Literal["root", "targets", "snapshot", "timestamp"]
 ROLES: tuple[Role, ...] = ("root", "targets", "snapshot", "timestamp")
 ENROLMENT = "fleet-enrolment/1"
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def read_enrolment(path: Path) -> Enrolment:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        if value["format"] != ENROLMENT or not _NAME.fullmatch(value["name"]):
+        if value["format"] != ENROLMENT or not NAME.fullmatch(value["name"]):
             raise ValueError("it is no enrolment of this version")
         seal_key, sign_key = bytes.fromhex(value["seal_key"]), bytes.fromhex(value["sign_key"])
         X25519PublicKey.from_public_bytes(seal_key)
@@ -115,7 +113,7 @@ def make_identity(home: Path, name: str) -> Identity:
     Raises:
         RolloutError: The name is unusable, or the device has an identity already.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise RolloutError(
             f"{name!r} is no device name", hint="use letters, digits, '.', '-' and '_', at most 64"
         )

@@ -1,7 +1,6 @@
 """The operator's side: publish bundles, start and advance waves, take back, revoke."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fleet.audit.transfer.result import TransferAudit
 from fleet.bundle import Envelope, verify_bundle
 from fleet.errors import RolloutError, StorageError
 from fleet.files import make_directory, storage_error, write_bytes, write_json
@@ -354,34 +354,23 @@ def exposures(audit: Path, burnt: str, eps: float | None = None) -> tuple[float,
         The eps, and the others, the most exposed first: the order in which to replace them.
 
     Raises:
-        RolloutError: There is no such audit, or it does not hold the device or the eps.
+        AuditError: There is no such audit, or it is damaged.
+        RolloutError: It does not hold the device or the eps.
     """
-    try:
-        value = json.loads(audit.read_bytes())
-        matrices = {
-            float(m["eps"]): m["cells"]
-            for m in value["matrices"]
-            if (m["protocol"], m["attack"]) == ("adaptive", "worst")
-        }
-        roles = {entry["name"]: entry.get("role", "device") for entry in value["devices"]}
-        chosen = max(matrices) if eps is None else min(matrices, key=lambda e: abs(e - eps))
-        found = []
-        for cell in matrices[chosen]:
-            victim, outcome = cell["victim"], cell["outcome"]
-            others = cell["surrogate"] == burnt and victim != burnt and roles[victim] == "device"
-            if others and outcome["n"]:
-                rate = (outcome["flip"] + outcome["reject"]) / outcome["n"]
-                found.append(Exposure(victim, outcome["n"], rate))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RolloutError(
-            f"cannot read the transfer audit {audit}: {error}", hint="`fleet audit transfer` first"
-        ) from error
-    if burnt not in roles or (eps is not None and abs(chosen - eps) > 1e-9):
+    found = TransferAudit.load(audit)
+    names = [device.name for device in found.devices]
+    chosen = found.eps[-1] if eps is None else min(found.eps, key=lambda e: abs(e - eps))
+    if burnt not in names or (eps is not None and abs(chosen - eps) > 1e-9):
         raise RolloutError(
             f"the audit {audit} holds no {burnt!r} at this eps",
-            hint=f"it holds {', '.join(roles)} at eps {', '.join(f'{e:g}' for e in matrices)}",
+            hint=f"it holds {', '.join(names)} at eps {', '.join(f'{e:g}' for e in found.eps)}",
         )
-    return chosen, sorted(found, key=lambda exposure: -exposure.evade)
+    others = [
+        Exposure(cell.victim, cell.outcome.n, cell.outcome.evade / cell.outcome.n)
+        for cell in found.matrix("adaptive", chosen).cells
+        if cell.surrogate == burnt != cell.victim and cell.victim in found.fleet and cell.outcome.n
+    ]
+    return chosen, sorted(others, key=lambda exposure: -exposure.evade)
 
 
 def _publishable(path: Path, devices: Mapping[str, Enrolment]) -> Envelope:

@@ -202,7 +202,7 @@ def _check_audit(manifest: Manifest) -> None:
 
 
 def _certificate(run: RunDirectory, manifest: Manifest) -> dict[str, Any] | None:
-    path = run.audit("certify") / "audit.json"
+    path = run.audit_file("certify")
     return summarise_certificate(path, manifest.device, manifest.payload.sha256)
 
 

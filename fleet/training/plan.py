@@ -1,12 +1,12 @@
 """Decide which run to write and which devices are left to train. No torch here."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fleet.errors import CheckpointError, ProfileError
+from fleet.files import read_json
 from fleet.profiles.spec import DeviceSpec, FamilySpec, read_family
 from fleet.rundir import RunDirectory, list_runs, new_run
 from fleet.training.growth import Growth, compare_run
@@ -179,18 +179,13 @@ def _check_secret(run: RunDirectory, spec: FamilySpec) -> None:
 
 def _family_name(run: RunDirectory) -> str | None:
     try:
-        name = json.loads(run.profile.read_text(encoding="utf-8"))["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(run.profile)["name"])
+    except (CheckpointError, KeyError):
         return None
-    return str(name)
 
 
 def device_state(run: RunDirectory, device: str) -> State:
     """What a run holds of a device."""
-    try:
-        status = json.loads(run.result(device).read_text(encoding="utf-8"))["status"]
-    except (OSError, ValueError, KeyError, TypeError):
-        status = None
-    if status == "complete" and run.model(device).exists():
+    if run.finished(device):
         return "finished"
     return "resume" if run.checkpoint(device).exists() else "new"

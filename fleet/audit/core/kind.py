@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleet.files import write_bytes
+from fleet.rundir import AUDIT_FILE
 
 if TYPE_CHECKING:
     from fleet.profiles.spec import DataSpec
 
-AUDIT_FILE = "audit.json"
 
 EARLIER_FILE = "earlier.json"
 """The audit that stood there before, so that the report can say what changed."""

@@ -17,7 +17,6 @@ from fleet.audit.core.checks import run_checks
 from fleet.audit.core.checks.verdicts import unless
 from fleet.audit.core.evidence import Evidence, VictimScores, worst_case
 from fleet.audit.core.examination import Examination, gather_evidence, record_settings
-from fleet.audit.core.kind import AUDIT_FILE
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.core.result import Check
 from fleet.audit.core.scoring import Trial
@@ -92,7 +91,7 @@ def audit_run_diversity(
 def transfer_settings(run: RunDirectory) -> dict[str, Any] | None:
     """Settings of the run's transfer audit, plain JSON values; None if there is none."""
     try:
-        found = read_json(run.audit("transfer") / AUDIT_FILE)["settings"]
+        found = read_json(run.audit_file("transfer"))["settings"]
     except (FleetError, KeyError, TypeError):
         return None
     return found if isinstance(found, dict) else None

@@ -224,7 +224,7 @@ def trace_files(
         DataError: A file cannot be read.
         CheckpointError: A device is not finished, or a file of the run is damaged.
     """
-    audit = TraceAudit.load(run.audit("trace") / "audit.json")
+    audit = TraceAudit.load(run.audit_file("trace"))
     family = read_family(run)
     members = [load_member(run, family, family.device(d.name)) for d in audit.devices]
     changed = [

@@ -34,8 +34,7 @@ def lower_margins(head: Head, box: Box, labels: Tensor) -> Tensor:
         return signs * centre - spread
     if not isinstance(head, SoftmaxHead | LogitsHead):
         raise AuditError(
-            "certificates need the head `softmax` or `ordinal`",
-            hint="set `model.head: softmax`",
+            "certificates need the head `softmax` or `ordinal`", hint="set `model.head: softmax`"
         )
     weight, bias = head.linear.weight, head.linear.bias
     classes = len(weight)

@@ -184,10 +184,7 @@ def write_plans(plans: Sequence[Plan], *, force: bool = False) -> list[BundleInf
 
 
 def plan_run(
-    run: RunDirectory,
-    release: str,
-    out: Path | None = None,
-    devices: Sequence[str] | None = None,
+    run: RunDirectory, release: str, out: Path | None = None, devices: Sequence[str] | None = None
 ) -> list[Plan]:
     """Work out what :func:`package_run` would write; same arguments and errors, writes nothing."""
     if not NAME.fullmatch(release):

@@ -176,8 +176,7 @@ Secret = Annotated[
 Eps = Annotated[
     list[str] | None,
     typer.Option(
-        "--eps",
-        help="Radius like 0.1 or 8/255; repeat it. By default several that fit the images.",
+        "--eps", help="Radius like 0.1 or 8/255; repeat it. By default several that fit the images."
     ),
 ]
 Norm = Annotated[
@@ -219,8 +218,7 @@ Confidence = Annotated[
 Fail = Annotated[
     FailOn | None,
     typer.Option(
-        "--fail-on",
-        help="masked: exit code 1 if the adaptive figures fail a reliability check.",
+        "--fail-on", help="masked: exit code 1 if the adaptive figures fail a reliability check."
     ),
 ]
 

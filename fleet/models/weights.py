@@ -95,8 +95,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values()):
         return state
     raise CheckpointError(
-        f"{path} is no state dictionary",
-        hint="write `torch.save(network.state_dict(), path)`",
+        f"{path} is no state dictionary", hint="write `torch.save(network.state_dict(), path)`"
     )
 
 

@@ -86,8 +86,7 @@ def reproduce_figure2(
     """
     if images < features.LEAST_IMAGES:
         raise AuditError(
-            f"{images} images are too few for figure 2",
-            hint=f"use {features.LEAST_IMAGES} or more",
+            f"{images} images are too few for figure 2", hint=f"use {features.LEAST_IMAGES} or more"
         )
     families = {name: read_family(run) for name, run in runs.items()}
     _check(families, picture, embed_seeds)

@@ -49,10 +49,7 @@ def reproduce_table(experiment: TableExperiment, workspace: Workspace) -> Table:
     if workspace.quick:
         published, scale = published.largest(), experiment.quick()
     settings = TransferSettings(
-        eps=published.eps,
-        steps=scale.steps,
-        restarts=scale.restarts,
-        batch_size=scale.batch_size,
+        eps=published.eps, steps=scale.steps, restarts=scale.restarts, batch_size=scale.batch_size
     )
     parts = [
         _part(backbone, profile, settings, scale, workspace, measure=number < scale.measured)

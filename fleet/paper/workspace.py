@@ -138,10 +138,7 @@ TABLE1 = TableExperiment(
 )
 
 CHOICES = ChoiceExperiment(
-    title="The paper's attacks on INT, MNIST",
-    profiles=TABLE1.profiles,
-    images=300,
-    batch_size=100,
+    title="The paper's attacks on INT, MNIST", profiles=TABLE1.profiles, images=300, batch_size=100
 )
 
 TABLE2 = TableExperiment(

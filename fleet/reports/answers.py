@@ -225,13 +225,7 @@ def _bought(transfer: TransferAudit | None) -> Iterator[Answer]:
             f"twin of its encoding with other weights on {in_100(found.twin)}."
         )
         yield Answer(
-            "What a different encoding bought",
-            words,
-            eps,
-            gain,
-            found.interval,
-            None,
-            known=True,
+            "What a different encoding bought", words, eps, gain, found.interval, None, known=True
         )
 
 

@@ -11,12 +11,7 @@ from typing import Any, Literal, cast
 
 from fleet.audit.certify.result import CertifyAudit
 from fleet.audit.core.kind import KINDS
-from fleet.audit.core.result import (
-    AuditResult,
-    difference_interval,
-    mean_rate,
-    wilson_interval,
-)
+from fleet.audit.core.result import AuditResult, difference_interval, mean_rate, wilson_interval
 from fleet.audit.transfer.result import TransferAudit
 from fleet.audit.whitebox.result import WhiteboxAudit
 from fleet.errors import AuditError, CheckpointError

@@ -185,12 +185,7 @@ _DENOMINATORS = (
 
 
 def _grid(
-    audit: TransferAudit,
-    matrix: Matrix,
-    title: str,
-    show: Callable[[Cell], Shown],
-    *,
-    whole: bool,
+    audit: TransferAudit, matrix: Matrix, title: str, show: Callable[[Cell], Shown], *, whole: bool
 ) -> Grid:
     cells = [[(cell, show(cell)) for cell in row] for row in rows(audit, matrix)]
     below = footer(audit, matrix) if whole else []

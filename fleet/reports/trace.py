@@ -9,13 +9,7 @@ from fleet.audit.trace import result
 from fleet.reports.flags import failed_checks, flag
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, WORD, Column, Form, Table
-from fleet.reports.wording import (
-    format_count,
-    format_eps,
-    format_interval,
-    format_rate,
-    visible,
-)
+from fleet.reports.wording import format_count, format_eps, format_interval, format_rate, visible
 
 CAVEAT = (
     "Figures hold for naive attackers and for the one hiding attacker tried here; an attacker who "

@@ -198,9 +198,7 @@ def verify_json(value: dict[str, Any], enrolment: Enrolment) -> dict[str, Any]:
 
 def _write_private(path: Path, key: Ed25519PrivateKey | X25519PrivateKey) -> None:
     pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     write_bytes(path, pem, mode=0o600)
 

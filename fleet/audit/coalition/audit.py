@@ -175,10 +175,7 @@ def plan(
     names = [s.device.name for s in scouts if s.device.role == "device"]
     require_fleet(names)
     return trials.choose_coalitions(
-        names,
-        [step.device for step in greedy],
-        settings,
-        controls=len(names) < len(scouts),
+        names, [step.device for step in greedy], settings, controls=len(names) < len(scouts)
     )
 
 
@@ -225,10 +222,7 @@ def gather(
     )
 
 
-def assemble_coalition(
-    evidence: counting.CoalitionEvidence,
-    origin: Origin,
-) -> CoalitionAudit:
+def assemble_coalition(evidence: counting.CoalitionEvidence, origin: Origin) -> CoalitionAudit:
     """Count, check, and put the result together.
 
     Args:

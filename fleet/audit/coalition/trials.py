@@ -111,11 +111,7 @@ class Coalition:
 
 
 def choose_coalitions(
-    fleet: Sequence[str],
-    greedy: Sequence[str],
-    settings: CoalitionSettings,
-    *,
-    controls: bool,
+    fleet: Sequence[str], greedy: Sequence[str], settings: CoalitionSettings, *, controls: bool
 ) -> tuple[Coalition, ...]:
     """List the coalitions to try: every single device, random ones of each size, greedy ones.
 

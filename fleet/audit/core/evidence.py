@@ -306,9 +306,7 @@ def worst_case(
 
 
 def count_matrices(
-    scores: Sequence[VictimScores],
-    attacks: dict[str, tuple[AttackName, ...]],
-    eps: Sequence[float],
+    scores: Sequence[VictimScores], attacks: dict[str, tuple[AttackName, ...]], eps: Sequence[float]
 ) -> tuple[result.Matrix, ...]:
     """Count every cell of every attack and of each protocol's worst case.
 

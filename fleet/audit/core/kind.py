@@ -247,14 +247,7 @@ register(
         presets=_ATTACKS,
     )
 )
-register(
-    Kind(
-        name="transfer",
-        masking=_BLIND,
-        gates=("device", "outsider"),
-        presets=_ATTACKS,
-    )
-)
+register(Kind(name="transfer", masking=_BLIND, gates=("device", "outsider"), presets=_ATTACKS))
 register(
     Kind(
         name="diversity",

@@ -108,10 +108,7 @@ class AdversarialSets:
 
 
 def attack_surrogate(
-    member: Member,
-    sample: Sample,
-    settings: TransferSettings,
-    progress: ProgressHook | None = None,
+    member: Member, sample: Sample, settings: TransferSettings, progress: ProgressHook | None = None
 ) -> AdversarialSets:
     """Make all adversarial images of one surrogate.
 

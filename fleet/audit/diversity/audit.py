@@ -213,10 +213,7 @@ def _attacks(evidence: Evidence) -> Iterator[Check]:
 
 
 def _checks(
-    evidence: Evidence,
-    networks: Sequence[Network],
-    family: FamilySpec,
-    found: Sequence[Effect],
+    evidence: Evidence, networks: Sequence[Network], family: FamilySpec, found: Sequence[Effect]
 ) -> Iterator[Check]:
     weights = Counter(device.weights_sha256 for device in evidence.devices if device.weights_sha256)
     copies = [d.name for d in evidence.devices if weights[d.weights_sha256] > 1]

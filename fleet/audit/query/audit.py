@@ -148,9 +148,7 @@ def query_victim(
 
 
 def assemble_query(
-    victims: Sequence[QueriedVictim],
-    settings: QuerySettings,
-    origin: Origin,
+    victims: Sequence[QueriedVictim], settings: QuerySettings, origin: Origin
 ) -> result.QueryAudit:
     """Check, and put the result together.
 

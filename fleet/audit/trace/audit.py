@@ -131,11 +131,7 @@ def evidence_of(
 
 
 def assemble_trace(
-    found: Sequence[SourceEvidence],
-    settings: TraceSettings,
-    origin: Origin,
-    *,
-    shared: int,
+    found: Sequence[SourceEvidence], settings: TraceSettings, origin: Origin, *, shared: int
 ) -> TraceAudit:
     """Calibrate, count, check, and put the result together.
 

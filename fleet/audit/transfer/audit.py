@@ -184,9 +184,7 @@ def assemble_transfer(
 
 
 def _with_victims(
-    examinations: Sequence[Examination],
-    trials: dict[str, dict[str, Trial]],
-    eps: Sequence[float],
+    examinations: Sequence[Examination], trials: dict[str, dict[str, Trial]], eps: Sequence[float]
 ) -> Iterator[Exhibit]:
     """Exhibits, and what every other device makes of them."""
     for shown in few([examined.exhibits for examined in examinations]):

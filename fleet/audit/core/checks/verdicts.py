@@ -51,13 +51,7 @@ def excess_check(
 
 
 def unless(
-    bad: str,
-    *,
-    id: str,
-    title: str,
-    good: str,
-    threshold: str,
-    verdict: Verdict = "fail",
+    bad: str, *, id: str, title: str, good: str, threshold: str, verdict: Verdict = "fail"
 ) -> Check:
     """Pass with ``good``, unless ``bad`` says what is wrong."""
     return Check(id, title, verdict if bad else "pass", bad or good, threshold)

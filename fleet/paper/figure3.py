@@ -16,25 +16,15 @@ from fleet.audit.transfer.audit import audit_run_transfer
 from fleet.audit.transfer.result import TransferAudit
 from fleet.encoding import IntervalEncoding
 from fleet.errors import AuditError
+from fleet.paper import figure3_result as result
 from fleet.paper import figure3_tests as tests
-from fleet.paper.figure3_result import (
-    Figure3,
-    Lengths,
-    Level,
-    Network,
-    Range,
-    Rates,
-    Sweep,
-    SweepCell,
-    Varied,
-)  # fmt: skip
 from fleet.paper.figure3_tests import Transfer
 from fleet.paper.workspace import MatrixExperiment, Workspace
 
 PROTOCOLS: tuple[Protocol, ...] = ("adaptive", "paper")
 
 
-def reproduce_figure3(experiment: MatrixExperiment, workspace: Workspace) -> Figure3:
+def reproduce_figure3(experiment: MatrixExperiment, workspace: Workspace) -> result.Figure3:
     """Attack each network of the family, and try its images on all the others.
 
     The audit is kept in the run too, for ``fleet report``.
@@ -58,7 +48,7 @@ def reproduce_figure3(experiment: MatrixExperiment, workspace: Workspace) -> Fig
     return summarise(audit, title=scale.title, same_data=same_data)
 
 
-def summarise(audit: TransferAudit, *, title: str, same_data: bool = True) -> Figure3:
+def summarise(audit: TransferAudit, *, title: str, same_data: bool = True) -> result.Figure3:
     """Make Figure 3 of a transfer audit.
 
     Args:
@@ -80,7 +70,7 @@ def summarise(audit: TransferAudit, *, title: str, same_data: bool = True) -> Fi
     ]
     encodings = [network.lengths for network in networks]
     relations = tests.relate(encodings)
-    return Figure3(
+    return result.Figure3(
         title=title,
         run=audit.run,
         created=audit.created,
@@ -106,7 +96,7 @@ def summarise(audit: TransferAudit, *, title: str, same_data: bool = True) -> Fi
     )
 
 
-def read_networks(audit: TransferAudit) -> tuple[Network, ...]:
+def read_networks(audit: TransferAudit) -> tuple[result.Network, ...]:
     """The networks that decode an image, controls left out.
 
     Raises:
@@ -146,7 +136,7 @@ def read_transfer(
     return Transfer(protocol, attack, eps, trials, flips / trials, evades / trials)
 
 
-def _read(device: AuditedDevice) -> tuple[Network, tuple[int, ...]]:
+def _read(device: AuditedDevice) -> tuple[result.Network, tuple[int, ...]]:
     """A network, and the order of its classes."""
     encoding = IntervalEncoding.from_dict(device.encoding) if device.encoding else None
     if encoding is None or isinstance(encoding.alpha, tuple) or isinstance(encoding.beta, tuple):
@@ -154,23 +144,26 @@ def _read(device: AuditedDevice) -> tuple[Network, tuple[int, ...]]:
             f"device {device.name} has no single alpha and beta to compare",
             hint="audit interval devices with a disclosed encoding of one alpha and one beta",
         )
-    lengths = Lengths(encoding.alpha, encoding.beta)
-    network = Network(device.name, lengths, device.images, device.correct, device.rejected)
+    lengths = result.Lengths(encoding.alpha, encoding.beta)
+    network = result.Network(device.name, lengths, device.images, device.correct, device.rejected)
     return network, encoding.classes
 
 
 def _sweeps(
-    audit: TransferAudit, networks: Sequence[Network], transfer: Transfer
-) -> Iterator[Sweep]:
-    fixings: tuple[tuple[Varied, float], ...] = (("beta", tests.BETA), ("alpha", tests.ALPHA))
+    audit: TransferAudit, networks: Sequence[result.Network], transfer: Transfer
+) -> Iterator[result.Sweep]:
+    fixings: tuple[tuple[result.Varied, float], ...] = (
+        ("beta", tests.BETA),
+        ("alpha", tests.ALPHA),
+    )
     for fixed, value in fixings:
-        places: dict[Lengths, list[int]] = {}
+        places: dict[result.Lengths, list[int]] = {}
         for k, network in enumerate(networks):
             if getattr(network.lengths, fixed) == value:
                 places.setdefault(network.lengths, []).append(k)
         order = sorted(places, key=lambda lengths: (lengths.alpha, lengths.beta))
         cells = [
-            SweepCell(
+            result.SweepCell(
                 row,
                 column,
                 transfer.pairs([(i, j) for i in places[row] for j in places[column] if i != j]),
@@ -181,17 +174,20 @@ def _sweeps(
         if order:
             levels = [_level(audit, networks, transfer, places[lengths]) for lengths in order]
             place = (fixed, value, transfer.protocol, transfer.attack, transfer.eps)
-            yield Sweep(*place, tuple(levels), tuple(cells))
+            yield result.Sweep(*place, tuple(levels), tuple(cells))
 
 
 def _level(
-    audit: TransferAudit, networks: Sequence[Network], transfer: Transfer, places: Sequence[int]
-) -> Level:
+    audit: TransferAudit,
+    networks: Sequence[result.Network],
+    transfer: Transfer,
+    places: Sequence[int],
+) -> result.Level:
     found = [networks[place] for place in places]
     noise = [audit.noise_floor(network.name, transfer.eps).outcome for network in found]
-    return Level(
+    return result.Level(
         found[0].lengths,
-        Rates.over([(transfer.flip[k, k], transfer.evade[k, k]) for k in places]),
-        Rates.over([(o.flip / o.n, o.evade / o.n) for o in noise]),
-        Range.of([network.accuracy for network in found]),
+        result.Rates.over([(transfer.flip[k, k], transfer.evade[k, k]) for k in places]),
+        result.Rates.over([(o.flip / o.n, o.evade / o.n) for o in noise]),
+        result.Range.of([network.accuracy for network in found]),
     )

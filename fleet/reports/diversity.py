@@ -4,29 +4,20 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import RenderableType
 
-from fleet.audit.diversity.result import (
-    Agreement,
-    Difference,
-    DiversityAudit,
-    Effect,
-    Event,
-    Factor,
-    Group,
-    Together,
-)
+from fleet.audit.diversity import result
 from fleet.reports.flags import flag
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, LIFT, NAME, RATE, WORD, Column, Form, Table
 from fleet.reports.wording import ABSENT, format_eps, format_interval, format_rate
 
-NAMES: dict[Difference, str] = {
+NAMES: dict[result.Difference, str] = {
     "order": "another order",
     "ratio": "another β/(α+β)",
     "method": "another method",
     "network": "another network",
     "any": "any difference",
 }
-EVENTS: dict[Event, str] = {
+EVENTS: dict[result.Event, str] = {
     "mistake": "wrong without an attack",
     "failure": "evaded by others' images",
     "certificate": "certified",
@@ -50,12 +41,12 @@ _POINTS = Form(lambda value: f"{100 * value:+.1f}", RATE.write)
 _P = Form(lambda value: f"{value:.3f}")
 
 
-def differing(factors: Sequence[Factor]) -> str:
+def differing(factors: Sequence[result.Factor]) -> str:
     """In words what two networks differ in."""
     return ", ".join(NAMES[factor] for factor in factors) or "the seed alone"
 
 
-def groups(audit: DiversityAudit) -> Table[Group]:
+def groups(audit: result.DiversityAudit) -> Table[result.Group]:
     """Mean transfer by what differs."""
     return Table(
         "Mean transfer between two networks, by what they differ in beside their seed: as counted, "
@@ -76,7 +67,7 @@ def groups(audit: DiversityAudit) -> Table[Group]:
     )
 
 
-def effects(audit: DiversityAudit) -> Table[Effect]:
+def effects(audit: result.DiversityAudit) -> Table[result.Effect]:
     """What each difference bought."""
     return Table(
         "What a difference bought: points by which fewer images transfer, what each network is as "
@@ -107,7 +98,7 @@ def effects(audit: DiversityAudit) -> Table[Effect]:
     )
 
 
-def _drawn(shown: Sequence[Effect]) -> Column[Effect]:
+def _drawn(shown: Sequence[result.Effect]) -> Column[result.Effect]:
     """For a terminal: zero, the effect and its interval over images, all effects on one scale."""
     ends = [abs(end) for effect in shown for end in effect.over_images or ()]
     scale = max(ends, default=0.0) or 1.0
@@ -115,7 +106,7 @@ def _drawn(shown: Sequence[Effect]) -> Column[Effect]:
     def place(value: float) -> int:
         return _REACH + round(_REACH * max(-1.0, min(1.0, value / scale)))
 
-    def draw(effect: Effect) -> str | None:
+    def draw(effect: result.Effect) -> str | None:
         if effect.bought is None or effect.over_images is None:
             return None
         low, high = map(place, effect.over_images)
@@ -128,7 +119,7 @@ def _drawn(shown: Sequence[Effect]) -> Column[Effect]:
     return Column(draw, WORD, terminal=head)
 
 
-def verdict(effect: Effect) -> str:
+def verdict(effect: result.Effect) -> str:
     """One effect in a few words."""
     if effect.bought is None:
         return effect.why_not
@@ -137,7 +128,7 @@ def verdict(effect: Effect) -> str:
     return "bought" if effect.bought > 0 else "cost"
 
 
-def together(audit: DiversityAudit) -> Table[Together]:
+def together(audit: result.DiversityAudit) -> Table[result.Together]:
     """Each event on every two devices."""
     return Table(
         "What befalls two devices on the same images, beside what independent devices would show",
@@ -158,7 +149,7 @@ def together(audit: DiversityAudit) -> Table[Together]:
     )
 
 
-def agreements(audit: DiversityAudit) -> Table[Agreement]:
+def agreements(audit: result.DiversityAudit) -> Table[result.Agreement]:
     """Mean correlation of each event."""
     return Table(
         "Whether devices share their fate image by image: mean correlation over pairs (0: "
@@ -176,12 +167,12 @@ def agreements(audit: DiversityAudit) -> Table[Agreement]:
     )
 
 
-def lines(audit: DiversityAudit) -> list[str]:
+def lines(audit: result.DiversityAudit) -> list[str]:
     """What was bought at each eps, and whether failures are shared."""
     return [line for eps in audit.eps for line in _lines(audit, eps)]
 
 
-def _lines(audit: DiversityAudit, eps: float) -> Iterator[str]:
+def _lines(audit: result.DiversityAudit, eps: float) -> Iterator[str]:
     head = f"eps {format_eps(eps)}: "
     seed = audit.seed_alone(eps)
     if seed is None:
@@ -198,7 +189,7 @@ def _lines(audit: DiversityAudit, eps: float) -> Iterator[str]:
             yield head + _agreement(found)
 
 
-def _effect(effect: Effect, networks: int) -> str:
+def _effect(effect: result.Effect, networks: int) -> str:
     name = NAMES[effect.factor]
     if effect.bought is None or effect.over_images is None:
         return f"{name}: nothing can be said: {effect.why_not}"
@@ -219,7 +210,7 @@ def _effect(effect: Effect, networks: int) -> str:
     return f"{words}: cannot be told from luck; {networks} networks show {points}"
 
 
-def _agreement(found: Agreement) -> str:
+def _agreement(found: result.Agreement) -> str:
     what = EVENTS[found.event]
     if found.correlation is None or found.interval is None or found.effective is None:
         return f"{what}: no two devices can be compared, as it befalls all of the images or none"
@@ -230,7 +221,7 @@ def _agreement(found: Agreement) -> str:
     )
 
 
-def terminal(audit: DiversityAudit) -> Iterator[RenderableType]:
+def terminal(audit: result.DiversityAudit) -> Iterator[RenderableType]:
     """Groups, effects and correlations."""
     yield groups(audit).terminal()
     if audit.shown():
@@ -238,7 +229,7 @@ def terminal(audit: DiversityAudit) -> Iterator[RenderableType]:
     yield agreements(audit).terminal()
 
 
-def page(audit: DiversityAudit) -> Iterable[Block]:
+def page(audit: result.DiversityAudit) -> Iterable[Block]:
     """The answers, then the tables, pairs folded."""
     yield (
         "prose",

@@ -19,46 +19,36 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from fleet.reports import palette
 from fleet.reports.flags import Flag
 from fleet.reports.large import MOST_PANELS
-from fleet.reports.palette import (
-    ADAPTIVE,
-    ALARM,
-    EDGE,
-    INK,
-    LINE,
-    MUTED,
-    PAPER,
-    ink_color,
-    ramp_color,
-)
 from fleet.reports.wording import short_eps, visible
 
 _FONT = "DejaVu Sans"  # comes with matplotlib, so every machine sets the same letters
 _STYLE: dict[str, Any] = {
     "font.family": _FONT,
     "font.size": 9,
-    "text.color": INK,
+    "text.color": palette.INK,
     "text.parse_math": False,  # a name with two dollar signs is a name, not mathematics
     "svg.fonttype": "none",
     "svg.hashsalt": "fleet",
-    "figure.facecolor": PAPER,
+    "figure.facecolor": palette.PAPER,
     "axes.facecolor": "none",
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
+    "axes.edgecolor": palette.MUTED,
+    "axes.labelcolor": palette.INK,
+    "axes.titlecolor": palette.INK,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": LINE,
+    "grid.color": palette.LINE,
     "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
+    "xtick.color": palette.MUTED,
+    "ytick.color": palette.MUTED,
+    "xtick.labelcolor": palette.INK,
+    "ytick.labelcolor": palette.INK,
     "legend.frameon": False,
     "hatch.linewidth": 0.6,
 }
@@ -138,12 +128,12 @@ def failed(figure: Figure, flagged: Flag | None, below: float, x: float = 0.2) -
     if flagged:
         width, height = figure.get_size_inches()
         words = f"{drawable(flagged.short, int((width - x) / _BOLD_LETTER) - 8)} failed"
-        write(figure, x, height - below, words, weight="bold", color=ALARM)
+        write(figure, x, height - below, words, weight="bold", color=palette.ALARM)
 
 
 def rate_color(rate: float | None) -> str:
     """Colour of a heat map's cell."""
-    return _EMPTY if rate is None else ramp_color(rate)
+    return _EMPTY if rate is None else palette.ramp_color(rate)
 
 
 def heat_map(
@@ -171,15 +161,17 @@ def heat_map(
     for i, row in enumerate(rates):
         for j, rate in enumerate(row if words else ()):
             place, color = (left + j * cell, top + i * cell), rate_color(rate)
-            axes.add_artist(Rectangle(place, cell, cell, facecolor=color, edgecolor=PAPER, lw=1))
+            axes.add_artist(
+                Rectangle(place, cell, cell, facecolor=color, edgecolor=palette.PAPER, lw=1)
+            )
             looks: dict[str, Any] = {"ha": "center", "va": "center", "size": 8.5}
-            looks |= {"color": ink_color(color), "weight": "bold" if i == j else "normal"}
+            looks |= {"color": palette.ink_color(color), "weight": "bold" if i == j else "normal"}
             text = words(rate) if words else ""
             axes.text(place[0] + cell / 2, place[1] + cell / 2, text, **looks)
         inner = cell / 25
         place, size = (left + i * cell + inner, top + i * cell + inner), cell - 2 * inner
         lw = 1.8 if len(rates) <= MOST_PANELS else 0.8
-        axes.add_artist(Rectangle(place, size, size, fill=False, edgecolor=EDGE, lw=lw))
+        axes.add_artist(Rectangle(place, size, size, fill=False, edgecolor=palette.EDGE, lw=lw))
 
 
 def legend(
@@ -225,8 +217,16 @@ def dot(
     axes: Axes, y: float, value: float, interval: tuple[float, float], *, hollow: bool = False
 ) -> None:
     """Draw a figure and its interval on a line of a dot chart."""
-    axes.hlines(y, *interval, color=ADAPTIVE, lw=4, alpha=0.35)
-    axes.plot([value], [y], color=ADAPTIVE, marker="o", ms=6, ls="", mfc=PAPER if hollow else None)
+    axes.hlines(y, *interval, color=palette.ADAPTIVE, lw=4, alpha=0.35)
+    axes.plot(
+        [value],
+        [y],
+        color=palette.ADAPTIVE,
+        marker="o",
+        ms=6,
+        ls="",
+        mfc=palette.PAPER if hollow else None,
+    )
 
 
 def eps_axis(axes: Axes, eps: Sequence[float], *, labelled: bool) -> None:
@@ -255,7 +255,7 @@ def color_bar(page: Axes, x: float, y: float, height: float) -> None:
     """
     step = height / _BAR_STEPS
     for index in range(_BAR_STEPS):
-        color = ramp_color((index + 0.5) / _BAR_STEPS)
+        color = palette.ramp_color((index + 0.5) / _BAR_STEPS)
         corner = (x, y + height - (index + 1) * step)
         page.add_artist(Rectangle(corner, 0.18, step, color=color, lw=0.5))
     looks: dict[str, Any] = {"ha": "left", "va": "center"}

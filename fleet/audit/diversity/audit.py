@@ -20,16 +20,7 @@ from fleet.audit.core.examination import Examination, gather_evidence, record_se
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.core.result import Check
 from fleet.audit.core.scoring import Trial
-from fleet.audit.diversity import effects
-from fleet.audit.diversity.result import (
-    FACTORS,
-    Agreement,
-    DiversityAudit,
-    Effect,
-    Event,
-    Network,
-    Together,
-)
+from fleet.audit.diversity import effects, result
 from fleet.audit.transfer.audit import try_on_device
 from fleet.errors import FleetError
 from fleet.execution import LOCAL, Executor
@@ -48,7 +39,7 @@ def audit_run_diversity(
     images: int,
     executor: Executor = LOCAL,
     split: jobs.SplitName = "test",
-) -> DiversityAudit:
+) -> result.DiversityAudit:
     """Audit the diversity of a run, from the images of its transfer audit where that is the same.
 
     Args:
@@ -105,7 +96,7 @@ def assemble_diversity(
     *,
     settings: TransferSettings,
     origin: Origin,
-) -> DiversityAudit:
+) -> result.DiversityAudit:
     """Count, test, and put the result together.
 
     Args:
@@ -120,12 +111,12 @@ def assemble_diversity(
     networks = describe_networks(family)
     seen = [_seen(evidence, networks, level) for level in range(len(settings.eps))]
     found = tuple(effect for level in seen for effect in effects.effects(level))
-    together: list[Together] = []
-    agreements: list[Agreement] = []
+    together: list[result.Together] = []
+    agreements: list[result.Agreement] = []
     for event, eps, devices, befell, counted in _events(evidence, proofs):
         together += effects.together(event, eps, devices, befell, counted)
         agreements.append(effects.agreement(event, eps, befell, counted))
-    return DiversityAudit(
+    return result.DiversityAudit(
         devices=evidence.devices,
         eps=settings.eps,
         networks=tuple(networks),
@@ -138,11 +129,13 @@ def assemble_diversity(
     )
 
 
-def describe_networks(family: FamilySpec) -> list[Network]:
+def describe_networks(family: FamilySpec) -> list[result.Network]:
     """What each network of task ``int`` shares with others, the twin included."""
     specs = [spec for spec in family.trained if spec.encoding is not None]
-    columns = [_numbered([_labels(spec)[k] for spec in specs]) for k in range(len(FACTORS))]
-    return [Network(spec.name, *numbers) for spec, *numbers in zip(specs, *columns, strict=True)]
+    columns = [_numbered([_labels(spec)[k] for spec in specs]) for k in range(len(result.FACTORS))]
+    return [
+        result.Network(spec.name, *numbers) for spec, *numbers in zip(specs, *columns, strict=True)
+    ]
 
 
 def _labels(spec: DeviceSpec) -> tuple[Hashable, ...]:
@@ -161,7 +154,7 @@ def _numbered(labels: Sequence[Hashable]) -> list[int]:
     return [numbers[label] for label in labels]
 
 
-def _seen(evidence: Evidence, networks: Sequence[Network], level: int) -> effects.Seen:
+def _seen(evidence: Evidence, networks: Sequence[result.Network], level: int) -> effects.Seen:
     """Outcomes of the networks at one eps, on the images of each other."""
     by_name = {score.victim: score for score in evidence.scores}
     scores = [by_name[network.name] for network in networks]
@@ -184,7 +177,7 @@ def _falls(evidence: Evidence, victim: VictimScores, surrogate: str, level: int)
 
 def _events(
     evidence: Evidence, proofs: Mapping[str, Proof]
-) -> Iterator[tuple[Event, float, list[str], Masks, Masks]]:
+) -> Iterator[tuple[result.Event, float, list[str], Masks, Masks]]:
     """What befalls devices of the fleet: event, eps, names, where, and among which images."""
     names = [device.name for device in evidence.devices if device.role == "device"]
     scores = [score for score in evidence.scores if score.victim in names]
@@ -213,7 +206,10 @@ def _attacks(evidence: Evidence) -> Iterator[Check]:
 
 
 def _checks(
-    evidence: Evidence, networks: Sequence[Network], family: FamilySpec, found: Sequence[Effect]
+    evidence: Evidence,
+    networks: Sequence[result.Network],
+    family: FamilySpec,
+    found: Sequence[result.Effect],
 ) -> Iterator[Check]:
     weights = Counter(device.weights_sha256 for device in evidence.devices if device.weights_sha256)
     copies = [d.name for d in evidence.devices if weights[d.weights_sha256] > 1]

@@ -13,18 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet.audit.core.permutation import LEVEL, Floats, arrange, interval, least_squares, p_value
-from fleet.audit.diversity.result import (
-    FACTORS,
-    Agreement,
-    Difference,
-    Effect,
-    Event,
-    Factor,
-    Group,
-    Interval,
-    Network,
-    Together,
-)
+from fleet.audit.diversity import result
 from fleet.seeding import derive_seed
 
 POWER = 0.8
@@ -62,7 +51,7 @@ class Seen:
         noisy: Evaded by noise, bool (n, N).
     """
 
-    networks: Sequence[Network]
+    networks: Sequence[result.Network]
     eps: float
     correct: Masks
     evaded: Masks
@@ -99,27 +88,29 @@ def resampled(images: int) -> Floats:
     return np.concatenate([np.ones((1, images)), drawn]).astype(np.float64)
 
 
-def sharing(networks: Sequence[Network]) -> dict[Factor, Masks]:
+def sharing(networks: Sequence[result.Network]) -> dict[result.Factor, Masks]:
     """Which pairs share what, bool (n, n) by factor."""
-    labels = {factor: np.array([getattr(n, factor) for n in networks]) for factor in FACTORS}
+    labels = {factor: np.array([getattr(n, factor) for n in networks]) for factor in result.FACTORS}
     return {factor: own[:, None] == own[None, :] for factor, own in labels.items()}
 
 
-def effects(seen: Seen) -> Iterator[Effect]:
+def effects(seen: Seen) -> Iterator[result.Effect]:
     """What a difference in each factor bought at one eps."""
     every = seen.rates(seen.weights())
     own = sharing(seen.networks)
-    shared: Mapping[Difference, Masks] = own | {"any": np.all([*own.values()], axis=0)}
+    shared: Mapping[result.Difference, Masks] = own | {"any": np.all([*own.values()], axis=0)}
     apart = ~np.eye(len(seen.networks), dtype=bool)
     varied = {of: pairs for of, pairs in shared.items() if 0 < (pairs & apart).sum() < apart.sum()}
     for factor, pairs in shared.items():
         values = len(np.unique(pairs, axis=0))  # networks that share it have equal rows
         same = int((pairs & apart).sum()) // 2
-        head = Effect(seen.eps, factor, values, same, int(apart.sum()) // 2 - same)
+        head = result.Effect(seen.eps, factor, values, same, int(apart.sum()) // 2 - same)
         yield _effect(head, every, varied, seen)
 
 
-def _effect(head: Effect, every: Floats, varied: Mapping[Difference, Masks], seen: Seen) -> Effect:
+def _effect(
+    head: result.Effect, every: Floats, varied: Mapping[result.Difference, Masks], seen: Seen
+) -> result.Effect:
     if head.factor not in varied:
         return replace(head, why_not=_ALIKE[head.factor == "any", head.values == 1])
     if not seen.correct.any(1).all():
@@ -131,7 +122,7 @@ def _effect(head: Effect, every: Floats, varied: Mapping[Difference, Masks], see
     if weights is None:
         few = f"it takes four networks to tell it from what single ones are, not {len(own)}"
         return replace(head, why_not=few if len(own) < 4 else _CONFOUNDED)
-    labels = tuple(tuple(getattr(n, factor) for factor in FACTORS) for n in seen.networks)
+    labels = tuple(tuple(getattr(n, factor) for factor in result.FACTORS) for n in seen.networks)
     size = len(own)
     orders = arrange(labels).orders[: max(1000, _CELLS // size**2)]
     places = orders[:, :, None] * size + orders[:, None, :]
@@ -175,13 +166,13 @@ def _detectable(permuted: Floats, slopes: Floats, left: Floats) -> float | None:
     return float(_STEPS[low])
 
 
-def groups(seen: Seen) -> Iterator[Group]:
+def groups(seen: Seen) -> Iterator[result.Group]:
     """Mean transfer of pairs that differ in the same things, those of the seed alone first."""
     weights, same = seen.weights(), sharing(seen.networks)
     every, noise, seed = seen.rates(weights), seen.noise(weights), None
-    found: dict[tuple[Factor, ...], list[tuple[int, int]]] = {}
+    found: dict[tuple[result.Factor, ...], list[tuple[int, int]]] = {}
     for i, j in combinations(range(len(seen.networks)), 2):
-        differs = tuple(factor for factor in FACTORS if not same[factor][i, j])
+        differs = tuple(factor for factor in result.FACTORS if not same[factor][i, j])
         found.setdefault(differs, []).append((i, j))
     for differs, pairs in sorted(found.items(), key=lambda item: (len(item[0]), item[0])):
         rows, columns = np.array([*pairs, *((j, i) for i, j in pairs)]).T
@@ -189,7 +180,7 @@ def groups(seen: Seen) -> Iterator[Group]:
         excess = means - floor
         seed = excess if not differs else seed
         beyond = None if seed is None or not differs else excess - seed
-        yield Group(
+        yield result.Group(
             *(seen.eps, differs, len(pairs), float(means[0])),
             interval=_bounds(means),
             noise=float(floor[0]),
@@ -199,15 +190,15 @@ def groups(seen: Seen) -> Iterator[Group]:
         )
 
 
-def _bounds(resamples: Floats) -> Interval:
+def _bounds(resamples: Floats) -> result.Interval:
     """95 % interval over images, of a figure (1 + R,) whose first entry is as counted."""
     low, high = np.nanquantile(resamples[1:], (0.025, 0.975))
     return float(low), float(high)
 
 
 def together(
-    event: Event, eps: float, names: Sequence[str], befell: Masks, counted: Masks
-) -> list[Together]:
+    event: result.Event, eps: float, names: Sequence[str], befell: Masks, counted: Masks
+) -> list[result.Together]:
     """Count one event on every two devices.
 
     Args:
@@ -222,11 +213,11 @@ def together(
         both = counted[i] & counted[j]
         a, b = befell[i] & both, befell[j] & both
         sizes = (int(mask.sum()) for mask in (both, a, b, a & b))
-        rows.append(Together(event, (names[i], names[j]), eps, *sizes))
+        rows.append(result.Together(event, (names[i], names[j]), eps, *sizes))
     return rows
 
 
-def agreement(event: Event, eps: float, befell: Masks, counted: Masks) -> Agreement:
+def agreement(event: result.Event, eps: float, befell: Masks, counted: Masks) -> result.Agreement:
     """Correlate one event over images: the mean of the pairs' phi coefficients.
 
     Args:
@@ -245,7 +236,7 @@ def agreement(event: Event, eps: float, befell: Masks, counted: Masks) -> Agreem
             phi = np.divide(n * ab - a * b, spread, out=np.full(len(n), np.nan), where=spread > 0)
             found.append(phi)
     if not found:
-        return Agreement(event, eps, 0, None, None, len(befell))
+        return result.Agreement(event, eps, 0, None, None, len(befell))
     phis = np.stack(found)
     means = np.nanmean(phis[:, ~np.isnan(phis).all(0)], axis=0)
-    return Agreement(event, eps, len(found), float(means[0]), _bounds(means), len(befell))
+    return result.Agreement(event, eps, len(found), float(means[0]), _bounds(means), len(befell))

@@ -14,20 +14,10 @@ from torch import Tensor
 from fleet.audit.core.members import Member, Sample, check_members
 from fleet.audit.core.scoring import describe, outcomes_on
 from fleet.audit.core.sets import AdversarialSets, ProgressHook, announced, attack_surrogate
+from fleet.audit.trace import result
 from fleet.audit.trace.calibration import Floats, calibrate, grouped, standardise
 from fleet.audit.trace.checks import trace_checks
 from fleet.audit.trace.evidence import SourceEvidence, SourceRole, TraceSettings, score_source
-from fleet.audit.trace.result import (
-    SCORES,
-    Calibration,
-    Confusion,
-    EvasionPrice,
-    Outsider,
-    OutsiderKind,
-    TraceAttacker,
-    TraceAudit,
-    TraceRate,
-)
 from fleet.errors import AuditError
 from fleet.provenance import Origin
 
@@ -44,7 +34,7 @@ def audit_trace(
     label: str = "in-memory",
     provenance: dict[str, Any] | None = None,
     progress: ProgressHook | None = None,
-) -> TraceAudit:
+) -> result.TraceAudit:
     """Audit devices in memory: make images on each one, and trace them.
 
     Args:
@@ -115,9 +105,9 @@ def evidence_of(
         settings: Of the audit.
     """
     learn, judge = sets
-    attackers: tuple[TraceAttacker, ...] = ("naive",)
+    attackers: tuple[result.TraceAttacker, ...] = ("naive",)
     if role == "device":
-        attackers = get_args(TraceAttacker)
+        attackers = get_args(result.TraceAttacker)
     clean = outcomes_on(source, sample.images[None], sample.labels, settings.batch_size)[0]
     return SourceEvidence(
         name=source.name,
@@ -132,7 +122,7 @@ def evidence_of(
 
 def assemble_trace(
     found: Sequence[SourceEvidence], settings: TraceSettings, origin: Origin, *, shared: int
-) -> TraceAudit:
+) -> result.TraceAudit:
     """Calibrate, count, check, and put the result together.
 
     Args:
@@ -153,15 +143,15 @@ def assemble_trace(
     rates = tuple(
         _rate(found, learnt, attacker, row, m)
         for learnt in calibrations
-        for attacker in get_args(TraceAttacker)
-        for row, m in product(range(len(SCORES)), settings.evidence)
+        for attacker in get_args(result.TraceAttacker)
+        for row, m in product(range(len(result.SCORES)), settings.evidence)
     )
     prices = tuple(
         _price(devices, eps, attacker)
         for eps in settings.eps
-        for attacker in get_args(TraceAttacker)
+        for attacker in get_args(result.TraceAttacker)
     )
-    return TraceAudit(
+    return result.TraceAudit(
         devices=tuple(source.device for source in devices),
         eps=settings.eps,
         rates=rates,
@@ -187,7 +177,7 @@ def shared_images(sample: Sample, other: Sample) -> int:
 
 def _calibration(
     found: Sequence[SourceEvidence], level: int, settings: TraceSettings
-) -> Calibration:
+) -> result.Calibration:
     devices = [source for source in found if source.role == "device"]
     count = len(devices)
     return calibrate(
@@ -202,16 +192,16 @@ def _calibration(
 
 def _rate(
     found: Sequence[SourceEvidence],
-    learnt: Calibration,
-    attacker: TraceAttacker,
+    learnt: result.Calibration,
+    attacker: result.TraceAttacker,
     row: int,
     evidence: int,
-) -> TraceRate:
+) -> result.TraceRate:
     """Count one score."""
     devices = [source for source in found if source.role == "device"]
-    threshold = learnt.threshold(SCORES[row], evidence)
+    threshold = learnt.threshold(result.SCORES[row], evidence)
 
-    def judged(source: SourceEvidence, by: TraceAttacker) -> Floats:
+    def judged(source: SourceEvidence, by: result.TraceAttacker) -> Floats:
         images = next(t for t in source.evaluation if (t.eps, t.attacker) == (learnt.eps, by))
         return grouped(standardise(learnt, images.array(len(devices)))[row], evidence)
 
@@ -220,7 +210,7 @@ def _rate(
         scores = judged(source, attacker)
         named, above = scores.argmax(axis=1), scores.max(axis=1) > threshold
         confusion.append(
-            Confusion(
+            result.Confusion(
                 source.name,
                 tuple(int((named == d).sum()) for d in range(len(devices))),
                 tuple(int((above & (named == d)).sum()) for d in range(len(devices))),
@@ -230,21 +220,31 @@ def _rate(
     for source in found:
         if source.role in {"control", "new"}:
             best = judged(source, "naive").max(axis=1)
-            kind: OutsiderKind = "control" if source.role == "control" else "surrogate"
-            outsiders.append(Outsider(source.name, kind, len(best), int((best > threshold).sum())))
-    return TraceRate(
-        learnt.eps, attacker, SCORES[row], evidence, threshold, tuple(confusion), tuple(outsiders)
+            kind: result.OutsiderKind = "control" if source.role == "control" else "surrogate"
+            outsiders.append(
+                result.Outsider(source.name, kind, len(best), int((best > threshold).sum()))
+            )
+    return result.TraceRate(
+        learnt.eps,
+        attacker,
+        result.SCORES[row],
+        evidence,
+        threshold,
+        tuple(confusion),
+        tuple(outsiders),
     )
 
 
-def _price(devices: Sequence[SourceEvidence], eps: float, attacker: TraceAttacker) -> EvasionPrice:
+def _price(
+    devices: Sequence[SourceEvidence], eps: float, attacker: result.TraceAttacker
+) -> result.EvasionPrice:
     prices = [
         traced.price
         for source in devices
         for traced in source.evaluation
         if (traced.eps, traced.attacker) == (eps, attacker)
     ]
-    return EvasionPrice(
+    return result.EvasionPrice(
         eps,
         attacker,
         n=sum(price.n for price in prices),

@@ -107,12 +107,14 @@ class RunDirectory:
         return self.audit(kind) / AUDIT_FILE
 
     def finished(self, device: str) -> bool:
-        """Whether a device is trained: its result says so, and its weights are there."""
-        try:
-            status = read_json(self.result(device)).get("status")
-        except CheckpointError:
+        """Whether a device is trained: its result says so, and its weights are there.
+
+        Raises:
+            CheckpointError: The result is damaged.
+        """
+        if not (self.result(device).is_file() and self.model(device).is_file()):
             return False
-        return status == "complete" and self.model(device).is_file()
+        return bool(read_json(self.result(device)).get("status") == "complete")
 
 
 def new_run(parent: Path, name: str, *, now: datetime | None = None) -> RunDirectory:

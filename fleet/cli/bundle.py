@@ -13,6 +13,8 @@ from fleet.audit.core.kind import GATES, Attacker
 from fleet.cli import options
 from fleet.cli.gates import demand_of, gate_bundles
 from fleet.cli.output import Format, Output, table
+from fleet.errors import BundleError
+from fleet.rundir import find_run
 from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
@@ -91,7 +93,6 @@ def package(
     Example: fleet package --require-audit --max-transfer 0.2
     """
     from fleet.bundle.package import plan_run, release_of, write_plans
-    from fleet.rundir import find_run
 
     output = Output(form)
     limits: dict[Attacker, float | None] = {
@@ -196,12 +197,10 @@ def verify(
     from fleet.bundle import verify_bundle
 
     output = Output(form)
-    paths = _expand(bundles) if bundles else _newest(runs, output)
-    key = None
-    if home is not None:
-        from fleet.rollout.keys import load_identity
-
-        key = load_identity(home).seal_key
+    if not bundles:
+        bundles = [find_run(None, runs).bundles]
+        output.note(f"verifying the bundles in {bundles[0]}")
+    paths, key = options.bundles_in(bundles), options.device_key(home)
     results = [_expected(verify_bundle(path, key=key), device, release) for path in paths]
     failed = [result for result in results if not result.ok]
     value = {"ok": not failed, "bundles": [_verification_value(result) for result in results]}
@@ -226,7 +225,6 @@ def inspect(
     Example: fleet inspect cam-01-2026.11.1.fleet
     """
     from fleet.bundle import verify_bundle
-    from fleet.errors import BundleError
 
     found = verify_bundle(bundle)
     if not found.ok:
@@ -257,30 +255,6 @@ def _flat(value: dict[str, Any], head: str = "") -> Iterator[tuple[str, str]]:
             yield f"{head}{name}", ", ".join(map(str, inner)) or "-"
         else:
             yield f"{head}{name}", "-" if inner in (None, {}) else str(inner)
-
-
-def _newest(runs: Path, output: Output) -> list[Path]:
-    """List the bundles of the newest run, and say which run that is."""
-    from fleet.rundir import find_run
-
-    directory = find_run(None, runs).bundles
-    output.note(f"verifying the bundles in {directory}")
-    return _inside(directory)
-
-
-def _expand(paths: list[Path]) -> list[Path]:
-    """Replace each directory by the bundles in it."""
-    return [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
-
-
-def _inside(directory: Path) -> list[Path]:
-    """List the bundles in a directory, which need not be there."""
-    from fleet.errors import BundleError
-
-    found = sorted(directory.glob("*.fleet"))
-    if not found:
-        raise BundleError(f"no bundles in {directory}", hint="`fleet package` makes some")
-    return found
 
 
 def _write_lines(output: Output, lines: Iterable[str], value: Any) -> None:

@@ -14,6 +14,7 @@ from fleet.cli import options
 from fleet.cli.output import Output
 from fleet.errors import ProfileError
 from fleet.files import write_text
+from fleet.rundir import find_run
 
 CHECKOUT = Path("examples/data")
 """Where a checkout of the project keeps MNIST."""
@@ -55,8 +56,6 @@ def demo(
 
     Example: fleet demo --quick
     """
-    from fleet.rundir import find_run
-
     output = Output()
     if profile is None:
         profile = Path("quick-demo.yaml" if quick else "demo.yaml")

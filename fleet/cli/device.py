@@ -12,6 +12,7 @@ import typer
 
 from fleet.cli import options, predict
 from fleet.cli.output import Format, Output
+from fleet.files import write_text
 
 app = typer.Typer(help="This device: its keys, its models, its reports.", no_args_is_help=True)
 NOTHING_NEW = 10
@@ -135,7 +136,6 @@ def device_report(
 
     Example: fleet device report --out cam-01.report.json
     """
-    from fleet.files import write_text
     from fleet.rollout.device import open_device, report
 
     write_text(out, json.dumps(report(open_device(home)), sort_keys=True) + "\n")

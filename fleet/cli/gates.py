@@ -10,11 +10,11 @@ import typer
 from fleet.audit.core.kind import Attacker
 from fleet.cli.options import ConfidenceChoice, FailOn
 from fleet.cli.output import Output
+from fleet.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from fleet.audit.core.gates import Demand, Ruling
     from fleet.bundle.package import Plan
-    from fleet.rundir import RunDirectory
 
 
 def demand_of(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleet.cli.output import Format
+from fleet.errors import BundleError
+from fleet.rundir import RunDirectory
 
 if TYPE_CHECKING:
-    from fleet.rundir import RunDirectory
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 BUILD = "Build"
 EVALUATE = "Evaluate"
@@ -263,3 +266,38 @@ def place_images(run: RunDirectory, data_root: Path | None, dry_run: bool = Fals
         from fleet.rundata import move_images
 
         move_images(run, data_root)
+
+
+def bundles_in(paths: list[Path], release: str | None = None) -> list[Path]:
+    """Replace each directory, there or not, by the bundles in it; files stay as they are.
+
+    Args:
+        paths: Files and directories.
+        release: Take the bundles of this release alone out of directories.
+
+    Raises:
+        BundleError: A directory holds none.
+    """
+    pattern = "*.fleet" if release is None else f"*-{escape(release)}.fleet"
+    found: list[Path] = []
+    for path in paths:
+        folder = path.is_dir() or not (path.suffix or path.exists())
+        inside = sorted(path.glob(pattern)) if folder else [path]
+        if not inside:
+            of = "" if release is None else f" of release {release}"
+            raise BundleError(f"no bundles{of} in {path}", hint="`fleet package` makes some")
+        found += inside
+    return found
+
+
+def device_key(home: Path | None) -> X25519PrivateKey | None:
+    """The key that opens what is sealed to the device in ``home``; None without one.
+
+    Raises:
+        RolloutError: There is no device, or its keys are damaged.
+    """
+    if home is None:
+        return None
+    from fleet.rollout.keys import load_identity
+
+    return load_identity(home).seal_key

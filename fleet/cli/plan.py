@@ -14,13 +14,13 @@ from fleet.cli.output import Format, Output, table
 from fleet.cli.profiles import Dataset, app, look_into
 from fleet.errors import ProfileError
 from fleet.files import write_text
+from fleet.rundir import RunDirectory, find_run
 from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
     from fleet.audit.certify.coverage import Coverage
     from fleet.profiles.planner import FleetPlan
     from fleet.profiles.spec import FamilySpec
-    from fleet.rundir import RunDirectory
 
 _COST = 0.005
 
@@ -132,7 +132,6 @@ def _of_dataset(dataset: Dataset, root: Path, path: Path, output: Output) -> _Ba
 def _of_run(run: Path, runs: Path, path: Path, dry_run: bool, output: Output) -> _Basis:
     from fleet.profiles.planner import written_data, written_recipe
     from fleet.profiles.spec import read_family
-    from fleet.rundir import find_run
 
     found = find_run(run, runs)
     options.place_images(found, None, dry_run)

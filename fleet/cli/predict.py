@@ -88,11 +88,7 @@ def predict(
 
     from fleet.runtime import load_bundle
 
-    key = None
-    if home is not None:
-        from fleet.rollout.keys import load_identity
-
-        key = load_identity(home).seal_key
+    key = options.device_key(home)
     if accelerator in {None, options.AcceleratorChoice.cpu}:
         write_predictions(load_bundle(bundle, key=key), paths, form, watch, raw)
         return

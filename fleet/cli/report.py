@@ -11,6 +11,8 @@ import typer
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output
+from fleet.files import write_bytes
+from fleet.rundir import find_run
 
 if TYPE_CHECKING:
     from fleet.reports import AuditReport
@@ -74,7 +76,6 @@ def report(
 
 def _log(run: Path | None, runs: Path, output: Output) -> None:
     """Write a run's epochs and heat map for TensorBoard."""
-    from fleet.rundir import find_run
     from fleet.training.telemetry import TensorBoard
 
     found = find_run(run, runs)
@@ -126,7 +127,6 @@ def _audits(
 def _read(target: Path | None, runs: Path) -> tuple[Path, AuditReport]:
     """An audit, or all of a run; where they are."""
     from fleet.reports import AuditReport, read_audit, read_audits
-    from fleet.rundir import find_run
 
     if target is not None and target.suffix == ".json":
         return target, AuditReport.of(read_audit(target))
@@ -136,7 +136,6 @@ def _read(target: Path | None, runs: Path) -> tuple[Path, AuditReport]:
 
 def _crosscheck(path: Path, out: Path | None, output: Output) -> None:
     from fleet.audit.crosscheck.result import Crosscheck
-    from fleet.files import write_bytes
     from fleet.reports.crosscheck import crosscheck_view
     from fleet.reports.html import render_crosscheck
 
@@ -149,7 +148,6 @@ def _crosscheck(path: Path, out: Path | None, output: Output) -> None:
 
 def _sample(path: Path, out: Path | None, output: Output) -> None:
     from fleet.audit.transfer.sample import PairSample
-    from fleet.files import write_bytes
     from fleet.reports.html import render_sample
     from fleet.reports.sample import untried
 
@@ -190,7 +188,6 @@ def compare(
 
     Example: fleet compare runs/20261122-213100-demo runs/20261123-090000-demo
     """
-    from fleet.files import write_bytes
     from fleet.reports import compare as compare_runs
     from fleet.reports import render_comparison
     from fleet.reports.changes import comparison_view

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output, table
+from fleet.rundir import find_run
 from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
@@ -112,10 +112,7 @@ def publish(
     from fleet.rollout.operations import publish as put
 
     output = Output(form)
-    paths = [
-        file for path in bundles for file in (_inside(path, release) if path.is_dir() else [path])
-    ]
-    published = put(_depot(depot), paths)
+    published = put(_depot(depot), options.bundles_in(bundles, release))
     rows = [entry.to_dict() for entry in published]
     output.data(
         _table("published", ("device", "release", "counter", "file"), rows), {"bundles": rows}
@@ -348,7 +345,6 @@ def rollout_compromised(
     """
     from fleet.audit.core.result import mean_rate
     from fleet.rollout.operations import exposures
-    from fleet.rundir import find_run
 
     output = Output(form)
     path = audit if audit is not None else find_run(None, runs).audit_file("transfer")
@@ -390,18 +386,6 @@ def _depot(path: Path) -> Depot:
     from fleet.rollout.depot import Depot
 
     return Depot(path)
-
-
-def _inside(directory: Path, release: str | None) -> list[Path]:
-    from fleet.errors import RolloutError
-
-    found = sorted(directory.glob("*.fleet" if release is None else f"*-{escape(release)}.fleet"))
-    if not found:
-        of = "" if release is None else f" of release {release}"
-        raise RolloutError(
-            f"no bundles{of} in {directory}", hint="`fleet package --depot` makes some"
-        )
-    return found
 
 
 def _set_phase(path: Path, release: str | None, phase: str) -> None:

@@ -14,10 +14,11 @@ from fleet.cli import options
 from fleet.cli.output import Format, Output, table
 from fleet.cli.progress import FamilyProgress
 from fleet.execution import Job, Processes
+from fleet.files import locked, read_json
+from fleet.rundir import RunDirectory, find_run
 
 if TYPE_CHECKING:
     from fleet.audit.rotation import Survival
-    from fleet.rundir import RunDirectory
     from fleet.training.rotation import Rotation
 
 
@@ -48,7 +49,6 @@ def rotate(
     """
     from fleet.audit.rotation import survivals
     from fleet.profiles.spec import read_family
-    from fleet.rundir import find_run
     from fleet.training.rotation import next_rotation, read_rotations
 
     output = Output(form)
@@ -95,7 +95,6 @@ def _carry_out(
 ) -> Rotation:
     """Keep the images, exchange the device, and train it."""
     from fleet.audit.rotation import keep_images
-    from fleet.files import locked
     from fleet.profiles.spec import read_family
     from fleet.training.plan import TrainingPlan, device_state
     from fleet.training.rotation import exchange, twins_of
@@ -167,8 +166,6 @@ def _share(count: int, n: int) -> str:
 
 
 def _accuracy(path: Path) -> str:
-    from fleet.files import read_json
-
     test = read_json(path)["test"]
     return f"{test['correct'] / test['n']:.1%}"
 

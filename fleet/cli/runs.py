@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output, table
+from fleet.errors import CheckpointError
+from fleet.files import read_json
+from fleet.rundir import RunDirectory, list_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fleet.profiles.spec import DeviceSpec
-    from fleet.rundir import RunDirectory
 
 
 def runs(runs: options.Runs = Path("runs"), form: options.Form = Format.auto) -> None:
@@ -20,8 +22,6 @@ def runs(runs: options.Runs = Path("runs"), form: options.Form = Format.auto) ->
 
     Example: fleet runs
     """
-    from fleet.rundir import list_runs
-
     output = Output(form)
     found = [_describe(run) for run in reversed(list_runs(runs))]
     rows = (
@@ -44,8 +44,6 @@ def runs(runs: options.Runs = Path("runs"), form: options.Form = Format.auto) ->
 def next_step(run: RunDirectory, devices: Sequence[DeviceSpec]) -> tuple[str, ...]:
     """What a trained run lacks: an audit of its present weights, or bundles; else its report."""
     from fleet.bundle.described import summarise_audit
-    from fleet.errors import CheckpointError
-    from fleet.files import read_json
 
     audit = run.audit_file("transfer")
     try:
@@ -59,7 +57,6 @@ def next_step(run: RunDirectory, devices: Sequence[DeviceSpec]) -> tuple[str, ..
 
 
 def _describe(run: RunDirectory) -> dict[str, Any]:
-    from fleet.errors import CheckpointError
     from fleet.profiles.spec import read_family
     from fleet.training.plan import device_state
 

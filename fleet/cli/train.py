@@ -19,12 +19,12 @@ from fleet.cli.executors import Where
 from fleet.cli.output import Format, Output, table
 from fleet.cli.runs import next_step
 from fleet.errors import DataError
+from fleet.rundir import RunDirectory
 from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
     from fleet.execution import Executor
     from fleet.profiles.spec import DeviceSpec, FamilySpec
-    from fleet.rundir import RunDirectory
     from fleet.training.family import FamilyResult
     from fleet.training.plan import Resume, TrainingPlan
 

@@ -1,6 +1,7 @@
 """Decide which run to write and which devices are left to train. No torch here."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -185,7 +186,8 @@ def _family_name(run: RunDirectory) -> str | None:
 
 
 def device_state(run: RunDirectory, device: str) -> State:
-    """What a run holds of a device."""
-    if run.finished(device):
-        return "finished"
+    """What a run holds of a device; one whose result is damaged is not finished."""
+    with suppress(CheckpointError):
+        if run.finished(device):
+            return "finished"
     return "resume" if run.checkpoint(device).exists() else "new"

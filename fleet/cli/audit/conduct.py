@@ -14,13 +14,14 @@ from fleet.cli.audit.request import Request
 from fleet.cli.gates import close, demand_of, told
 from fleet.cli.output import Output
 from fleet.cli.runs import next_step
+from fleet.files import read_json
+from fleet.rundir import RunDirectory, find_run
 from fleet.vocabulary import counted
 
 if TYPE_CHECKING:
     from fleet.audit.core.gates import Ruling
     from fleet.audit.core.result import AuditResult
     from fleet.profiles.spec import FamilySpec
-    from fleet.rundir import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,6 @@ class Subject:
 
     def count(self, split: options.SplitChoice, images: int) -> int:
         """How many of ``images`` images a split has; fewer than were asked for are said."""
-        from fleet.files import read_json
-
         there = read_json(self.run.dataset).get(split.value)
         if not isinstance(there, int) or there >= images:
             return images
@@ -81,7 +80,6 @@ def find(asked: Request) -> Subject:
         typer.BadParameter: A radius cannot be read.
     """
     from fleet.profiles.spec import read_family
-    from fleet.rundir import find_run
 
     radii = options.radii_of(asked.eps, asked.norm)
     run = find_run(asked.run, asked.runs)

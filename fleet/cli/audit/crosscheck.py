@@ -12,6 +12,7 @@ from fleet.cli import options
 from fleet.cli.audit import conduct as audits
 from fleet.cli.audit.request import Request, audit_command
 from fleet.cli.gates import close
+from fleet.errors import BackendError
 
 if TYPE_CHECKING:
     from fleet.audit.crosscheck.result import Crosscheck
@@ -92,7 +93,6 @@ def _choose(names: list[str] | None) -> tuple[Tool, ...]:
 
 
 def _judge(check: Crosscheck, asked: list[str], subject: audits.Subject) -> None:
-    from fleet.errors import BackendError
     from fleet.reports.crosscheck import crosscheck_view
 
     subject.output.data(crosscheck_view(check), check.to_dict())

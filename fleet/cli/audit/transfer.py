@@ -10,6 +10,8 @@ from fleet.cli import options
 from fleet.cli.audit.conduct import Subject, Work, announce, conduct, find, planned, prepare
 from fleet.cli.audit.request import Request, audit_command
 from fleet.cli.output import table
+from fleet.files import write_bytes
+from fleet.rundir import find_run
 from fleet.vocabulary import counted
 
 
@@ -48,8 +50,6 @@ def transfer(
 
     Example: fleet audit transfer --eps 0.1 --eps 8/255
     """
-    from fleet.rundir import find_run
-
     subject = find(replace(asked, norm=norm))
     source = None if sets_from is None else find_run(sets_from, asked.runs)
     work = prepare(subject, steps=steps, restarts=restarts, norm=norm.value, brief=brief)
@@ -65,7 +65,6 @@ def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None
     """Audit a sample of pairs, and say what it tells about the fleet."""
     from fleet.audit.transfer.sample import SAMPLE_FILE
     from fleet.audit.transfer.sampled import audit_run_pairs, draw_pairs
-    from fleet.files import write_bytes
     from fleet.reports.html import render_sample
 
     asked, settings = subject.asked, work.settings

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.measuring import subject, written
-from fleet.audit.certify.coverage import coverage_curve
-from fleet.audit.certify.gates import gate_curve
+from fleet.audit.certify.coverage import coverage_curve, gate_curve
 from fleet.models.convolutional import ConvNet
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)

@@ -57,7 +57,7 @@ GROUPS = {
             "tests/unit/audit/test_coalition.py",
             "tests/unit/audit/test_coalition_checks.py",
             "tests/unit/audit/test_counting.py",
-            "tests/unit/audit/test_kept.py",
+            "tests/unit/audit/test_cache.py",
             "tests/unit/audit/test_members.py",
             "tests/unit/audit/test_probes.py",
             "tests/unit/audit/test_query.py",

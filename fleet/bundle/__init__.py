@@ -16,7 +16,7 @@ from fleet.bundle.manifest import (
     Provenance,
 )
 from fleet.bundle.reader import Bundle, CheckLine, Verification, read_bundle, verify_bundle
-from fleet.bundle.second import Envelope, pack_second
+from fleet.bundle.version2 import Envelope, pack_second
 
 __all__ = [
     "AuditRow",

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fleet.bundle import archive
 from fleet.bundle.fields import SHA256, parse_canonical
 from fleet.bundle.manifest import FORMAT, FORMAT_VERSION, Manifest, Payload
-from fleet.bundle.second import SECOND, Envelope, check_digest, open_payload, read_second
 from fleet.bundle.tensors import tensor_layout
+from fleet.bundle.version2 import SECOND, Envelope, check_digest, open_payload, read_second
 from fleet.errors import BundleError, IntegrityError
 from fleet.notebook import data_frame, html_table
 

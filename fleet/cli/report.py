@@ -190,7 +190,7 @@ def compare(
     """
     from fleet.reports import compare as compare_runs
     from fleet.reports import render_comparison
-    from fleet.reports.changes import comparison_view
+    from fleet.reports.comparison_view import comparison_view
 
     output = Output(form)
     found = compare_runs(before, after, runs)

@@ -15,9 +15,9 @@ from torch import Tensor
 from fleet import attacks
 from fleet.attacks.gradient import input_gradient
 from fleet.attacks.portfolio import PATH
+from fleet.audit.core.cache import remember
 from fleet.audit.core.evidence import count
 from fleet.audit.core.jobs import AuditJob, describe_run, load_audited, plan_jobs, run_all
-from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings
 from fleet.audit.core.scoring import score_baseline, score_sets
 from fleet.data import to_unit

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from fleet.assembly import run_images
+from fleet.audit.core.cache import remember
 from fleet.audit.core.jobs import AuditJob, describe_run, load_audited, run_all, take_sample
-from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Sample, TransferSettings
 from fleet.errors import AuditError
 from fleet.execution import ProgressReporter

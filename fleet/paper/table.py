@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from fleet.assembly import load_trained, run_images
+from fleet.audit.core.cache import remember
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.evidence import WORST, count
 from fleet.audit.core.examination import Examination, gather_evidence, record_settings
 from fleet.audit.core.jobs import AuditJob, describe_run, examine_device, plan_jobs, run_all
-from fleet.audit.core.kept import remember
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.whitebox.audit import Nearness, device_figures, examine_closely
 from fleet.data import to_unit

@@ -8,9 +8,9 @@ from fleet.audit.certify.result import CertifyAudit
 from fleet.audit.core.result import AuditedDevice, Outcome, wilson_interval
 from fleet.audit.transfer.result import TransferAudit
 from fleet.audit.whitebox.result import WhiteboxAudit
-from fleet.reports.ends import ends
 from fleet.reports.flags import flag
 from fleet.reports.large import LARGE, worst_of
+from fleet.reports.large_matrix import ends
 from fleet.reports.rate_map import RateMap
 from fleet.reports.report import AuditReport
 from fleet.reports.wording import (

@@ -19,8 +19,8 @@ from fleet.audit.transfer.sample import PairSample
 from fleet.errors import AuditError
 from fleet.reports import palette, wording
 from fleet.reports.answers import EXPLAINED, answers
-from fleet.reports.changes import comparison_blocks
 from fleet.reports.comparison import Comparison, compare_reports
+from fleet.reports.comparison_view import comparison_blocks
 from fleet.reports.crosscheck import crosscheck_blocks
 from fleet.reports.devices import cards
 from fleet.reports.exhibits import CAPTION, exhibited

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from fleet.audit.core.result import Matrix
 from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import drawing, wording
-from fleet.reports.ends import guide, worst_cases
 from fleet.reports.flags import flag
+from fleet.reports.large_matrix import guide, worst_cases
 from fleet.reports.palette import ADAPTIVE, ramp_color
 from fleet.reports.rate_map import Floats, RateMap, order_by_likeness, tiles
 

@@ -8,7 +8,6 @@ from rich.table import Table as RichTable
 from fleet.audit.core import result
 from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import wording
-from fleet.reports.ends import distribution, ends, ordered, worst_cases
 from fleet.reports.exhibits import turned
 from fleet.reports.findings import (
     Finding,
@@ -24,6 +23,7 @@ from fleet.reports.findings import (
 from fleet.reports.flags import PROTOCOLS, audited_protocols, failed_checks, flag
 from fleet.reports.ladder import Rung, noise_rung, rated
 from fleet.reports.large import LARGE, MOST_CELLS
+from fleet.reports.large_matrix import distribution, ends, ordered, worst_cases
 from fleet.reports.matrices import MatrixView, flagged_title, matrices
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import (

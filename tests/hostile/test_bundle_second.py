@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fleet.bundle import Envelope, Manifest, archive, pack_second, read_bundle, verify_bundle
-from fleet.bundle.second import PADDING, PRIVATE, SECOND, _padded, read_envelope
+from fleet.bundle.version2 import PADDING, PRIVATE, SECOND, _padded, read_envelope
 from fleet.encoding import IntervalEncoding
 from fleet.errors import BundleError
 from fleet.files import canonical_json

@@ -13,8 +13,8 @@ from torch import Tensor
 from fleet.attacks import CORRECT, SampleKeys, SignNoise, exact_eps, quantise
 from fleet.audit.certify.result import CertifyAudit, PairProof, Proven, Radii, Reach
 from fleet.audit.core import jobs
+from fleet.audit.core.cache import PackedOutcomes, remember
 from fleet.audit.core.checks.verdicts import unless
-from fleet.audit.core.kept import PackedOutcomes, remember
 from fleet.audit.core.members import Member, Sample, Settings, TransferSettings, check_members
 from fleet.audit.core.result import AuditedDevice, Check
 from fleet.audit.core.scoring import describe, outcomes_on

@@ -10,8 +10,8 @@ from torch import Tensor
 from fleet.audit.coalition import counting, risk, trials
 from fleet.audit.coalition.checks import run_coalition_checks
 from fleet.audit.coalition.result import CoalitionAudit, GreedyStep
+from fleet.audit.core.cache import PackedOutcomes
 from fleet.audit.core.evidence import Outcomes, count
-from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, check_members
 from fleet.audit.core.result import AuditedDevice, NoiseFloor
 from fleet.audit.core.scoring import Baseline, describe, score_baseline, score_sets

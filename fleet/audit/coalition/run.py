@@ -14,7 +14,7 @@ from fleet.audit.coalition import audit as steps
 from fleet.audit.coalition import trials
 from fleet.audit.coalition.result import CoalitionAudit
 from fleet.audit.core import jobs
-from fleet.audit.core.kept import remember
+from fleet.audit.core.cache import remember
 from fleet.audit.core.members import Member, Sample, load_member, role_of
 from fleet.data import ImageData
 from fleet.execution import Executor, Job, ProgressReporter

@@ -14,8 +14,8 @@ from torch import Tensor
 from fleet.attacks import SampleKeys, exact_eps, quantise
 from fleet.attacks.joint import ArcAttack, JointAscent, JointAttack
 from fleet.audit.coalition.result import CoalitionChoice
+from fleet.audit.core.cache import PackedOutcomes
 from fleet.audit.core.evidence import Outcomes
-from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import Member, Sample, TransferSettings, at_least_one
 from fleet.audit.core.scoring import score_sets
 from fleet.data import to_unit

@@ -9,8 +9,8 @@ import torch
 from fleet.attacks import radius
 from fleet.attacks.pixels import squared_radius
 from fleet.audit.core import evidence, members
+from fleet.audit.core.cache import PackedClasses
 from fleet.audit.core.exhibits import Exhibit, Tried
-from fleet.audit.core.kept import PackedClasses
 from fleet.audit.core.pictures import exhibit
 from fleet.audit.core.probes import probe_device
 from fleet.audit.core.result import AuditedDevice

@@ -25,8 +25,8 @@ import torch
 from fleet.accelerator import ACCELERATOR, multiplies_bf16, torch_device
 from fleet.assembly import run_images
 from fleet.audit.core import evidence, members
+from fleet.audit.core.cache import recall, remember
 from fleet.audit.core.examination import Examination, examine
-from fleet.audit.core.kept import recall, remember
 from fleet.audit.core.sets import (
     AdversarialSets,
     attack_surrogate,

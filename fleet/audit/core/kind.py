@@ -155,11 +155,11 @@ class Drawn:
         Raises:
             BackendError: pandas is not installed.
         """
-        return load("fleet.reports.cells:frame")(self)
+        return load("fleet.reports.notebook:frame")(self)
 
     def _repr_html_(self) -> str:
         """Draw the verdict and the main table."""
-        drawn: str = load("fleet.reports.cells:html")(self)
+        drawn: str = load("fleet.reports.notebook:html")(self)
         return drawn
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from fleet import attacks
 from fleet.accelerator import halving
+from fleet.audit.core.cache import PackedClasses, PackedOutcomes
 from fleet.audit.core.evidence import Outcomes
-from fleet.audit.core.kept import PackedClasses, PackedOutcomes
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.result import AuditedDevice
 from fleet.audit.core.sets import AdversarialSets

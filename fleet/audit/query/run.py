@@ -2,7 +2,7 @@
 
 from fleet.assembly import run_images
 from fleet.audit.core import jobs
-from fleet.audit.core.kept import remember
+from fleet.audit.core.cache import remember
 from fleet.audit.core.members import Sample, load_member
 from fleet.audit.core.outsider import OWN_IMAGES, attacker_key, attacker_of
 from fleet.audit.core.sets import AdversarialSets, require_sets, stored_sets

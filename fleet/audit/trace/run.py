@@ -7,7 +7,7 @@ import torch
 
 from fleet.assembly import run_images
 from fleet.audit.core import jobs
-from fleet.audit.core.kept import remember
+from fleet.audit.core.cache import remember
 from fleet.audit.core.members import Member, Sample, load_member
 from fleet.audit.core.outsider import attacker_key, attacker_of, own_network
 from fleet.audit.core.sets import AdversarialSets, attack_surrogate, stored_sets

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from fleet.audit.core import jobs
+from fleet.audit.core.cache import remember
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.examination import Examination, examine, gather_evidence, record_settings
 from fleet.audit.core.exhibits import Exhibit, count_turns, few
 from fleet.audit.core.jobs import VERSION
-from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members, load_member
 from fleet.audit.core.scoring import Trial, replay, score_sets
 from fleet.audit.core.sets import ProgressHook, announced, attack_surrogate, load_sets, require_sets

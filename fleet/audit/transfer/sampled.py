@@ -7,8 +7,8 @@ import numpy as np
 
 from fleet.attacks import CORRECT
 from fleet.audit.core import jobs
+from fleet.audit.core.cache import PackedOutcomes
 from fleet.audit.core.evidence import attack_rows
-from fleet.audit.core.kept import PackedOutcomes
 from fleet.audit.core.members import TransferSettings
 from fleet.audit.core.scoring import outcomes_on
 from fleet.audit.transfer.audit import try_on_device

@@ -15,11 +15,11 @@ from torch import Tensor
 from fleet.attacks.minimum import DeepFool, Minimum, first_order_margins, round_to_bytes
 from fleet.attacks.penalty import CarliniWagner, ElasticNet
 from fleet.audit.core import jobs
+from fleet.audit.core.cache import remember
 from fleet.audit.core.checks import run_checks
 from fleet.audit.core.evidence import WORST, Outcomes, attack_rows, count
 from fleet.audit.core.examination import Examination, examine, gather_evidence, record_settings
 from fleet.audit.core.exhibits import count_turns, few
-from fleet.audit.core.kept import remember
 from fleet.audit.core.members import Member, Sample, TransferSettings, check_members
 from fleet.audit.core.result import Protocol
 from fleet.audit.core.sets import ProgressHook, announced, attack_surrogate

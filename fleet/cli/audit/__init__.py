@@ -3,8 +3,8 @@
 import typer
 
 from fleet.audit.core.kind import KINDS, load
+from fleet.cli.audit.all import every
 from fleet.cli.audit.crosscheck import crosscheck
-from fleet.cli.audit.every import every
 
 
 def commands() -> typer.Typer:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fleet.audit.certify.gates import gate_curve
+from fleet.audit.certify.coverage import gate_curve
 from fleet.audit.core.members import Member, Sample
 from fleet.bounds.certify import certificates
 from fleet.data import to_unit

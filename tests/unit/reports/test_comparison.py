@@ -13,8 +13,8 @@ from fleet.audit.core.result import Check, difference_interval
 from fleet.errors import AuditError, CheckpointError
 from fleet.profiles import load_profile
 from fleet.reports import AuditReport, read_audits, render_comparison, render_html
-from fleet.reports.changes import comparison_view
 from fleet.reports.comparison import Change, Figure, compare, compare_reports
+from fleet.reports.comparison_view import comparison_view
 from fleet.rundir import PROFILE_FILE
 
 SOUND = (Check("M1", "gradient", "pass", "fine", "rule", "adaptive"),)

@@ -17,10 +17,10 @@ from fleet.audit.transfer.estimate import draw_devices, estimate_transfer
 from fleet.audit.transfer.sample import PairSample, SampledPairs
 from fleet.errors import AuditError
 from fleet.reports import AuditReport, compare, render_html
-from fleet.reports.ends import guide, ordered
 from fleet.reports.figures import draw_figures
 from fleet.reports.html import render_sample
 from fleet.reports.large import LARGE, PAGE_ROWS, named, worst_of
+from fleet.reports.large_matrix import guide, ordered
 from fleet.reports.rate_map import RateMap, order_by_likeness, tiles
 from fleet.reports.report import report_of
 from fleet.reports.tables import COUNT, RATE, Column, Table
@@ -182,7 +182,7 @@ def test_a_picture_is_sent_to_many_in_one_line():
 
 
 def test_the_notebook_shows_the_worst_of_a_large_fleet():
-    from fleet.reports.cells import html
+    from fleet.reports.notebook import html
 
     text = html(large_transfer(100))
     assert len(text) < 100_000

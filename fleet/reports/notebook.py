@@ -8,8 +8,8 @@ from fleet.audit.core.result import AuditResult
 from fleet.audit.transfer.result import TransferAudit
 from fleet.notebook import data_frame, html_table
 from fleet.reports.answers import answers
-from fleet.reports.ends import distribution, worst_cases
 from fleet.reports.large import LARGE
+from fleet.reports.large_matrix import distribution, worst_cases
 from fleet.reports.report import AuditReport, report_of
 from fleet.reports.tables import Table
 from fleet.reports.transfer import worst_table

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleet.audit.core import kept
-from fleet.audit.core.kept import SCHEMA, PackedOutcomes, pack, recall, remember, unpack
+from fleet.audit.core import cache
+from fleet.audit.core.cache import SCHEMA, PackedOutcomes, pack, recall, remember, unpack
 from fleet.errors import StorageError
 
 KEY = {"weights": "ab", "steps": 2}
@@ -67,7 +67,7 @@ def test_a_new_making_or_another_torch_makes_it_again(
     count_calls(path, KEY)
     assert recall(path, KEY, Found, version=2) is None
     assert 'fleet"' not in path.read_text(), "a new version of fleet alone changes nothing"
-    monkeypatch.setattr(kept, "package_version", lambda name: f"another {name}")
+    monkeypatch.setattr(cache, "package_version", lambda name: f"another {name}")
     assert recall(path, KEY, Found) is None
 
 

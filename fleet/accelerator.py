@@ -24,7 +24,7 @@ ACCELERATOR = "FLEET_ACCELERATOR"
 
 
 def find_accelerator(asked: str) -> str:
-    """What ``asked`` comes to on this machine: ``auto`` is CUDA where it is there, else the CPU.
+    """Find what ``asked`` means on this machine: ``auto`` is CUDA where there is one, else the CPU.
 
     ``auto`` never takes MPS: it has no float64, which certificates need.
 
@@ -153,7 +153,7 @@ def precise(kind: str, precision: Precision) -> torch.autocast:
 
 
 def kind_key() -> dict[str, str]:
-    """What a key says of the accelerator: nothing for the CPU, so that older keys stay."""
+    """The accelerator's part of a key; empty for the CPU, so that older keys stay valid."""
     name = os.environ.get(ACCELERATOR) or "cpu"
     kind = (find_accelerator(name) if name == "auto" else name).partition(":")[0]
     return {} if kind == "cpu" else {"accelerator": kind}

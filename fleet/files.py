@@ -1,4 +1,4 @@
-"""Write whole files or nothing: temporary name, fsync, rename. And keep others out meanwhile.
+"""Write files whole or not at all (temporary name, fsync, rename), and lock directories.
 
 The only module that writes final files, so that a crash, a full disk or a kill leaves either the
 old file or the new one under a name that somebody reads. A job on another machine reads and writes

@@ -74,7 +74,7 @@ class Origin:
         run: Name of the audited run, or a label for models in memory.
         provenance: Where models and images come from, plain JSON values.
         details: Further settings, for the record.
-        began: When it began, by ``time.monotonic``; None where nobody measures.
+        began: When it began, by ``time.monotonic``; None where it is not measured.
     """
 
     run: str

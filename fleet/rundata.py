@@ -1,4 +1,4 @@
-"""The images of a run stay those that it was begun with, wherever they lie. No torch."""
+"""Keep a run on the images that it began with, wherever they lie now. No torch."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""JSON from strangers: accepted in one spelling only, read field by field with types and bounds."""
+"""Untrusted JSON: accepted in one spelling only, read field by field with types and bounds."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Fields:
     """One JSON object whose fields are taken out one after the other.
 
     Every method takes one field away and raises a ``BundleError`` that names it when it is
-    absent, of another type or out of bounds. What nobody asked for stays in :attr:`rest`.
+    absent, of another type or out of bounds. Fields that were not taken stay in :attr:`rest`.
 
     Args:
         value: A JSON value, which must be an object.

@@ -1,4 +1,4 @@
-"""Bundle format version 2: what is public stays outside, what only the device may know inside.
+"""Bundle format version 2: a public manifest, and the device's secrets in a sealed payload.
 
 Members, in this order: ``version``, ``manifest.json``, ``MODEL_CARD.md``, ``graph.onnx`` (empty if
 none was exported) and ``payload.hpke`` (``payload.tar`` if unsealed, for laboratories). The payload

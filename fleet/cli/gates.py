@@ -1,4 +1,4 @@
-"""How commands say what gates found, and leave by it."""
+"""How commands report what gates found, and end with its exit code."""
 
 from __future__ import annotations
 

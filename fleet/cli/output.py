@@ -113,7 +113,7 @@ def error_console() -> Console:
 
 
 class _Pipe(Console):
-    """A console that nobody looks at the edge of: a table is as wide as its words need."""
+    """A console without a right edge: a table is as wide as its words need."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

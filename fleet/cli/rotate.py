@@ -1,4 +1,4 @@
-"""``fleet rotate``: another key for a device whose weights somebody else has."""
+"""``fleet rotate``: a new key for a device whose weights were extracted."""
 
 from __future__ import annotations
 

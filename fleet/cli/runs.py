@@ -1,4 +1,4 @@
-"""``fleet runs``: what there is, and how far each run is."""
+"""``fleet runs``: list the runs, and how far each one is."""
 
 from __future__ import annotations
 

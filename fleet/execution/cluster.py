@@ -371,7 +371,7 @@ class _Shift:
             return letter.number, error
 
     def _check(self, job: Job, path: Path) -> None:
-        """Nothing but the run, and the weights that its profile names, is a worker's to read."""
+        """Refuse a worker all but the files of the run and the weights that its profile names."""
         inside = job.run is not None and path.is_relative_to(job.run.root)
         if not (inside and ".." not in path.parts) and path not in self.named:
             raise CheckpointError(f"{path} is no file of the run that {job.name} works on")

@@ -159,7 +159,7 @@ class Executor(ABC):
             yield
 
     def accelerator(self, asked: str) -> str:
-        """What ``asked`` comes to where the jobs run.
+        """Find what ``asked`` means where the jobs run.
 
         Raises:
             BackendError: It is not there.
@@ -207,7 +207,7 @@ def _perform(job: Job, progress: ProgressReporter) -> JobOutcome:
 
 
 def unexpected(words: str, error: Exception) -> JobOutcome:
-    """The outcome of a job that met an error that nobody foresaw; called where it is caught."""
+    """The outcome of a job that failed unexpectedly; called where the error is caught."""
     wrapped = BackendError(
         f"{words}: {type(error).__name__}: {error}",
         hint="`fleet doctor` checks this machine; FLEET_DEBUG=1 shows the traceback to report",

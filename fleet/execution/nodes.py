@@ -1,4 +1,4 @@
-"""Connect to a Ray cluster, and see that its nodes do what this machine would do."""
+"""Connect to a Ray cluster, and check that its nodes compute what this machine would."""
 
 import platform
 import socket

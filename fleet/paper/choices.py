@@ -1,4 +1,4 @@
-"""The paper's attacks on INT with the details that it leaves open chosen one way and the other.
+"""The paper's attacks on INT under each choice of the details that the paper leaves open.
 
 The loss stays Eq. 3 throughout, so every figure here is masked wherever Table 1's is. They show how
 far a published number can move without anybody attacking better.

@@ -1,4 +1,4 @@
-"""What the paper's Figure 3 shows when it is made again, with what separates encoding from seed.
+"""The paper's Figure 3 made again, and what separates the effect of an encoding from a seed's.
 
 All statistics are over networks, the unit that was randomised
 (:mod:`fleet.audit.core.permutation`). The stored form is JSON; documents and figures are rendered

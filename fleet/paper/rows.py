@@ -1,4 +1,4 @@
-"""One generic result, named rows of figures, for what needs no statistics of its own.
+"""A generic result, named rows of figures, for parts that need no statistics of their own.
 
 Nothing in this module imports torch.
 """

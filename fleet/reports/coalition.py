@@ -116,7 +116,7 @@ def inputs(audit: CoalitionAudit) -> Table[InputShare]:
 
 
 def terminal(audit: CoalitionAudit) -> Iterable[RenderableType]:
-    """Of the headline attack: the curve and the devices at each eps."""
+    """The headline attack's curve, and the devices, at each eps."""
     points, devices = curve(audit), risks(audit)
     for eps in audit.eps:
         words = f"eps {format_eps(eps)}"

@@ -193,7 +193,7 @@ def compare_sides(before: Side, after: Side) -> Comparison:
     """Compare what two sides have in common.
 
     Raises:
-        AuditError: Nothing.
+        AuditError: They have no figure in common.
     """
     both = [key for key in before.figures if key in after.figures]
     if not both:

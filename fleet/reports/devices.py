@@ -49,7 +49,7 @@ def cards(report: AuditReport) -> list[Card]:
 
 
 def _badness(report: AuditReport) -> dict[str, float]:
-    """How bad devices are: the highest transfer rate of any pair of theirs, else mistakes."""
+    """Badness of devices: the highest transfer rate of their pairs, else their mistakes."""
     transfer = cast("TransferAudit | None", report.audits.get("transfer"))
     if transfer is None or "adaptive" not in transfer.protocols:
         return {device.name: 1 - device.clean_accuracy for device in report.devices}

@@ -169,7 +169,7 @@ def render_sample(sample: PairSample) -> str:
 
 
 def _changes(report: AuditReport) -> list[Block]:
-    """What changed since the earlier audits of the report; nothing without any in common."""
+    """What changed since the earlier audits of the report; nothing without a common figure."""
     if report.earlier is None:
         return []
     again = [audit for kind, audit in report.audits.items() if kind in report.earlier.audits]

@@ -1,4 +1,4 @@
-"""The threat ladder: what an attacker gets who has nobody's device, one, several, or the victim's.
+"""The threat ladder: what an attacker gets with no device, with one, several, or the victim.
 
 Kerckhoffs: code, data, architecture and the distribution of encodings are public; weights and
 per-device values are not. Every figure is an adaptive evade rate, worst case over the attacks.
@@ -132,7 +132,7 @@ def mean_interval(mean: float, n: int) -> Interval:
 
 
 def _elsewhere(found: list[Rung]) -> list[Rung]:
-    """Say of attackers whom an audit tried that it tried them at another eps."""
+    """Rungs of attackers that the audit tried at another eps alone."""
     levels = dict.fromkeys(rung.level for rung in found if rung.level != "noise")
     return [Rung(level, gap="not audited at this eps") for level in levels]
 

@@ -1,4 +1,4 @@
-"""What stands for a matrix that is too large to show: distributions, and each device by itself."""
+"""Tables in the place of a matrix that is too large to show: distributions, and single devices."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def ends(audit: TransferAudit) -> Table[End]:
 
 
 def worst_cases(audit: TransferAudit) -> list[result.Matrix]:
-    """Of each eps and protocol the worst case over the attacks."""
+    """The worst case over the attacks, for each eps and protocol."""
     return [audit.matrix(name, eps) for eps in audit.eps for name in protocols(audit, eps)]
 
 

@@ -1,4 +1,4 @@
-"""What shows the results of one kind of audit, and the audits of a run as far as they were made."""
+"""What reports an audit of each kind, and the audits that a run has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sign a file as the OpenSSF Model Signing format (OMS v1.0) says, for who verifies models with it.
+"""Sign a file in the OpenSSF Model Signing format (OMS v1.0), for users whose tools check that.
 
 The signature lies beside the file, ``FILE.sig``: a sigstore bundle around a DSSE envelope around an
 in-toto statement that names the file and its digest. ``model_signing verify key`` accepts it.

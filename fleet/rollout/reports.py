@@ -1,4 +1,4 @@
-"""What devices say about themselves: signed, numbered, and believed only if they are both."""
+"""Devices' reports about themselves: a report counts only if it is signed and numbered."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime

@@ -1,9 +1,9 @@
 """Two slots for bundles, and which of them counts: an install never touches the model in use.
 
 ``state.json`` is replaced whole, and is the only file that says which slot counts. So at any power
-cut a device has the old model or the new one. A new bundle is *pending* until ``commit``: it is the
-one that runs, but whoever starts it more than :data:`TRIES` times without a commit gets the old one
-back. The sealed payload stays sealed in its slot; it is opened in memory only.
+cut a device has the old model or the new one. A new bundle is *pending* until ``commit``: it
+runs, but after :data:`TRIES` starts without a commit the device goes back to the old one. The
+sealed payload stays sealed in its slot; it is opened in memory only.
 
 ``floor.json`` holds what must never go back: the lowest counter that a committed release allows,
 the latest time, and the newest version of the repository that was seen. It lies outside the TUF

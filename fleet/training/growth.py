@@ -1,4 +1,4 @@
-"""A run and the profile that it is asked to go on with: what is new, and what became another.
+"""Compare a run with the profile that is to continue it: what is new, and what has changed.
 
 A fleet grows in place: devices that a profile has and its run does not are trained into the run,
 and all that is there stays as it is. No torch here.

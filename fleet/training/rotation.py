@@ -1,4 +1,4 @@
-"""Re-key a device whose weights are known to somebody else: another order, another seed. No torch.
+"""Re-key a device whose weights were extracted: another order, another seed. No torch.
 
 A rotation keeps its files in ``rotations/NAME-GENERATION/`` of the run::
 

@@ -155,7 +155,7 @@ class CertifyAudit(AuditResult, schema=SCHEMA):
     def worst(self, eps: float) -> Proven | None:
         """The device with the largest guaranteed blast radius; None where none decodes any image.
 
-        It is the fleet's: no device, attacked with whatever knowledge, loses more.
+        This is the fleet's guarantee: no device loses more, whatever an attacker knows.
         """
         known = [self.of(name, eps) for name in self.fleet]
         return max(

@@ -1,4 +1,4 @@
-"""What a coalition audit found, image by image, and from that to the tables: pure functions."""
+"""Count what a coalition audit found, image by image, for its tables: pure functions."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Coalition:
 
     Attributes:
         owned: In fleet order; empty for the attacker who has the controls only.
-        choices: How it came about.
+        choices: How it was chosen: at random, greedily, or as the control alone.
     """
 
     owned: tuple[str, ...]

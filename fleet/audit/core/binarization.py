@@ -140,7 +140,7 @@ def binarization_test(
 
 
 def _found(bench: Bench, protocol: Protocol) -> Tensor:
-    """Where some attack of a protocol evades, bool (B,); the rest is left out once all fall."""
+    """Where some attack of a protocol evades, bool (B,); once all fall, the rest is skipped."""
     found = torch.zeros_like(bench.labels, dtype=torch.bool)
     for entry in bench.entries(protocol):
         found |= bench.attack_whole(entry.attack)

@@ -1,8 +1,8 @@
-"""Intermediate results of an audit on disk, so that it resumes, and can be extended by a device.
+"""Intermediate results of an audit on disk, so that it can resume and take in new devices.
 
 Each is one JSON file that carries its key, which is all that determines the result, and a digest of
-its value. A file of another key, or one that is damaged, is as good as none. The version of torch
-is a part of every key; the version of fleet of none, so an update keeps what it does not change.
+its value. A file with another key, or a damaged one, is ignored. Every key holds the version of
+torch and none that of fleet, so an update keeps what it does not change.
 """
 
 import hashlib

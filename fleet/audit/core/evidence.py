@@ -204,8 +204,8 @@ class Binarization:
         unbuilt: Images for which none could.
         paper: How many of the n heads the paper's protocol evades.
         adaptive: How many the adaptive protocol evades.
-        random: How many uniform and sign noise evade, with two tries for each step of the adaptive
-            protocol has gradients.
+        random: How many uniform and sign noise evade, with two tries for each gradient step of the
+            adaptive protocol.
     """
 
     device: str

@@ -1,4 +1,4 @@
-"""Everything found about one device with its own weights known, and the evidence of several."""
+"""Examine one device with its weights known, and gather the evidence of several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -22,10 +22,10 @@ class Demand:
     """What an audit is held to.
 
     Attributes:
-        limits: What passes, [0, 1], by whom it counts: the largest evade rate, or the least of what
-            a gate with ``least`` counts.
-        confidence: ``upper`` passes only what surely keeps its limit, ``lower`` refuses only what
-            surely breaks it.
+        limits: The limit of each gate, [0, 1], by the attacker that it counts: the largest evade
+            rate that passes, or the smallest value where the gate is a ``least`` one.
+        confidence: ``upper`` passes a rate only if its whole interval keeps the limit, ``lower``
+            refuses one only if its whole interval breaks it.
         masked: Whether a failed reliability check of the adaptive figures is a reason.
     """
 
@@ -122,7 +122,7 @@ def judge(
     Args:
         audit: The result.
         demand: The gates.
-        victims: Of whom figures are judged; None for all.
+        victims: Names of the devices whose figures are judged; None for all.
     """
     found = [one for one in audit.reached() if victims is None or one.victim in victims]
     gates = kind_of(audit).gates

@@ -1,4 +1,4 @@
-"""The audits of a run: independent jobs that resume, over files that can be used again.
+"""Audit a run by independent jobs that resume, and keep files that later audits use again.
 
 Beside ``audit.json`` an audit keeps::
 

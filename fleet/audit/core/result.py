@@ -242,8 +242,8 @@ class AuditResult(Drawn, Stored):
         checks: Reliability checks, in order of id.
         settings: Attack hyper-parameters, seed, images, decode rule, scoring precision.
         provenance: Dataset digest, versions, machine, command line.
-        seconds: How long it took, without what an earlier, interrupted one had kept; None where
-            nobody measured.
+        seconds: How long it took, without what an earlier, interrupted one had kept; None where it
+            was not measured.
     """
 
     run: str

@@ -178,7 +178,7 @@ def _falls(evidence: Evidence, victim: VictimScores, surrogate: str, level: int)
 def _events(
     evidence: Evidence, proofs: Mapping[str, Proof]
 ) -> Iterator[tuple[result.Event, float, list[str], Masks, Masks]]:
-    """What befalls devices of the fleet: event, eps, names, where, and among which images."""
+    """Events on the fleet: event, eps, names of the devices, where, and among which images."""
     names = [device.name for device in evidence.devices if device.role == "device"]
     scores = [score for score in evidence.scores if score.victim in names]
     clean = np.stack([score.clean == 0 for score in scores])

@@ -1,4 +1,4 @@
-"""The query audit: what an attacker gets who may ask a device, and owns none, or some others."""
+"""The query audit: what an attacker gets by asking a device, owning none or some of the others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def audit_query(
         images: uint8 (N, C, H, W), or floats in [0, 1], which are rounded to 8 bits first.
         labels: True classes, integers (N,).
         settings: How thoroughly to ask.
-        attacker: His own images and networks; needed for ``extraction`` only.
+        attacker: Images and networks of their own; needed for ``extraction`` only.
         label: Name of the audit.
         provenance: Where models and images come from, plain JSON values.
         progress: Called with (done, total, text).
@@ -121,7 +121,7 @@ def query_victim(
         settings: How thoroughly.
         owners: Devices that the attacker of ``transfer+queries`` owns, the victim never; without
             any, that method is left out.
-        attacker: His own images and networks; needed for ``extraction`` only.
+        attacker: Images and networks of their own; needed for ``extraction`` only.
     """
     clean = outcomes_on(victim, sample.images[None], sample.labels, settings.batch_size)[0]
     rows = torch.from_numpy(clean == CORRECT).nonzero().squeeze(1)

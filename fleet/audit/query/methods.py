@@ -1,4 +1,4 @@
-"""How an attacker asks: each method from a victim and images to what every image cost them.
+"""How an attacker asks: each method counts the queries that every image of a victim costs.
 
 All methods send 8-bit images, and stop at the first one inside the eps ball whose answer is not the
 true class. Only RayS also asks about images outside.

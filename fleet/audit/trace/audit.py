@@ -44,7 +44,7 @@ def audit_trace(
         labels: True classes, integers (N,).
         settings: How.
         calibration: Other images and their labels, on which means and thresholds are chosen.
-        known: Networks of nobody's device that thresholds may be chosen on.
+        known: An attacker's own networks that thresholds may be chosen on.
         new: Others that are only judged.
         label: Name of the audit.
         provenance: Where models and images come from, plain JSON values.

@@ -108,7 +108,7 @@ class TraceRate:
 
     @property
     def wrongly_accused(self) -> int:
-        """Of :attr:`n`, how many accuse another device above the threshold."""
+        """How many of :attr:`n` accuse another device above the threshold."""
         return sum(sum(row.accused) for row in self.confusion) - self.convicted
 
     @property

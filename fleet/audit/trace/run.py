@@ -63,7 +63,7 @@ class _Plan:
 def audit_run_trace(
     audit: jobs.RunAudit, settings: TraceSettings, *, calibration_images: int = 60
 ) -> TraceAudit:
-    """Trace images made on the devices of a run, on its controls, and on networks of nobody's.
+    """Trace images made on the devices of a run, its controls, and an attacker's own networks.
 
     Images of a transfer audit of the same run are used where they cover what is wanted. What is
     found about a source is kept under ``audits/trace`` and used again where everything that

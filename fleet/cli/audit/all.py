@@ -78,7 +78,7 @@ def _chosen(only: list[str] | None, skip: list[str] | None) -> list[Kind]:
 
 
 def _fitting(subject: audits.Subject, kinds: list[Kind]) -> list[Kind]:
-    """Those that the family has devices for; the others are named."""
+    """Kinds that fit the devices of the family; says which do not."""
     devices = subject.family.devices
     trained = {device.training.method for device in devices}
     lacking = {}

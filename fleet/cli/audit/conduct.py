@@ -43,7 +43,7 @@ class Subject:
     output: Output
 
     def count(self, split: options.SplitChoice, images: int) -> int:
-        """How many of ``images`` images a split has; fewer than were asked for are said."""
+        """Images of a split, ``images`` at most; says so where there are fewer."""
         there = read_json(self.run.dataset).get(split.value)
         if not isinstance(there, int) or there >= images:
             return images

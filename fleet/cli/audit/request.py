@@ -20,7 +20,7 @@ class Request:
 
     Attributes:
         kind: Of audit.
-        limits: Of the gates asked for, by whom they count.
+        limits: Limit of each gate that was asked for, by the attacker that it counts.
         norm: How eps is measured, where the command asks.
     """
 

@@ -40,9 +40,9 @@ def trace(
 ) -> None:
     """Name the device on which adversarial images were made.
 
-    Without --adversarial: make images on each device, on the controls and on networks of nobody's,
-    and say how often the source is named. With it: name the device of the given images. Exit code
-    1 says that none of ours made them.
+    Without --adversarial: make images on each device, on the controls and on an attacker's own
+    networks, and say how often the source is named. With it: name the device of the given images.
+    Exit code 1 says that none of ours made them.
 
     Example: fleet audit trace --adversarial found.npy --originals clean.npy
     """

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from fleet.audit.core.members import Member, TransferSettings
     from fleet.audit.query.methods import QuerySettings
     from fleet.audit.trace.evidence import TraceSettings
-    from fleet.audit.transfer.audit import audit_run_transfer
     from fleet.bundle.package import package
     from fleet.bundle.reader import verify
     from fleet.encoding import IntervalEncoding
@@ -79,7 +78,6 @@ _HOMES = {
     "audit_certify": "fleet.api",
     "audit_coalition": "fleet.api",
     "audit_query": "fleet.api",
-    "audit_run_transfer": "fleet.audit.transfer.audit",
     "audit_trace": "fleet.api",
     "audit_transfer": "fleet.api",
     "audit_whitebox": "fleet.api",
@@ -108,7 +106,6 @@ __all__ = [
     "audit_certify",
     "audit_coalition",
     "audit_query",
-    "audit_run_transfer",
     "audit_trace",
     "audit_transfer",
     "audit_whitebox",

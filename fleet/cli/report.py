@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import RenderableType
 
 from fleet.cli import options
 from fleet.cli.output import Format, Output
@@ -139,11 +140,8 @@ def _crosscheck(path: Path, out: Path | None, output: Output) -> None:
     from fleet.reports.crosscheck import crosscheck_view
     from fleet.reports.html import render_crosscheck
 
-    check = Crosscheck.load(path)
-    page = (out or path.parent) / "report.html"
-    write_bytes(page, render_crosscheck(check).encode("utf-8"))
-    output.data(crosscheck_view(check), {"source": str(path), "written": [str(page)]})
-    _tell(output, path, [page], ())
+    check, page = Crosscheck.load(path), (out or path.parent) / "report.html"
+    _single(path, page, render_crosscheck(check), crosscheck_view(check), output)
 
 
 def _sample(path: Path, out: Path | None, output: Output) -> None:
@@ -151,11 +149,14 @@ def _sample(path: Path, out: Path | None, output: Output) -> None:
     from fleet.reports.html import render_sample
     from fleet.reports.sample import untried
 
-    sample = PairSample.load(path)
-    page = (out or path.parent) / "sample.html"
-    write_bytes(page, render_sample(sample).encode("utf-8"))
-    output.data("\n".join(untried(sample)), {"source": str(path), "written": [str(page)]})
-    _tell(output, path, [page], ())
+    sample, page = PairSample.load(path), (out or path.parent) / "sample.html"
+    _single(path, page, render_sample(sample), "\n".join(untried(sample)), output)
+
+
+def _single(source: Path, page: Path, html: str, view: RenderableType, output: Output) -> None:
+    write_bytes(page, html.encode("utf-8"))
+    output.data(view, {"source": str(source), "written": [str(page)]})
+    _tell(output, source, [page], ())
 
 
 def _tell(output: Output, source: Path, written: list[Path], unreadable: Iterable[str]) -> None:

@@ -104,12 +104,7 @@ class ImageData:
 
     def to(self, device: torch.device) -> "ImageData":
         """The same images, given on an accelerator."""
-        return replace(
-            self,
-            train=self.train.to(device),
-            validation=self.validation.to(device),
-            test=self.test.to(device),
-        )
+        return self._changed(lambda split: split.to(device))
 
     def portable(self) -> "ImageData":
         """The same images without a file behind them, for another machine.
@@ -117,12 +112,13 @@ class ImageData:
         Raises:
             DataError: A file cannot be read.
         """
-        return replace(
-            self,
-            train=_portable(self.train),
-            validation=_portable(self.validation),
-            test=_portable(self.test),
-        )
+        return self._changed(_portable)
+
+    def _changed(self, change: Callable[[Split], Split]) -> "ImageData":
+        parts: dict[str, Any] = {
+            name: change(getattr(self, name)) for name in ("train", "validation", "test")
+        }
+        return replace(self, **parts)
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -14,9 +14,4 @@ def commands() -> typer.Typer:
         app.command(kind.name)(load(kind.command))
     app.command()(crosscheck)
     app.command("all")(every)
-    app.callback()(_group)
     return app
-
-
-def _group() -> None:
-    pass

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fleet.errors import BackendError, is_out_of_memory, note
 from fleet.vocabulary import Precision
@@ -15,7 +15,6 @@ from fleet.vocabulary import Precision
 if TYPE_CHECKING:
     import torch
 
-AcceleratorName = Literal["auto", "cpu", "cuda", "mps"]
 
 Value = TypeVar("Value")
 

@@ -24,7 +24,6 @@ from fleet.rollout.reports import make_report
 from fleet.rollout.requirements import Requirement
 from fleet.rollout.slots import Disk, Installed, Slots, State
 from fleet.runtime import DeviceClassifier, load_engine
-from fleet.runtime.engine import EngineName
 
 TOLERANCE = 1e-3
 """How far an output may be from the one that was recorded when the bundle was packaged."""
@@ -38,13 +37,11 @@ class Device:
         home: Its directory.
         identity: Its keys.
         slots: Its models.
-        engine: What computes its network.
     """
 
     home: Path
     identity: Identity
     slots: Slots
-    engine: EngineName = "auto"
 
 
 def init_device(home: Path, name: str, trust: Path | None = None) -> Identity:
@@ -75,13 +72,13 @@ def init_device(home: Path, name: str, trust: Path | None = None) -> Identity:
     return identity
 
 
-def open_device(home: Path, *, engine: EngineName = "auto", disk: Disk | None = None) -> Device:
+def open_device(home: Path, *, disk: Disk | None = None) -> Device:
     """Load a device's keys and slots.
 
     Raises:
         RolloutError: There is no device in ``home``, or its keys are damaged.
     """
-    return Device(home, load_identity(home), Slots(home, disk), engine)
+    return Device(home, load_identity(home), Slots(home, disk))
 
 
 def install(
@@ -129,7 +126,7 @@ def commit(device: Device) -> State:
             raise errors.RolloutError("nothing is installed here", hint="`fleet install` first")
         if state.pending is not None:
             try:
-                check_answers(open_installed(device, state.pending), device.engine)
+                check_answers(open_installed(device, state.pending))
             except (errors.SelfTestError, errors.BundleError) as error:
                 device.slots.rollback(error.message)
                 raise errors.SelfTestError(
@@ -138,7 +135,7 @@ def commit(device: Device) -> State:
         return device.slots.commit()
 
 
-def rollback(device: Device, reason: str = "asked for") -> State:
+def rollback(device: Device) -> State:
     """Give the model on trial up, and run the committed one.
 
     Raises:
@@ -150,7 +147,7 @@ def rollback(device: Device, reason: str = "asked for") -> State:
                 "nothing is on trial here",
                 hint="a committed release is taken back by the operator: `fleet rollout rollback`",
             )
-        return device.slots.rollback(reason)
+        return device.slots.rollback("asked for")
 
 
 def start(device: Device) -> DeviceClassifier:
@@ -166,7 +163,7 @@ def start(device: Device) -> DeviceClassifier:
     if state.current is None:
         raise errors.RolloutError("nothing is installed here", hint="`fleet install` first")
     bundle = open_installed(device, state.current)
-    return DeviceClassifier(bundle.manifest, load_engine(device.engine, bundle))
+    return DeviceClassifier(bundle.manifest, load_engine("auto", bundle))
 
 
 def report(device: Device, clock: datetime | None = None) -> dict[str, Any]:
@@ -183,12 +180,11 @@ def open_installed(device: Device, installed: Installed) -> Bundle:
     return read_bundle(device.slots.file(installed.slot), key=device.identity.seal_key)
 
 
-def check_answers(bundle: Bundle, engine: EngineName) -> int:
+def check_answers(bundle: Bundle) -> int:
     """Compare what a model answers here with what it answered when it was packaged.
 
     Args:
         bundle: An opened bundle.
-        engine: What computes it.
 
     Returns:
         Number of images compared; 0 if the bundle carries no test.
@@ -204,7 +200,7 @@ def check_answers(bundle: Bundle, engine: EngineName) -> int:
         images, outputs, labels = (test[name] for name in ("images", "outputs", "labels"))
     except Exception as error:
         raise errors.SelfTestError(f"the bundle's self-test is damaged: {error}") from error
-    found = load_engine(engine, bundle).outputs(images.astype(np.float32) / np.float32(255))
+    found = load_engine("auto", bundle).outputs(images.astype(np.float32) / np.float32(255))
     encoding = bundle.manifest.encoding
     decoded = found.argmax(axis=1) if encoding is None else encoding.decode_array(found)
     off = float(np.abs(found - outputs).max(initial=0.0))
@@ -229,7 +225,7 @@ def _install(device: Device, offer: Offer, require: tuple[Requirement, ...]) -> 
     bundle = _open_download(device, partial, offer)
     for requirement in require:
         requirement.check(_envelope(bundle))
-    check_answers(bundle, device.engine)
+    check_answers(bundle)
     state = device.slots.put(data, offer.release, offer.counter, _envelope(bundle).floor)
     partial.unlink(missing_ok=True)
     return state

@@ -31,23 +31,20 @@ SLOWEST = 1000
 
 REDIRECTS = 5
 
+TRIES = 3
+"""Tries in a row that may bring nothing."""
+
 
 class Fetcher(FetcherInterface):
     """Fetches ``http``, ``https`` and ``file`` addresses.
 
     A link that breaks is taken up again with a ``Range`` request, as long as each try brings at
-    least one byte. What arrives is believed by nobody until its length and digest are checked.
-
-    Args:
-        tries: Tries in a row that may bring nothing.
-        timeout: Seconds without a byte before a link counts as broken, and over which its speed
-            is judged; :data:`TIMEOUT` by default.
+    least one byte. Nothing that arrives is trusted until its length and digest are checked.
     """
 
-    def __init__(self, tries: int = 3, timeout: float | None = None) -> None:
-        self._tries, self._timeout = tries, timeout or TIMEOUT
+    def __init__(self) -> None:
         once = urllib3.Retry(connect=0, read=0, redirect=REDIRECTS, status=0, other=0)
-        self._pool = urllib3.PoolManager(retries=once, timeout=urllib3.Timeout(self._timeout))
+        self._pool = urllib3.PoolManager(retries=once, timeout=urllib3.Timeout(TIMEOUT))
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         return self.fetch_from(url, 0)
@@ -80,7 +77,7 @@ class Fetcher(FetcherInterface):
                     yield chunk
             except urllib3.exceptions.HTTPError as error:
                 idle = 0 if offset > before else idle + 1
-                if idle >= self._tries or _leads_in_a_circle(error):
+                if idle >= TRIES or _leads_in_a_circle(error):
                     raise TufDownloadError(f"{url}: {_reason(error)}") from error
             else:
                 return
@@ -110,7 +107,7 @@ class Fetcher(FetcherInterface):
         while chunk := response.read1(CHUNK, decode_content=False):
             yield chunk
             got += len(chunk)
-            if (spent := time.monotonic() - since) >= self._timeout:
+            if (spent := time.monotonic() - since) >= TIMEOUT:
                 if got < SLOWEST * spent:
                     raise TufDownloadError(f"{url}: too slow, {got} bytes in {spent:.0f} s")
                 since, got = time.monotonic(), 0
@@ -208,20 +205,19 @@ def poll(home: Path, device_id: str, url: str, slots: Slots, clock: datetime) ->
     )
 
 
-def download(offer: Offer, partial: Path, fetcher: Fetcher | None = None) -> bytes:
+def download(offer: Offer, partial: Path) -> bytes:
     """Fetch a bundle, going on with what an earlier try left, and check length and digest.
 
     Args:
         offer: What to fetch.
         partial: Where unfinished downloads are kept; a finished one is removed by the caller.
-        fetcher: How to fetch.
 
     Raises:
         DownloadError: The link broke; what arrived is kept for the next try.
         SignatureError: It is not what was signed; what arrived is thrown away.
         DiskError: The device cannot write.
     """
-    fetcher = fetcher or Fetcher()
+    fetcher = Fetcher()
     resumed = partial.exists() and partial.stat().st_size > 0
     try:
         return _fetch_and_check(offer, partial, fetcher)

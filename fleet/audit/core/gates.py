@@ -101,19 +101,6 @@ def flag(audit: Checked, protocol: Protocol | None = None) -> Flag | None:
     return Flag("masked" if masking.intersection(ids) else "unreliable", tuple(ids))
 
 
-def masked(audit: Checked, protocol: Protocol = "adaptive") -> bool:
-    """Whether a protocol's figures carry a flag, so that a low rate is no evidence of safety.
-
-    The paper's protocol is masked on nearly every interval classifier; a gate for continuous
-    integration asks about the adaptive one.
-
-    Args:
-        audit: Any result that holds checks.
-        protocol: Whose figures.
-    """
-    return flag(audit, protocol) is not None
-
-
 def judge(
     audit: AuditResult, demand: Demand, victims: Collection[str] | None = None
 ) -> list[Ruling]:

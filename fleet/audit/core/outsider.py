@@ -146,13 +146,16 @@ def draw(attacker: Attacker, count: int, seed: int) -> Tensor:
     return order[turn.argsort(stable=True)][:count]
 
 
-def ask(victim: Member, images: Tensor, batch_size: int = 500) -> Tensor:
+_ASKED = 500
+"""Images asked about at once."""
+
+
+def ask(victim: Member, images: Tensor) -> Tensor:
     """Query a device in fp32.
 
     Args:
         victim: Left exactly as it was.
         images: uint8 (B, C, H, W).
-        batch_size: Images asked about at once.
 
     Returns:
         Classes, int64 (B,), -1 for None, on the CPU.
@@ -160,7 +163,7 @@ def ask(victim: Member, images: Tensor, batch_size: int = 500) -> Tensor:
     device = victim.classifier.mean.device
     decoded = []
     with attackable(victim.classifier), torch.no_grad():
-        for part in images.split(at_once(batch_size, images)):
+        for part in images.split(at_once(_ASKED, images)):
             unit = to_unit(part.to(device)).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, enabled=False):
                 decoded.append(victim.classifier.decode(victim.classifier(unit)).cpu())

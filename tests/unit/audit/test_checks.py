@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleet.audit.core.checks import masked, run_checks
+from fleet.audit.core.checks import flag, run_checks
 from fleet.audit.core.checks.verdicts import points
 from fleet.audit.core.evidence import GradientHealth, Reach
 from fleet.audit.core.result import Check
@@ -48,8 +48,8 @@ def test_a_healthy_audit_passes_every_check(maker: Any) -> None:
         ("M11", ""), ("M12", ""), ("M13", "paper"), ("M14", "adaptive"),
         ("M15", ""), ("M16", ""), ("M17", "adaptive"),
     ]  # fmt: skip
-    assert not masked(gate(checks), "paper")
-    assert not masked(gate(checks))
+    assert not flag(gate(checks), "paper")
+    assert not flag(gate(checks), "adaptive")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_m1_grades_the_share_of_zero_gradients_of_the_worst_device(
 def test_m1_looks_at_the_adaptive_objective_too(maker: Any) -> None:
     maker.health[0] = GradientHealth("a", 100, 0, 60, 0, 0)
     assert found(maker, "M1", "adaptive").verdict == "fail"
-    assert masked(gate(run_checks(maker.build())))
+    assert flag(gate(run_checks(maker.build())), "adaptive")
 
 
 @pytest.mark.parametrize(("head", "verdict"), [("linear", "fail"), ("ordinal", "warn")])
@@ -199,8 +199,8 @@ def test_m13_calls_the_papers_number_masked_where_adaptive_is_far_ahead(maker: A
     assert check.verdict == "fail"
     assert "the paper-protocol number is masked: a at eps 0.1" in check.finding
     checks = run_checks(maker.build())
-    assert masked(gate(checks), "paper")
-    assert not masked(gate(checks), "adaptive")
+    assert flag(gate(checks), "paper")
+    assert not flag(gate(checks), "adaptive")
     attacked(maker, 0, "a", level=0, attack=1, count=75)
     assert found(maker, "M13", "paper").verdict == "pass"
 
@@ -236,15 +236,15 @@ def test_one_such_device_does_not_hide_the_other(maker: Any) -> None:
 def test_the_gate_ignores_warnings_and_minds_failures_of_no_protocol() -> None:
     warn = Check("M3", "", "warn", "", "")
     fail = Check("M12", "", "fail", "", "")
-    assert not masked(gate((warn,)))
-    assert masked(gate((fail,)))
-    assert masked(gate((fail,)), "paper")
+    assert not flag(gate((warn,)), "adaptive")
+    assert flag(gate((fail,)), "adaptive")
+    assert flag(gate((fail,)), "paper")
 
 
 def test_the_gate_reads_the_first_word_of_a_subject() -> None:
     check = Check("M9", "", "fail", "", "", "adaptive steps")
-    assert masked(gate((check,)))
-    assert not masked(gate((check,)), "paper")
+    assert flag(gate((check,)), "adaptive")
+    assert not flag(gate((check,)), "paper")
 
 
 def test_m5_looks_at_every_step_of_eps_and_every_device(maker: Any) -> None:

@@ -26,7 +26,7 @@ from fleet.audit.coalition.counting import (
 )
 from fleet.audit.coalition.result import CurvePoint
 from fleet.audit.coalition.trials import CoalitionSettings, Tried, choose_coalitions
-from fleet.audit.core.checks import flag, masked
+from fleet.audit.core.checks import flag
 from fleet.audit.core.evidence import Outcomes
 from fleet.audit.core.gates import Demand, judge, refusals
 from fleet.audit.core.members import TransferSettings
@@ -97,7 +97,7 @@ def test_sound_evidence_passes_every_check() -> None:
     assert [check.id for check in checks] == ["C1", "C2", "C3", "C4", "C5", "C6", "C7"]
     assert {check.verdict for check in checks} == {"pass"}
     audit = assemble_coalition(found, Origin("sound", {}, {}))
-    assert not masked(audit)
+    assert not flag(audit, "adaptive")
 
 
 @pytest.mark.parametrize(("weaker", "verdict"), [(0.02, "pass"), (0.05, "warn"), (0.2, "fail")])
@@ -146,7 +146,7 @@ def test_c4_clones_by_digest_or_by_decisions() -> None:
 def test_c4_is_no_masking() -> None:
     audit = assemble_coalition(evidence(digests="xyx"), Origin("twins", {}, {}))
     assert [check.id for check in audit.checks if check.verdict == "fail"] == ["C4"]
-    assert not masked(audit)
+    assert not flag(audit, "adaptive")
     assert flag(audit) is None
     assert verdict(audit) == (
         "fail",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fleet.attacks import FLIP, REJECT
-from fleet.audit.core.checks import masked
+from fleet.audit.core.checks import flag
 from fleet.audit.core.evidence import VictimScores, count_matrices
 from fleet.audit.core.members import Member, Sample
 from fleet.audit.core.result import Matrix, Outcome
@@ -137,8 +137,8 @@ def test_the_papers_protocol_sees_nothing_where_the_adaptive_one_evades_all(
     assert verdicts["M3", ""] == "pass"
     assert verdicts["M8", "adaptive"] == "pass"
     assert verdicts["M12", ""] == "pass"
-    assert masked(result, "paper")
-    assert not masked(result)
+    assert flag(result, "paper")
+    assert not flag(result, "adaptive")
 
 
 def test_eps_between_levels_counts_as_the_level_below(linear: Make) -> None:
@@ -293,7 +293,7 @@ def test_nan_under_attack_is_a_reject_and_a_failing_check() -> None:
     (check,) = [check for check in result.checks if check.id == "M3"]
     assert check.verdict == "fail"
     assert "a (" in check.finding
-    assert masked(result)
+    assert flag(result, "adaptive")
 
 
 def test_nan_without_an_attack_is_an_error(linear: Make) -> None:
@@ -314,7 +314,7 @@ def test_random_outputs_fail_a_check() -> None:
     member = Member("a", Classifier.from_module(Dice(), encoding, (1, 2, 2)))
     result = audit_transfer([member], *images(), TransferSettings((0.1,), steps=1))
     assert "M11" in {check.id for check in result.checks if check.verdict == "fail"}
-    assert masked(result)
+    assert flag(result, "adaptive")
 
 
 def test_the_l2_audit_moves_a_linear_device_by_its_length(linear: Make) -> None:

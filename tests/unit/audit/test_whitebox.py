@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fleet.audit.core.checks import masked
+from fleet.audit.core.checks import flag
 from fleet.audit.core.members import Member, TransferSettings
 from fleet.audit.core.result import Outcome
 from fleet.audit.transfer.audit import audit_transfer
@@ -124,7 +124,7 @@ def test_nan_under_attack_is_flagged_and_nan_at_the_images_is_an_error(linear: M
     fragile = Member("f", Classifier.from_module(Fragile(), encoding, (1, 2, 2)))
     white = audit(fragile, eps=(0.1,), steps=2)
     assert "M3" in {check.id for check in white.checks if check.verdict == "fail"}
-    assert masked(white)
+    assert flag(white, "adaptive")
     with pytest.raises(AuditError, match="NaN or infinite outputs for 4 of 4"):
         audit(linear("n", [float("nan"), 1.0, 1.0, 1.0], 0.0), eps=(0.1,))
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from fleet.audit.core.checks import comparisons, rates, standing
 from fleet.audit.core.evidence import Evidence
-from fleet.audit.core.gates import Flag, flag, masked
+from fleet.audit.core.gates import Flag, flag
 from fleet.audit.core.result import Check
 
-__all__ = ["Flag", "flag", "masked", "run_checks"]
+__all__ = ["Flag", "flag", "run_checks"]
 
 _RULES: tuple[Callable[[Evidence], Iterable[Check]], ...] = (
     standing.zero_gradient,

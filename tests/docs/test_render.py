@@ -1,13 +1,17 @@
 """Documents rendered from results: the figures in them are the committed ones."""
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from docs import render as documents
 
 SAMPLE: dict[str, Any] = {
     "what": "training of the demo family",
@@ -50,8 +54,10 @@ SAMPLE: dict[str, Any] = {
 
 @pytest.fixture
 def copy(project: Path, tmp_path: Path) -> Path:
-    """The templates, a sample of the training benchmark, and the attack benchmark's own file."""
-    shutil.copytree(project / "docs" / "templates", tmp_path / "docs" / "templates")
+    """One template, a sample of the training benchmark, and the attack benchmark's own file."""
+    template = "docs/templates/benchmarks.md.jinja"
+    (tmp_path / template).parent.mkdir(parents=True)
+    shutil.copy(project / template, tmp_path / template)
     write_sample(tmp_path, SAMPLE)
     attacks = "results/benchmarks/attacks.json"
     shutil.copy(project / attacks, tmp_path / attacks)
@@ -65,24 +71,22 @@ def write_sample(root: Path, sample: dict[str, Any]) -> Path:
     return path
 
 
-def render(project: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, project / "docs" / "render.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def render(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """What the script does, in this process."""
+    stderr = io.StringIO()
+    with redirect_stderr(stderr):
+        code = documents.main([*map(str, arguments)])
+    return subprocess.CompletedProcess(arguments, code, "", stderr.getvalue())
 
 
 def test_every_rendered_document_of_the_project_is_current(project: Path) -> None:
-    done = render(project, "--check")
+    words = [sys.executable, project / "docs" / "render.py", "--check"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_figures_of_the_training_benchmark_stand_in_its_document(
-    project: Path, copy: Path
-) -> None:
-    assert render(project, "--root", copy).returncode == 0
+def test_the_figures_of_the_training_benchmark_stand_in_its_document(copy: Path) -> None:
+    assert render("--root", copy).returncode == 0
     text = (copy / "docs" / "benchmarks.md").read_text()
     header, _, body = text.partition("\n")
     assert header == (
@@ -106,53 +110,49 @@ def test_the_figures_of_the_training_benchmark_stand_in_its_document(
 
 @pytest.mark.parametrize(("ratio", "word"), [(2.99, "**missed**"), (3.0, "reached")])
 def test_the_goals_of_the_attack_benchmark_are_judged_by_its_figures(
-    project: Path, copy: Path, ratio: float, word: str
+    copy: Path, ratio: float, word: str
 ) -> None:
     path = copy / "results" / "benchmarks" / "attacks.json"
     attacks = json.loads(path.read_text())
     attacks["matrix"]["ratio"] = ratio
     path.write_text(json.dumps(attacks))
-    assert render(project, "--root", copy).returncode == 0
+    assert render("--root", copy).returncode == 0
     text = (copy / "docs" / "benchmarks.md").read_text()
     assert f"{ratio:.2f}, {word}." in text
     rate = attacks["matrix"]["rates"]["fleet"]
     assert f"| {rate:,.0f} | 1.00 |" in text
 
 
-def test_a_missed_goal_is_called_missed(project: Path, copy: Path) -> None:
+def test_a_missed_goal_is_called_missed(copy: Path) -> None:
     write_sample(copy, {**SAMPLE, "ratio": 2.49, "mean_accuracy_gap": -0.0031})
-    assert render(project, "--root", copy).returncode == 0
+    assert render("--root", copy).returncode == 0
     text = (copy / "docs" / "benchmarks.md").read_text()
     training, _, _ = text.partition("## Attacking a fleet")
     assert training.count("**missed**") == 2
 
 
-def test_check_says_whether_a_document_is_current_and_writes_nothing(
-    project: Path, copy: Path
-) -> None:
+def test_check_says_whether_a_document_is_current_and_writes_nothing(copy: Path) -> None:
     document = copy / "docs" / "benchmarks.md"
-    assert render(project, "--root", copy, "--check").returncode == 1
+    assert render("--root", copy, "--check").returncode == 1
     assert not document.exists()
-    assert render(project, "--root", copy).returncode == 0
-    assert render(project, "--root", copy, "--check").returncode == 0
+    assert render("--root", copy).returncode == 0
+    assert render("--root", copy, "--check").returncode == 0
     document.write_text(document.read_text().replace("6,595", "9,999"))
-    done = render(project, "--root", copy, "--check")
+    done = render("--root", copy, "--check")
     assert done.returncode == 1
     assert "benchmarks.md is not current: run `python docs/render.py`" in done.stderr
     assert "9,999" in document.read_text()
 
 
-def test_a_document_without_its_results_is_left_out_with_a_message(
-    project: Path, copy: Path
-) -> None:
+def test_a_document_without_its_results_is_left_out_with_a_message(copy: Path) -> None:
     result, document = write_sample(copy, SAMPLE), copy / "docs" / "benchmarks.md"
     result.unlink()
-    done = render(project, "--root", copy)
+    done = render("--root", copy)
     assert (done.returncode, document.exists()) == (0, False)
     assert f"left out {document}: {result} is absent" in done.stderr
-    assert render(project, "--root", copy, "--check").returncode == 0
+    assert render("--root", copy, "--check").returncode == 0
     document.write_text("figures from nowhere")
-    done = render(project, "--root", copy, "--check")
+    done = render("--root", copy, "--check")
     assert done.returncode == 1
     assert f"{document} is there, {result} is not" in done.stderr
 
@@ -165,11 +165,9 @@ def test_a_document_without_its_results_is_left_out_with_a_message(
     ],
     ids=["not JSON", "a figure is missing"],
 )
-def test_results_that_cannot_be_used_are_an_error_not_a_gap(
-    project: Path, copy: Path, damage: Any
-) -> None:
+def test_results_that_cannot_be_used_are_an_error_not_a_gap(copy: Path, damage: Any) -> None:
     damage(write_sample(copy, SAMPLE))
-    done = render(project, "--root", copy)
+    done = render("--root", copy)
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot render ")
     assert "benchmarks.md.jinja" in done.stderr

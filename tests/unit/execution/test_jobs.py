@@ -37,14 +37,14 @@ def crew() -> Iterator[ModuleType]:
 Done = tuple[dict[str, JobOutcome], list[Progress]]
 
 
-@pytest.fixture(scope="module", params=["serial", 1, 2])
-def done(crew: ModuleType, request: pytest.FixtureRequest) -> Done:
-    """What good and bad jobs came to: one call for each number of workers, seconds to hire."""
+def run(crew: ModuleType, workers: int | str, *harder: Job) -> Done:
+    """What good and bad jobs came to, the harder ones in the middle of them."""
     jobs = [
         Job("bad", crew.complain, ()),
         Job("j0", crew.square, (0,)),
         Job("t0", crew.threads, ()),
         Job("worse", crew.stumble, ()),
+        *harder,
         Job("j1", crew.square, (1,)),
         Job("hungry", crew.hunger, ()),
         Job("hungry for tensors", crew.hunger_of_torch, ()),
@@ -54,9 +54,32 @@ def done(crew: ModuleType, request: pytest.FixtureRequest) -> Done:
     ]
     seen: list[Progress] = []
     with noted():
-        outcomes = _executor(request.param, seen.append).run(jobs)
+        outcomes = _executor(workers, seen.append).run(jobs)
     assert list(outcomes) == [job.name for job in jobs]
     return outcomes, seen
+
+
+@pytest.fixture(scope="module")
+def hired(crew: ModuleType) -> Done:
+    """The jobs of two workers, among them what no serial run would survive; seconds to hire."""
+    return run(
+        crew,
+        2,
+        Job("kept", crew.keep, ()),
+        Job("locked", crew.lock, ()),
+        Job("killed", crew.die, (signal.SIGKILL,)),
+        Job("unreadable", crew.lock, (crew.Locked(),)),
+        Job("unsendable", lambda **_: None, ()),
+        Job("left", crew.leave, ()),
+    )
+
+
+@pytest.fixture(scope="module", params=["serial", 1, 2])
+def done(crew: ModuleType, request: pytest.FixtureRequest) -> Done:
+    """The jobs, once for each number of workers."""
+    if request.param == 2:
+        return request.getfixturevalue("hired")
+    return run(crew, request.param)
 
 
 def test_results_and_progress_do_not_depend_on_the_workers(done: Done) -> None:
@@ -88,16 +111,8 @@ def test_a_failing_job_leaves_the_others_running(done: Done) -> None:
     assert outcomes["j2"].value == 4
 
 
-def test_what_cannot_be_sent_between_processes_costs_only_its_own_job(crew: ModuleType) -> None:
-    jobs = [
-        Job("kept", crew.keep, ()),
-        Job("locked", crew.lock, ()),
-        Job("unreadable", crew.lock, (crew.Locked(),)),
-        Job("unsendable", lambda **_: None, ()),
-        *(Job(f"fine {value}", crew.square, (value,)) for value in (2, 3)),
-    ]
-    outcomes = Processes(2).run(jobs)
-    assert [outcomes[f"fine {value}"].value for value in (2, 3)] == [4, 9]
+def test_what_cannot_be_sent_between_processes_costs_only_its_own_job(hired: Done) -> None:
+    outcomes, _ = hired
     for name in ("kept", "locked", "unreadable", "unsendable"):
         error = outcomes[name].error
         assert isinstance(error, BackendError)
@@ -108,16 +123,12 @@ def test_what_cannot_be_sent_between_processes_costs_only_its_own_job(crew: Modu
     assert "cannot read its job" in str(outcomes["unreadable"].error)
 
 
-def test_a_killed_worker_costs_only_its_own_job(crew: ModuleType) -> None:
-    jobs = [
-        Job("killed", crew.die, (signal.SIGKILL,)),
-        Job("left", crew.leave, ()),
-        Job("last", crew.square, (3,)),
-    ]
-    outcomes = Processes(2).run(jobs)
+def test_a_killed_worker_costs_only_its_own_job(hired: Done) -> None:
+    """The others' outcomes are those of the tests above, which take this run for two workers."""
+    outcomes, _ = hired
     assert "was killed" in str(outcomes["killed"].error)
     assert "exit code 7" in str(outcomes["left"].error)
-    assert outcomes["last"].value == 9
+    assert [outcomes[name].value for name in ("j0", "j1", "j2")] == [0, 1, 4]
 
 
 def test_workers_do_not_outlive_a_killed_parent(crew: ModuleType, tmp_path: Path) -> None:

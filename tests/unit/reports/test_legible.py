@@ -3,8 +3,8 @@
 import json
 import re
 from dataclasses import replace
-from itertools import combinations
 
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
@@ -32,10 +32,13 @@ ENCODING = {"alpha": 4.0, "beta": 16.0, "s0": 0.0}
 
 
 def drawn_texts(figure):
-    """Every text that the figure draws, tick labels and legends included, and the canvas."""
-    renderer, found, draw = FigureCanvasAgg(figure).get_renderer(), {}, Text.draw
+    """Every text that the figure draws, tick labels and legends included, and the canvas.
+
+    Letters are not painted: their boxes are known without.
+    """
+    renderer, found = FigureCanvasAgg(figure).get_renderer(), {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Text, "draw", lambda text, to: (found.setdefault(text), draw(text, to)))
+        patch.setattr(Text, "draw", lambda text, _: found.setdefault(text))
         figure.draw(renderer)
     shown = [text for text in found if text.get_visible() and text.get_text().strip()]
     return [(t.get_text(), t.get_window_extent(renderer)) for t in shown], renderer
@@ -43,18 +46,15 @@ def drawn_texts(figure):
 
 def covered(figure):
     """Pairs of texts whose boxes overlap, and texts that leave the figure."""
-    boxes, renderer = drawn_texts(figure)
-    width, height = renderer.get_canvas_width_height()
-    out = [
-        w
-        for w, b in boxes
-        if min(b.x0, b.y0) < -SLACK or b.x1 > width + SLACK or b.y1 > height + SLACK
-    ]
-    return out + [
-        (first, second)
-        for (first, a), (second, b) in combinations(boxes, 2)
-        if min(a.x1, b.x1) - max(a.x0, b.x0) > SLACK and min(a.y1, b.y1) - max(a.y0, b.y0) > SLACK
-    ]
+    drawn, renderer = drawn_texts(figure)
+    words = [word for word, _ in drawn]
+    boxes = np.array([box.extents for _, box in drawn]).reshape(-1, 2, 2)  # text, low or high, axis
+    low, high = boxes[:, 0], boxes[:, 1]
+    size = renderer.get_canvas_width_height()
+    out = np.any((low < -SLACK) | (high > np.add(size, SLACK)), axis=1)
+    shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    pairs = np.argwhere(np.triu(np.all(shared > SLACK, axis=2), 1))
+    return [words[k] for k in np.flatnonzero(out)] + [(words[i], words[j]) for i, j in pairs]
 
 
 def figures(report):

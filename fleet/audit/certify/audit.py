@@ -61,6 +61,11 @@ class CertifySettings(Settings):
                 f"smooth is {self.smooth}, draws is {self.draws}",
                 hint="smooth is a standard deviation, for example 0.25; draws are 1 or more",
             )
+        if self.smooth and not self.radii:
+            raise AuditError(
+                f"smooth is {self.smooth:g} and radii is 0: median smoothing has no image to work on",
+                hint="give radii, the number of images that it certifies, for example 100",
+            )
         object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))
 
 

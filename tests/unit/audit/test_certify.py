@@ -94,6 +94,11 @@ def test_smoothing_adds_l2_radii_and_changes_nothing_else(tmp_path: Path) -> Non
     assert CertifyAudit.load(tmp_path / "audit.json") == found
 
 
+def test_smoothing_without_an_image_to_work_on_is_refused() -> None:
+    with pytest.raises(AuditError, match="no image to work on"):
+        CertifySettings(eps=(0.05,), radii=0, smooth=0.25)
+
+
 def test_noise_breaks_none_and_the_checks_say_so(audit: CertifyAudit) -> None:
     assert {check.id: check.verdict for check in audit.checks} == dict.fromkeys(
         ("K1", "K2", "K3"), "pass"

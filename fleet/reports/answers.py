@@ -14,6 +14,7 @@ from fleet.audit.core.gates import ENOUGH
 from fleet.audit.core.kind import KINDS
 from fleet.audit.core.result import mean_rate
 from fleet.audit.transfer.result import TransferAudit
+from fleet.audit.transfer.sample import PairSample, SampledPairs
 from fleet.reports.findings import bought
 from fleet.reports.flags import blind_line, flag, verdict, worst_level
 from fleet.reports.ladder import Rung, ladder
@@ -46,7 +47,8 @@ class Answer:
         rate: Share of images that fall, mean over the fleet; None where it is not known.
         interval: Its 95 % interval; None for a guarantee, and where nothing is known.
         worst: The highest share of any device or pair; None where it is not known.
-        known: Whether the rate may be used: measured, and no reliability check failed.
+        known: Whether the rate may be used: measured, with reliability checks of which none
+            failed.
     """
 
     question: str
@@ -98,7 +100,7 @@ def answers(report: AuditReport) -> Answers:
     rungs = _headline(ladder(audits.values()))
     promised = tuple(_guarantee(cast("CertifyAudit | None", audits.get("certify")), rungs))
     measured = (
-        *_attackers(rungs, promised),
+        *_attackers(rungs, promised, report.sample),
         *_bought(cast("TransferAudit | None", audits.get("transfer"))),
     )
     found = promised + measured if "certify" in audits else measured + promised
@@ -136,6 +138,11 @@ def _brief(report: AuditReport, found: tuple[Answer, ...]) -> Iterator[str]:
             f"Measured: within eps {short_eps(one.eps)}, what is made on one device fools another "
             f"on {one.worst:.1%} of images at worst."
         )
+    elif one.eps is not None and one.rate is not None:
+        yield (
+            f"Measured on a sample of pairs: within eps {short_eps(one.eps)}, what is made on one "
+            f"device fools another on {one.rate:.1%} of images on average."
+        )
     else:
         yield "What transfers from device to device is not known."
 
@@ -170,7 +177,9 @@ def _headline(rungs: dict[float, list[Rung]]) -> dict[float, dict[str, Rung]]:
 
 
 def _attackers(
-    rungs: dict[float, dict[str, Rung]], promised: tuple[Answer, ...]
+    rungs: dict[float, dict[str, Rung]],
+    promised: tuple[Answer, ...],
+    sample: PairSample | None,
 ) -> Iterator[Answer]:
     limits = {answer.eps: answer.worst for answer in promised if answer.known}
     for level, (question, does) in QUESTIONS.items():
@@ -178,9 +187,24 @@ def _attackers(
             (eps, found[level]) for eps, found in rungs.items() if found[level].mean is not None
         ]
         yield from (_answer(question, does, eps, rung, limits.get(eps)) for eps, rung in known)
-        if not known:
+        if not known and level == "T1" and sample is not None:
+            ends = dict.fromkeys((sample.at[0], sample.at[-1]))  # smallest and largest eps
+            yield from (_sampled(question, does, sample, at) for at in ends)
+        elif not known:
             gaps = [found[level].gap for found in rungs.values()] or ["no such audit was made"]
             yield Answer(question, f"Not measured: {gaps[0]}.")
+
+
+def _sampled(question: str, does: str, sample: PairSample, at: SampledPairs) -> Answer:
+    """What a sample of pairs says of one captured device; it has no reliability checks."""
+    found = at.estimate
+    words = (
+        f"eps {short_eps(at.eps)}: {does} on {in_100(found.rate)} on average over the fleet "
+        f"({_interval((found.low, found.high))}), as {sample.tried:,} of {sample.pairs:,} pairs "
+        "say. The worst pair is not known, and no reliability check was made: a better attack may "
+        "fool more."
+    )
+    return Answer(question, words, at.eps, found.rate, (found.low, found.high))
 
 
 def _answer(question: str, does: str, eps: float, rung: Rung, limit: float | None) -> Answer:
@@ -268,7 +292,12 @@ def _advice(
     one, *_ = (answer for answer in found if answer.question == QUESTIONS["T1"][0])
     promised = [a for a in found if a.question == GUARANTEED and a.known]
     bounded = any(a.eps == one.eps and a.worst is not None and a.worst < 1 for a in promised)
-    if one.eps is not None and not one.known:
+    if one.rate is not None and not one.known:
+        yield (
+            "Make sure that the attack was not blind: a sample of pairs has no reliability checks, "
+            "a whole `fleet audit transfer` has; a run of a few such devices is enough."
+        )
+    elif one.eps is not None and not one.known:
         trust = "Rely on the guarantee alone" if bounded else "Do not ship on these figures"
         yield (
             f"{trust}: mend what the failed checks name "

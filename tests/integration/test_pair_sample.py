@@ -60,6 +60,16 @@ def test_a_sample_of_all_devices_is_the_whole_matrix_and_attacks_nothing_again(
     gated = call_fleet(*words, "--surrogates", 2, "--max-asr", 0.5)
     assert gated.returncode == 2
     assert "gates need the whole audit" in gated.stderr
+    # Where the sample is all that there is, the verdict gives its estimate and trusts no check.
+    (run / "audits" / "transfer" / "audit.json").unlink()
+    certify = ("audit", "certify", run, "--images", 20, "--radii", 0, "--jobs", 1)
+    certified = call_fleet(*certify, "--eps", at["eps"])
+    assert certified.returncode == 0, certified.stderr
+    said = " ".join(certified.stdout.replace("│", " ").split())
+    share = f"{100 * at['estimate']['rate']:.0f} of 100 images on average over the fleet"
+    assert share in said
+    assert "as 6 of 6 pairs say. The worst pair is not known, and no reliability check" in said
+    assert "a sample of pairs has no reliability checks" in said
 
 
 def test_a_larger_sample_holds_the_smaller_and_every_stratum_is_in_it() -> None:

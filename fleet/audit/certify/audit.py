@@ -63,7 +63,7 @@ class CertifySettings(Settings):
             )
         if self.smooth and not self.radii:
             raise AuditError(
-                f"smooth is {self.smooth:g} and radii is 0: median smoothing has no image to work on",
+                f"smooth is {self.smooth:g} and radii is 0: no image to work on",
                 hint="give radii, the number of images that it certifies, for example 100",
             )
         object.__setattr__(self, "eps", tuple(sorted(set(self.eps))))

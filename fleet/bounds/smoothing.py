@@ -17,7 +17,6 @@ from statistics import NormalDist
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fleet.encoding.tensor import encoding_tensors
 from fleet.errors import AuditError
@@ -30,14 +29,14 @@ BATCH = 500
 
 def median_radii(
     classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
+    images: torch.Tensor,
+    labels: torch.Tensor,
     sigma: float,
     *,
     draws: int,
     seed: int = 0,
     error: float = 0.001,
-) -> Tensor:
+) -> torch.Tensor:
     """L2 radii within which the median of the outputs under noise stays in the true interval.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,7 +114,14 @@ def package(
         key = load_oms_key(oms_key)
     plans = plan_run(found, chosen, directory, device)
     gate_bundles(found, plans, demand, output, audited=require_audit)
-    if depot is not None:
+    title = f"bundles in {directory}{' (nothing is written)' if dry_run else ''}"
+    if depot is None:
+        if not dry_run:
+            write_plans(plans, force=force)
+        words = _PLANNED if dry_run else _DONE
+        shown = table(title, _COLUMNS, (_plan_row(plan, words) for plan in plans))
+        values, files = [_plan_value(plan, words) for plan in plans], [p.info.path for p in plans]
+    else:
         from fleet.rollout.depot import Depot
         from fleet.rollout.packaging import package_for_depot
 
@@ -132,34 +139,29 @@ def package(
             force=force,
             dry_run=dry_run,
         )
-        if key is not None and not dry_run:
-            _sign([row.path for row in rows], key, output)
-        title = f"bundles in {directory}{' (nothing is written)' if dry_run else ''}"
         shown = table(title, _SEALED, map(_sealed_row, rows))
-        output.data(shown, {"bundles": [row.to_dict() for row in rows]})
-        if not dry_run:
-            output.next_command(
-                "fleet", "publish", directory, "--release", chosen, "--depot", depot
-            )
-        return
-    if not dry_run:
-        write_plans(plans, force=force)
+        values, files = [row.to_dict() for row in rows], [row.path for row in rows]
     if key is not None and not dry_run:
-        _sign([plan.info.path for plan in plans], key, output)
-    title = f"bundles in {directory}{' (nothing is written)' if dry_run else ''}"
-    words = _PLANNED if dry_run else _DONE
-    value = {"bundles": [_plan_value(plan, words) for plan in plans]}
-    output.data(table(title, _COLUMNS, (_plan_row(plan, words) for plan in plans)), value)
-    if not dry_run:
-        written = sum(plan.state != "unchanged" for plan in plans)
-        output.note(
-            f"wrote {counted(written, 'bundle')} to {directory}, {len(plans) - written} were there"
-        )
-        output.note(
-            "they are unsealed and unsigned: `fleet keys init` and `fleet package --depot DEPOT` "
-            "change that"
-        )
-        output.next_command("fleet", "verify", directory)
+        _sign(files, key, output)
+    output.data(shown, {"bundles": values})
+    if dry_run:
+        return
+    if depot is None:
+        _say_written(plans, directory, output)
+    else:
+        output.next_command("fleet", "publish", directory, "--release", chosen, "--depot", depot)
+
+
+def _say_written(plans: Sequence[Plan], directory: Path, output: Output) -> None:
+    written = sum(plan.state != "unchanged" for plan in plans)
+    output.note(
+        f"wrote {counted(written, 'bundle')} to {directory}, {len(plans) - written} were there"
+    )
+    output.note(
+        "they are unsealed and unsigned: `fleet keys init` and `fleet package --depot DEPOT` "
+        "change that"
+    )
+    output.next_command("fleet", "verify", directory)
 
 
 def _sign(paths: list[Path], key: EllipticCurvePrivateKey, output: Output) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fleet.data.dataset import ImageData, Split, open_images, to_unit
 from fleet.data.pictures import Frame, RawDataset, RawSplit
@@ -206,7 +205,7 @@ def _channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, .
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _level_counts(images: Tensor) -> Tensor:
+def _level_counts(images: torch.Tensor) -> torch.Tensor:
     """Pixels of each level in each channel, float64 (C, 256)."""
     planes = images.transpose(0, 1).flatten(1)
     return torch.stack([plane.bincount(minlength=256) for plane in planes]).double()

@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fleet.attacks.gradient import attackable
 from fleet.data import to_unit
@@ -35,7 +34,7 @@ LEAST_IMAGES = 100
 
 
 def penultimate(
-    classifier: Classifier, images: Tensor, *, batch_size: int = 250
+    classifier: Classifier, images: torch.Tensor, *, batch_size: int = 250
 ) -> NDArray[np.float32]:
     """Compute the input of the last layer, in fp32 and eval mode.
 

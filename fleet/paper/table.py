@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from fleet.assembly import load_trained, run_images
@@ -164,8 +163,8 @@ def _count(run: RunDirectory, device: DeviceSpec, family: FamilySpec) -> CleanFi
 
 
 def nearest_class(
-    classifier: Classifier, outputs: Tensor, tensors: EncodingTensors | None
-) -> Tensor:
+    classifier: Classifier, outputs: torch.Tensor, tensors: EncodingTensors | None
+) -> torch.Tensor:
     """Class of the interval that each output is nearest to, whatever the gaps say.
 
     Args:

@@ -1,9 +1,8 @@
 """The paper's experiments, and where a reproduction reads, writes and gets its networks."""
 
-import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -43,7 +42,7 @@ class Scale:
 
     def quick(self) -> Self:
         """The same, small."""
-        return dataclasses.replace(self, images=12, steps=2, restarts=1, batch_size=12)
+        return replace(self, images=12, steps=2, restarts=1, batch_size=12)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,7 @@ class TableExperiment(Scale):
         Of photos the first backbone alone: the others take as long as all else together, and
         Table 1 goes through several.
         """
-        return dataclasses.replace(
+        return replace(
             super().quick(),
             title=self.title + QUICK,
             profiles=self.profiles if self.number == 1 else self.profiles[:1],
@@ -97,9 +96,7 @@ class ChoiceExperiment(Scale):
 
     def quick(self) -> Self:
         """The same, small, on the first backbone; its caller keeps the largest eps alone."""
-        return dataclasses.replace(
-            super().quick(), title=self.title + QUICK, profiles=self.profiles[:1]
-        )
+        return replace(super().quick(), title=self.title + QUICK, profiles=self.profiles[:1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +121,7 @@ class MatrixExperiment(Scale):
 
     def quick(self) -> Self:
         """The same, small, at the largest eps alone."""
-        return dataclasses.replace(super().quick(), title=self.title + QUICK, eps=self.eps[-1:])
+        return replace(super().quick(), title=self.title + QUICK, eps=self.eps[-1:])
 
 
 _PHOTO_BACKBONES = ("alexnet", "densenet121", "resnet18")
@@ -264,10 +261,10 @@ class Workspace:
         spec = load_profile(self.profiles / f"{profile}.yaml", check_data=False)
         if own_data and self.data is not None:
             root = self.data.resolve()
-            spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, root=root))
+            spec = replace(spec, data=replace(spec.data, root=root))
         if self.quick:
             spec = small(spec, self._digits())
-        spec = dataclasses.replace(spec, data=self._found(spec.data))
+        spec = replace(spec, data=self._found(spec.data))
         if not spec.data.root.is_dir():
             raise DataError(
                 f"the images of {profile} are not there: {spec.data.root}",
@@ -296,7 +293,7 @@ class Workspace:
             return data
         root = (self.runs / "data").resolve()
         read_mnist(root)  # here, because workers would all fetch it at once
-        return dataclasses.replace(data, root=root)
+        return replace(data, root=root)
 
     def _digits(self) -> DataSpec:
         return load_profile(self.profiles / "table1-nn.yaml", check_data=False).data
@@ -324,18 +321,18 @@ def small(spec: FamilySpec, digits: DataSpec) -> FamilySpec:
         kept = encodings[:QUICK_ENCODINGS]
         chosen = [d for d in spec.devices if d.encoding in kept and d.training.seed < 2]
         devices = [_short(device, "nn") for device in chosen]
-    data = dataclasses.replace(
+    data = replace(
         digits,
         image_size=28 if spec.data.dataset == digits.dataset else QUICK_PHOTO,
         validation=QUICK_TEST,
         train_limit=QUICK_KINDS if compared else QUICK_TRAINING,
         test_limit=QUICK_TEST,
     )
-    return dataclasses.replace(spec, data=data, devices=tuple(devices))
+    return replace(spec, data=data, devices=tuple(devices))
 
 
 def _short(device: DeviceSpec, architecture: Architecture) -> DeviceSpec:
-    training = dataclasses.replace(device.training, epochs=1, batch_size=32, shift=1, mirror=False)
+    training = replace(device.training, epochs=1, batch_size=32, shift=1, mirror=False)
     stem: Stem = "auto" if architecture == "nn" else "imagenet"  # the quicker one
-    model = dataclasses.replace(device.model, architecture=architecture, stem=stem)
-    return dataclasses.replace(device, model=model, training=training)
+    model = replace(device.model, architecture=architecture, stem=stem)
+    return replace(device, model=model, training=training)

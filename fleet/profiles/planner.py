@@ -3,12 +3,11 @@
 Also what is weak about the diversity of a fleet that is there, in plain words.
 """
 
-import dataclasses
 import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from typing import Any
 
@@ -148,7 +147,7 @@ def written_recipe(family: FamilySpec) -> tuple[dict[str, Any], dict[str, Any]]:
     device = family.devices[0]
 
     def changed(spec: Any) -> dict[str, Any]:
-        known = {f.name: f.default for f in dataclasses.fields(spec)}
+        known = {f.name: f.default for f in fields(spec)}
         return {name: v for name, v in plain_settings(spec).items() if v != known[name]}
 
     return changed(device.model), changed(device.training)
@@ -157,7 +156,7 @@ def written_recipe(family: FamilySpec) -> tuple[dict[str, Any], dict[str, Any]]:
 def written_data(family: FamilySpec, root: str) -> dict[str, Any]:
     """Section ``data:`` of a family whose images lie in ``root``."""
     data = family.data
-    plain = {**dataclasses.asdict(data), "root": root, "classes": data.num_classes}
+    plain = {**asdict(data), "root": root, "classes": data.num_classes}
     del plain["num_classes"]
     if data.dataset != "folder":
         del plain["classes"], plain["channels"]

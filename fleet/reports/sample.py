@@ -8,6 +8,7 @@ from fleet.audit.transfer.estimate import Drawn
 from fleet.audit.transfer.sample import PairSample, SampledPairs
 from fleet.reports.report import Block
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, Column, Table
+from fleet.reports.wording import format_rate
 
 Pair = tuple[float, tuple[str, str, float]]
 
@@ -22,7 +23,7 @@ def sample_blocks(sample: PairSample) -> Iterator[Block]:
         f"{sample.tried / sample.pairs:.2%}. The estimate is for all pairs of the fleet; its "
         "interval counts which surrogates, victims and images were drawn.",
     )
-    yield "described", _estimates(sample)
+    yield "described", estimates(sample)
     yield "described", _drawn(sample)
     yield (
         "described",
@@ -56,25 +57,32 @@ def untried(sample: PairSample) -> list[str]:
     ]
 
 
-def _estimates(sample: PairSample) -> Table[SampledPairs]:
+def estimates(sample: PairSample) -> Table[SampledPairs]:
+    """The estimate at each eps, and the rates of the pairs that were tried."""
+
     def quantile(at: SampledPairs, place: int) -> float | None:
         return at.quantiles[place] if at.quantiles else None
+
+    def worst(at: SampledPairs) -> str | None:
+        surrogate, victim, rate = at.worst[0] if at.worst else ("", "", None)
+        return None if rate is None else f"{format_rate(rate)} ({surrogate} on {victim})"
 
     return Table(
         "Adaptive evade rate. Estimate: mean over all pairs of the fleet. Standard errors: by what "
         "was drawn. Lowest to highest: of the pairs tried.",
         sample.at,
         (
-            Column(lambda at: at.eps, EPS, "eps"),
-            Column(lambda at: at.estimate.rate, RATE, "estimate", bold=lambda _: True),
-            Column(lambda at: (at.estimate.low, at.estimate.high), INTERVAL, "95 %"),
+            Column(lambda at: at.eps, EPS, "eps", "eps"),
+            Column(lambda at: at.estimate.rate, RATE, "estimate", "mean", bold=lambda _: True),
+            Column(lambda at: (at.estimate.low, at.estimate.high), INTERVAL, "95 %", "95 %"),
             Column(lambda at: at.estimate.from_surrogates, RATE, "by surrogates"),
             Column(lambda at: at.estimate.from_victims, RATE, "by victims"),
             Column(lambda at: at.estimate.from_images, RATE, "by images"),
             Column(lambda at: quantile(at, 0), RATE, "lowest"),
-            Column(lambda at: quantile(at, 2), RATE, "median"),
+            Column(lambda at: quantile(at, 2), RATE, "median", "median pair"),
             Column(lambda at: quantile(at, 3), RATE, "90 %"),
             Column(lambda at: quantile(at, 4), RATE, "highest"),
+            Column(worst, NAME, terminal="worst pair of the sample"),
         ),
     )
 

@@ -4,9 +4,8 @@ A fleet grows in place: devices that a profile has and its run does not are trai
 and all that is there stays as it is. No torch here.
 """
 
-import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fleet.profiles.control import derive_controls, derive_twin
@@ -44,7 +43,7 @@ def compare(recorded: FamilySpec, written: FamilySpec) -> Growth:
     """
     devices = _known_first(recorded.devices, written.devices)
     controls = _known_first(recorded.controls, _controls(recorded, written, devices))
-    after = dataclasses.replace(written, devices=devices, controls=controls)
+    after = replace(written, devices=devices, controls=controls)
     before = {network.name for network in recorded.trained}
     names = {network.name for network in after.trained}
     return Growth(
@@ -70,7 +69,7 @@ def compare_run(run: RunDirectory, written: FamilySpec) -> Growth:
     growth = compare(as_written(run, recorded, written), written)
     now = {device.name: device for device in recorded.devices}
     devices = tuple(now.get(device.name, device) for device in growth.spec.devices)
-    return dataclasses.replace(growth, spec=dataclasses.replace(growth.spec, devices=devices))
+    return replace(growth, spec=replace(growth.spec, devices=devices))
 
 
 def _known_first(

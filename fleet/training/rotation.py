@@ -13,11 +13,10 @@ the training fills its place. A rotation that was killed goes on; between two st
 not trained, and nothing takes one generation's weights for the other's.
 """
 
-import dataclasses
 import random
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,7 +108,7 @@ def as_written(run: RunDirectory, recorded: FamilySpec, written: FamilySpec) -> 
         first.get(device.name, device) if now.get(device.name) != device else device
         for device in recorded.devices
     )
-    return dataclasses.replace(recorded, devices=devices)
+    return replace(recorded, devices=devices)
 
 
 def check_settled(run: RunDirectory) -> None:
@@ -184,12 +183,12 @@ def rekey(
         seed: Draws both; by default the operating system does.
     """
     draw = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311
-    training = dataclasses.replace(device.training, seed=draw.getrandbits(62))
+    training = replace(device.training, seed=draw.getrandbits(62))
     encoding = device.encoding
     if encoding is not None and not keep_order:
         order = _new_order(encoding, _orders(burnt), _orders(others), draw)
-        encoding = dataclasses.replace(encoding, order=order)
-    return dataclasses.replace(device, encoding=encoding, training=training)
+        encoding = replace(encoding, order=order)
+    return replace(device, encoding=encoding, training=training)
 
 
 def exchange(run: RunDirectory, rotation: Rotation) -> Rotation:
@@ -214,9 +213,9 @@ def exchange(run: RunDirectory, rotation: Rotation) -> Rotation:
         for twin in twins_of(family):
             _retire(run.model(twin).parent, rotation.root / twin)
         controls = tuple(derive_twin(devices) if c.encoding is not None else c for c in controls)
-    new = dataclasses.replace(family, devices=devices, controls=controls)
+    new = replace(family, devices=devices, controls=controls)
     write_json(run.profile, new.to_dict())
-    rotation = dataclasses.replace(rotation, status="training")
+    rotation = replace(rotation, status="training")
     rotation.save()
     return rotation
 

@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fleet.attacks import SampleKeys, exact_eps, quantise
 from fleet.attacks.joint import ArcAttack, JointAscent, JointAttack
@@ -223,7 +222,7 @@ def attack_together(
     sample: Sample,
     settings: CoalitionSettings,
     attacks: Sequence[JointName],
-) -> Tensor:
+) -> torch.Tensor:
     """Make 8-bit images, uint8 (E, A, N, C, H, W), each within eps of its original."""
     classifiers = [member.classifier for member in surrogates]
     parts = [sample.part(rows) for rows in sample.batches(settings.effort.batch_size)]
@@ -240,7 +239,7 @@ def _attack_batch(
     eps: float,
     settings: CoalitionSettings,
     attacks: Sequence[JointName],
-) -> Tensor:
+) -> torch.Tensor:
     """8-bit images of every attack on one batch, uint8 (A, B, C, H, W)."""
     device = classifiers[0].mean.device
     clean, labels = batch.images.to(device), batch.labels.to(device)
@@ -256,7 +255,7 @@ def _attack_batch(
 
 
 def _pick(
-    surrogates: Sequence[Member], sample: Sample, images: Tensor, settings: CoalitionSettings
+    surrogates: Sequence[Member], sample: Sample, images: torch.Tensor, settings: CoalitionSettings
 ) -> NDArray[np.intp]:
     """Number of the attack that the attacker sends, (E, N): they know the surrogates alone."""
     trials = [score_sets(member, sample, images, settings.effort) for member in surrogates]

@@ -5,7 +5,6 @@ import io
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from fleet.audit.core.exhibits import PER_DEVICE, SIDE, Exhibit, Tried, class_of
 from fleet.audit.core.sets import AdversarialSets
@@ -39,7 +38,7 @@ def exhibit(sets: AdversarialSets, own: Tried) -> tuple[Exhibit, ...]:
     return ()
 
 
-def _pictures(clean: Tensor, adversarial: Tensor) -> tuple[str, str, str, float]:
+def _pictures(clean: torch.Tensor, adversarial: torch.Tensor) -> tuple[str, str, str, float]:
     """Clean, difference, adversarial and gain; of large images every k-th pixel, as it is."""
     step = -(-max(clean.shape[1:]) // SIDE)
     before, after = (image[:, ::step, ::step].int() for image in (clean, adversarial))
@@ -48,7 +47,7 @@ def _pictures(clean: Tensor, adversarial: Tensor) -> tuple[str, str, str, float]
     return _png(before), _png((128 + gain * change).round()), _png(after), gain
 
 
-def _png(image: Tensor) -> str:
+def _png(image: torch.Tensor) -> str:
     """A grey or a colour picture, base64; of other channel counts the first one or three."""
     pixels = image.clamp(0, 255).to(torch.uint8)
     shown = pixels[0] if len(pixels) < 3 else pixels[:3].permute(1, 2, 0)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fleet.assembly import run_images
 from fleet.attacks import PseudoLogits, attackable, exact_eps, radius, reproject, to_bytes
@@ -66,8 +65,8 @@ class ToolEffort:
 
 def crosscheck(
     members: Sequence[Member],
-    images: Tensor,
-    labels: Tensor,
+    images: torch.Tensor,
+    labels: torch.Tensor,
     settings: TransferSettings,
     effort: ToolEffort | None = None,
     *,
@@ -232,7 +231,9 @@ def _try_attack(
     return outcomes, ""
 
 
-def _make(attack: Attack, member: Member, batch: Sample, eps: float, effort: ToolEffort) -> Tensor:
+def _make(
+    attack: Attack, member: Member, batch: Sample, eps: float, effort: ToolEffort
+) -> torch.Tensor:
     """Adversarial images of one batch, uint8 (B, C, H, W) inside the eps ball."""
     model, device = PseudoLogits(member.classifier).eval(), member.classifier.mean.device
     clean = batch.images.to(device)

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from fleet.cli import options
 from fleet.cli.audit.conduct import Subject, Work, announce, conduct, find, planned, prepare
 from fleet.cli.audit.request import Request, audit_command
-from fleet.cli.output import table
 from fleet.files import write_bytes
 from fleet.rundir import find_run
 from fleet.vocabulary import counted
@@ -66,6 +66,7 @@ def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None
     from fleet.audit.transfer.sample import SAMPLE_FILE
     from fleet.audit.transfer.sampled import audit_run_pairs, draw_pairs
     from fleet.reports.html import render_sample
+    from fleet.reports.sample import estimates
 
     asked, settings = subject.asked, work.settings
     if asked.limits or asked.fail_on is not None:
@@ -90,23 +91,10 @@ def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None
             executor=executor,
             split=asked.split.value,
         )
-    shown = (
-        (
-            f"{at.eps:.4g}",
-            f"{at.estimate.rate:.1%}",
-            f"{at.estimate.low:.1%} .. {at.estimate.high:.1%}",
-            f"{at.quantiles[2]:.1%}",
-            f"{at.worst[0][2]:.1%} ({at.worst[0][0]} on {at.worst[0][1]})",
-        )
-        for at in found.at
-        if at.worst
-    )
     title = f"Transfer between two of {len(subject.family.devices)} devices, from {words}"
-    columns_ = ("eps", ">mean", ">95 % interval", ">median pair", "worst pair of the sample")
+    caution = "Adaptive evade rate. A worse pair may be outside the sample."
     subject.output.data(
-        table(
-            title, columns_, shown, "Adaptive evade rate. A worse pair may be outside the sample."
-        ),
+        estimates(found).terminal(Text(f"{title}. {caution}")),
         {"at": [asdict(at) for at in found.at]},
     )
     page = subject.run.audit(work.kind.name) / "sample.html"

@@ -13,6 +13,7 @@ import typer
 from fleet.cli import options
 from fleet.cli.output import Output
 from fleet.errors import ProfileError
+from fleet.execution import kept_workers
 from fleet.files import write_text
 from fleet.rundir import find_run
 
@@ -69,10 +70,11 @@ def demo(
             write_text(profile, text)
             output.note(f"wrote {profile}")
     steps = _steps(profile, runs, jobs, quick)
-    for number, words in enumerate(steps, 1):
-        output.note(f"step {number} of {len(steps)}: fleet {shlex.join(words)}")
-        if not dry_run:
-            _run(words)
+    with kept_workers():
+        for number, words in enumerate(steps, 1):
+            output.note(f"step {number} of {len(steps)}: fleet {shlex.join(words)}")
+            if not dry_run:
+                _run(words)
     if not dry_run:
         output.note(f"report: {find_run(None, runs).audits / 'report.html'}")
 

@@ -10,6 +10,7 @@ from fleet.execution.jobs import (
     Progress,
     ProgressReporter,
     Serial,
+    kept_workers,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "Progress",
     "ProgressReporter",
     "Serial",
+    "kept_workers",
 ]

@@ -5,6 +5,7 @@ own, so that a worker killed at any moment cannot hold a lock that the others ne
 spawned, never forked: a fork beside OpenMP threads can hang.
 """
 
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -15,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -227,6 +229,22 @@ def limit_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+def keep_memory() -> None:
+    """Let this process keep the memory that it frees, where its C library can be told so.
+
+    Networks free and take the same megabytes in every step. To give them back and fault them in
+    again was a fifth of the time of certificates, and a twentieth of that of attacks.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(_TRIM_THRESHOLD, 2**30)
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of ``mallopt``."""
+
+
 @contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
     """Limit torch's threads inside a block and restore them after it."""
@@ -246,11 +264,37 @@ UNPICKLABLE = (pickle.PickleError, TypeError, AttributeError, ImportError, Value
 """What pickling raises, there and back."""
 
 
-@dataclass
+_Terms = tuple[int, str | None]
+"""Threads, and the accelerator: what a worker is told once, at its birth."""
+
+
+@dataclass(eq=False)
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    terms: _Terms
     job: Job | None = None
+
+
+_kept: ContextVar[list[_Worker] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def kept_workers() -> Iterator[None]:
+    """Let the workers of :class:`Processes` live from one call to the next inside a block.
+
+    They hold the memory that they took; a call that wants others dismisses them.
+    """
+    if _kept.get() is not None:
+        yield
+        return
+    crew: list[_Worker] = []
+    token = _kept.set(crew)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        _dismiss(crew)
 
 
 @dataclass(frozen=True)
@@ -270,11 +314,12 @@ class Processes(Executor):
             return Serial(on_event=self.on_event, threads=self.threads)._run(jobs)
         waiting = deque(jobs)
         outcomes: dict[str, JobOutcome] = {}
-        crew: list[_Worker] = []
+        terms = (self.threads, os.environ.get(ACCELERATOR))
+        crew = _recall(terms, count)
         try:
             while len(outcomes) < len(jobs):
                 while waiting and len(crew) < count:
-                    crew.append(_hire(self.threads))
+                    crew.append(_hire(terms))
                 for worker in crew:
                     while worker.job is None and waiting:
                         job = waiting.popleft()
@@ -288,7 +333,7 @@ class Processes(Executor):
                     if worker.pipe in ready and not _listen(worker, job, outcomes, self.on_event):
                         crew.remove(worker)
         finally:
-            _dismiss(crew)
+            _release(crew)
         return {job.name: outcomes[job.name] for job in jobs}
 
 
@@ -296,13 +341,30 @@ LOCAL = Processes()
 """One process a core of this machine, and nobody hears of progress."""
 
 
-def _hire(threads: int) -> _Worker:
+def _recall(terms: _Terms, count: int) -> list[_Worker]:
+    """Take kept workers on these terms, and dismiss all others."""
+    kept = _kept.get() or []
+    crew = [w for w in kept if w.terms == terms and w.process.is_alive()][:count]
+    _dismiss([worker for worker in kept if worker not in crew])
+    kept.clear()
+    return crew
+
+
+def _release(crew: list[_Worker]) -> None:
+    """Keep workers, where they are kept at all; one that is still at work is stopped."""
+    kept = _kept.get()
+    if kept is not None:
+        kept += [worker for worker in crew if worker.job is None]
+    _dismiss([worker for worker in crew if kept is None or worker not in kept])
+
+
+def _hire(terms: _Terms) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, threads), daemon=True)
+    process = context.Process(target=_work, args=(theirs, terms[0]), daemon=True)
     process.start()
     theirs.close()  # so that a dead worker ends our reads
-    return _Worker(process, ours)
+    return _Worker(process, ours, terms)
 
 
 def _send(worker: _Worker, job: Job) -> JobOutcome | None:
@@ -363,6 +425,7 @@ def _work(pipe: Connection, threads: int) -> None:
     """Body of a worker: jobs in, progress and outcomes out, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     limit_threads(threads)
+    keep_memory()
     try:
         while True:
             _serve(pipe)

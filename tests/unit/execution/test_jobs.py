@@ -1,6 +1,7 @@
 """Jobs, here and in worker processes: same results, and one death leaves the others alone."""
 
 import importlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,7 +14,16 @@ from types import ModuleType
 import pytest
 
 from fleet.errors import BackendError, DataError, FleetWarning, noted
-from fleet.execution import Executor, Job, JobOutcome, OnEvent, Processes, Progress, Serial
+from fleet.execution import (
+    Executor,
+    Job,
+    JobOutcome,
+    OnEvent,
+    Processes,
+    Progress,
+    Serial,
+    kept_workers,
+)
 
 HERE = Path(__file__).parent
 
@@ -149,6 +159,26 @@ def test_workers_do_not_outlive_a_killed_parent(crew: ModuleType, tmp_path: Path
     parent.kill()
     parent.wait()
     _wait(lambda: not any(_alive(pid) for pid in workers))
+
+
+def test_kept_workers_serve_the_next_calls_and_end_with_the_block(
+    crew: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*more: Job) -> set[int]:
+        jobs = [Job("a", crew.whoami, ()), Job("b", crew.whoami, ()), *more]
+        return {done.value for done in Processes(2).run(jobs).values() if done.error is None}
+
+    with kept_workers():
+        first = ask()
+        with kept_workers():
+            assert ask(Job("dies", crew.leave, ())) == first
+        second = ask()
+        assert len(first & second) == 1, "the one that died has a successor"
+        monkeypatch.setenv("FLEET_ACCELERATOR", "cpu")  # which workers hear of at their birth
+        assert not second & ask()
+        assert not any(_alive(pid) for pid in second)
+    assert len(first) == len(second) == 2
+    assert not multiprocessing.active_children()
 
 
 def test_job_names_must_differ(crew: ModuleType) -> None:

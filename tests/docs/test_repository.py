@@ -31,6 +31,15 @@ def test_the_site_leads_to_every_document(project: Path) -> None:
     assert sorted(nav) == sorted(str(path.relative_to(project / "docs")) for path in documents)
 
 
+def test_every_result_stands_beside_the_command_that_makes_it(project: Path) -> None:
+    root = project / "results"
+    links = re.findall(r"\]\(([^)]+)\)", (root / "README.md").read_text())
+    targets = {(root / link) for link in links}
+    assert all(path.exists() for path in targets)
+    found = {path for path in root.rglob("*.json") if root / "reproduce" not in path.parents}
+    assert not found - targets
+
+
 @pytest.mark.skipif(find_spec("mkdocs") is None, reason="mkdocs-material is not installed")
 def test_the_site_is_built_without_warnings_and_fetches_nothing(
     project: Path, tmp_path: Path

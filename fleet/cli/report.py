@@ -145,7 +145,7 @@ def _crosscheck(path: Path, out: Path | None, output: Output) -> None:
 
 
 def _sample(path: Path, out: Path | None, output: Output) -> None:
-    from fleet.audit.transfer.sample import PairSample
+    from fleet.audit.transfer.result import PairSample
     from fleet.reports.html import render_sample
     from fleet.reports.sample import untried
 

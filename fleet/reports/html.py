@@ -15,7 +15,7 @@ from markupsafe import Markup
 from fleet.audit.core.kind import KINDS, kind_of
 from fleet.audit.core.result import AuditedDevice, AuditResult
 from fleet.audit.crosscheck.result import Crosscheck
-from fleet.audit.transfer.sample import PairSample
+from fleet.audit.transfer.result import PairSample
 from fleet.errors import AuditError
 from fleet.reports import palette, wording
 from fleet.reports.answers import EXPLAINED, answers

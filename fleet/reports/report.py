@@ -13,8 +13,7 @@ from rich.console import RenderableType
 from fleet.audit.core.kind import EARLIER_FILE, KINDS, kind_of, load
 from fleet.audit.core.result import AuditedDevice, AuditResult
 from fleet.audit.crosscheck.result import Crosscheck
-from fleet.audit.transfer.sample import SAMPLE_FILE, PairSample
-from fleet.audit.transfer.sample import SCHEMA as SAMPLE_SCHEMA
+from fleet.audit.transfer.result import SAMPLE_FILE, SAMPLE_SCHEMA, PairSample
 from fleet.errors import AuditError
 from fleet.reports.ladder import Rung
 from fleet.reports.tables import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fleet.audit.transfer.estimate import Drawn
-from fleet.audit.transfer.sample import PairSample, SampledPairs
+from fleet.audit.transfer.result import PairSample, SampledPairs
 from fleet.reports.report import Block
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, Column, Table
 from fleet.reports.wording import format_rate

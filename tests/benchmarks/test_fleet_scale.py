@@ -47,7 +47,7 @@ def stages(count: int, place: Path) -> dict[str, Any]:
     from fleet.audit.certify.audit import CertifySettings, audit_run_certify
     from fleet.audit.core.members import TransferSettings
     from fleet.audit.transfer.audit import audit_run_transfer
-    from fleet.audit.transfer.sampled import audit_run_pairs
+    from fleet.audit.transfer.pairs import audit_run_pairs
     from fleet.execution import Serial
     from fleet.profiles import load_profile
     from fleet.reports.write import render_run_reports

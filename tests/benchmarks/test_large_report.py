@@ -65,7 +65,7 @@ def render(count: int, place: Path) -> dict[str, Any]:
 def sample(count: int, place: Path) -> dict[str, Any]:
     """The arithmetic and the page of a sample of 16 surrogates and 64 victims, 500 images."""
     from fleet.audit.transfer.estimate import draw_devices, estimate_transfer
-    from fleet.audit.transfer.sample import PairSample, SampledPairs
+    from fleet.audit.transfer.result import PairSample, SampledPairs
     from fleet.reports.html import render_sample
 
     began = time.process_time()

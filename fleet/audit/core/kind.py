@@ -4,7 +4,7 @@ A record names code by strings, ``module:attribute``, that are loaded when they 
 Nothing here loads torch or matplotlib, and the reports, which stand above, are not imported.
 
 A new audit is its settings, its audit and its checks under ``fleet/audit``, one module under
-``fleet/reports``, one command, and one :func:`register` below.
+``fleet/reports``, one command, and one record below.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ _ATTACKS = {
 }
 _BLIND = frozenset({"M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "M10", "M13", "M16", "BT"})
 
-register(
+for _kind in (
     Kind(
         name="certify",
         title="Certificates",
@@ -235,9 +235,7 @@ register(
         masking=frozenset({"K1", "K2"}),
         images=10_000,
         presets={"quick": {"images": 1000, "radii": 100}, "thorough": {"radii": 2000}},
-    )
-)
-register(
+    ),
     Kind(
         name="whitebox",
         title="White-box",
@@ -245,10 +243,8 @@ register(
         masking=_BLIND,
         gates=("owner",),
         presets=_ATTACKS,
-    )
-)
-register(Kind(name="transfer", masking=_BLIND, gates=("device", "outsider"), presets=_ATTACKS))
-register(
+    ),
+    Kind(name="transfer", masking=_BLIND, gates=("device", "outsider"), presets=_ATTACKS),
     Kind(
         name="diversity",
         masking=_BLIND,
@@ -256,9 +252,7 @@ register(
         gates=("twin",),
         devices=2,
         presets=_ATTACKS,
-    )
-)
-register(
+    ),
     Kind(
         name="coalition",
         settings="fleet.audit.coalition.trials:coalition_settings",
@@ -273,9 +267,7 @@ register(
             "quick": {"images": 60, "steps": 5, "restarts": 1, "coalitions": 3},
             "thorough": {"images": 500, "steps": 40, "restarts": 3, "coalitions": 20},
         },
-    )
-)
-register(
+    ),
     Kind(
         name="query",
         settings="fleet.audit.query.methods:QuerySettings",
@@ -287,9 +279,7 @@ register(
             "quick": {"images": 20, "queries": 50, "steps": 8, "restarts": 1},
             "thorough": {"images": 200, "queries": 1000, "steps": 50, "restarts": 5},
         },
-    )
-)
-register(
+    ),
     Kind(
         name="trace",
         settings="fleet.audit.trace.evidence:TraceSettings",
@@ -300,5 +290,6 @@ register(
             "quick": {"images": 40, "steps": 8, "restarts": 1},
             "thorough": {"images": 500, "steps": 50, "restarts": 5},
         },
-    )
-)
+    ),
+):
+    register(_kind)

@@ -63,8 +63,8 @@ def transfer(
 
 def _sample(work: Work, subject: Subject, surrogates: int, victims: int) -> None:
     """Audit a sample of pairs, and say what it tells about the fleet."""
-    from fleet.audit.transfer.sample import SAMPLE_FILE
-    from fleet.audit.transfer.sampled import audit_run_pairs, draw_pairs
+    from fleet.audit.transfer.pairs import audit_run_pairs, draw_pairs
+    from fleet.audit.transfer.result import SAMPLE_FILE
     from fleet.reports.html import render_sample
     from fleet.reports.sample import estimates
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from fleet.audit.core.exhibits import Exhibit
 from fleet.audit.transfer.estimate import draw_devices, estimate_transfer
-from fleet.audit.transfer.sample import PairSample, SampledPairs
+from fleet.audit.transfer.result import PairSample, SampledPairs
 from fleet.errors import AuditError
 from fleet.reports import AuditReport, compare, render_html
 from fleet.reports.figures import draw_figures

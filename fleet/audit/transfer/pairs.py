@@ -13,7 +13,7 @@ from fleet.audit.core.members import TransferSettings
 from fleet.audit.core.scoring import outcomes_on
 from fleet.audit.transfer.audit import try_on_device
 from fleet.audit.transfer.estimate import Drawn, draw_devices, estimate_transfer
-from fleet.audit.transfer.sample import SAMPLE_FILE, WORST_PAIRS, PairSample, SampledPairs
+from fleet.audit.transfer.result import SAMPLE_FILE, WORST_PAIRS, PairSample, SampledPairs
 from fleet.errors import AuditError
 from fleet.execution import LOCAL, Executor, ProgressReporter
 from fleet.profiles.spec import DeviceSpec, FamilySpec

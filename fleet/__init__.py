@@ -14,17 +14,16 @@ What fails raises a :class:`fleet.FleetError` that says how to mend it. Results 
 
 The parts, from the ground up (a module imports only from those before its own)::
 
-    errors vocabulary provenance seeding      what everything stands on: words, files of a run
-      files rundir notebook
+    errors vocabulary accelerator notebook    what everything stands on: words, this machine,
+      provenance seeding files rundir         files of a run
     encoding                                  intervals on the number line, Eq. 1-3
     profiles data models                      YAML, images, networks
     rundata                                   the images of a run, wherever they lie
-    attacks assembly bundle                   adversarial images; specification -> network; files
+    attacks bounds assembly bundle            adversarial images; proofs; networks; bundle files
     execution runtime                         worker processes; the device side
     audit training                            what a reviewer runs; what an engineer runs
-    reports                                   tables, HTML, figures
-    paper                                     the paper's tables, figures and claims, made again
-    api                                       audits by path, as this module offers them
+    reports rollout                           tables, HTML, figures; from signed bundles to devices
+    paper api                                 the paper made again; audits by path
     cli                                       the ``fleet`` command
 
 ``import fleet`` loads no torch; the functions below load it when they are first used.

@@ -85,6 +85,13 @@ def imports(path: Path, *, everywhere: bool) -> set[str]:
     return found
 
 
+def test_the_map_of_the_house_names_every_room() -> None:
+    import fleet
+
+    named = set((fleet.__doc__ or "").partition("The parts")[2].split())
+    assert not set(ROW) - named
+
+
 def test_modules_import_only_from_rows_below_their_own() -> None:
     offences = []
     for path in MODULES:

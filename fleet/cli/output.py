@@ -1,7 +1,7 @@
 """Where output goes: data to stdout, everything else to stderr.
 
-A reader that has left, a closed stream or a narrow encoding changes no exit code: the command does
-its work and answers by it. Only data that a full disk loses are an error.
+A reader that has left, a closed stream or a narrow encoding changes no exit code: that tells what
+became of the command's work. Only data that a full disk loses are an error.
 """
 
 import io

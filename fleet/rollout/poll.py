@@ -1,6 +1,6 @@
 """Ask the repository, through the TUF client, which bundle is this device's; and fetch it.
 
-Over HTTP, or from a stick; a broken link goes on where it broke.
+Over HTTP, or from a stick; a broken download goes on where it stopped.
 """
 
 import time

@@ -1,10 +1,10 @@
 """The signed repository (TUF): static files that tell each device which bundle is its own.
 
 One flat list of targets, one path for each device, ``devices/ID/bundle``. Consistent snapshots keep
-every published bundle under the digest of its content, so that giving an old release back is one
-more signature and no upload. Roles and their lives: root 1 year, targets 90 days, snapshot 30 days,
-timestamp 7 days. Whoever steals snapshot and timestamp keys can freeze devices until the timestamp
-expires, and can give them nothing new.
+every published bundle under the digest of its content, so that going back to an old release takes
+one more signature and no upload. Roles and their lives: root 1 year, targets 90 days, snapshot 30
+days, timestamp 7 days. Whoever steals snapshot and timestamp keys can freeze devices until the
+timestamp expires, and can give them nothing new.
 """
 
 from collections.abc import Callable, Mapping

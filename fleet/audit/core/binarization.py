@@ -12,7 +12,7 @@ scaled so that the clean image leads by as much as it does on the network itself
 gone flat there (a hinge, a saturated cross-entropy) is as flat in the test.
 
 Measured on two devices of the paper's NN at eps 0.1, 16 images each: the adaptive protocol finds
-all 32, the paper's none, and noise with as many tries as the adaptive one has gradients 10.
+all 32, the paper's none, and noise, with as many tries as the adaptive one has gradients, finds 10.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """What attacks do to images: a few shown beside their originals, and which class becomes which.
 
-Only the one image of each original counts that an attacker would send. Nothing here imports torch.
+Of each original, only the image that an attacker would send is counted. Nothing here imports torch.
 """
 
 import base64

@@ -6,9 +6,9 @@ Beside ``audit.json`` an audit keeps::
     examined/NAME.json              what was found about it on its own
     trials/NAME/VICTIM.json         outcomes of its images on another device
 
-Each carries all that determines it, and one audit of a run is made at a time. So an audit that was
-killed goes on where it stopped, and one that is extended by a device attacks that device, and tries
-its images on the others and theirs on it, and does nothing else again.
+Each file carries all that determines it, and a lock lets one audit of a run work at a time. So an
+audit that was killed goes on where it stopped. A new device costs the attacks on it, and the trials
+of its images on the others and of theirs on it; nothing else is done again.
 """
 
 import os

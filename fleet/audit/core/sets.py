@@ -3,9 +3,9 @@
 Surrogates share nothing, so their sets are made by independent jobs. On disk a set is two files:
 ``NAME.safetensors`` with the 8-bit images, their originals, labels and indices, and ``NAME.json``
 with what they were made from and the digest of the first. So a set can be tried on any device
-later, by somebody who has nothing else of the audit. A set of the expected origin is used again, so
-an interrupted audit goes on where it stopped; so is a part of a larger one, because each image has
-random numbers of its own and comes out the same among any others.
+later, without the rest of the audit. A set of the expected origin is used again, so an interrupted
+audit goes on where it stopped. A part of a larger set is used too, because each image has random
+numbers of its own and comes out the same among any others.
 """
 
 import hashlib

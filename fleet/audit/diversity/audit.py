@@ -1,6 +1,6 @@
 """The diversity audit: what made devices different, and whether they fail on the same images.
 
-It counts what the transfer audit made; nothing is attacked that was attacked there.
+It counts the transfer audit's images, and attacks only what that audit did not.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a query audit found: frozen values, stored as ``query.json``.
+"""What a query audit found: frozen values, stored as ``audit.json``.
 
 The attacker owns no device (or, for ``transfer+queries``, some of the others) and may ask the
 victim about images of their own making. Nothing in this module imports torch.

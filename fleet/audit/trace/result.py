@@ -1,6 +1,6 @@
 """What a trace audit found: on which device were adversarial images made?
 
-Frozen values, stored as ``trace.json``. Nothing in this module imports torch.
+Frozen values, stored as ``audit.json``. Nothing in this module imports torch.
 """
 
 from dataclasses import dataclass

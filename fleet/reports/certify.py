@@ -6,7 +6,6 @@ from rich.console import RenderableType
 
 from fleet.audit.certify.result import CertifyAudit, PairProof, Proven, Radii, Reach
 from fleet.audit.core.result import mean_rate
-from fleet.reports.large import TERMINAL_ROWS
 from fleet.reports.report import Block, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, Column, Form, Table
 from fleet.reports.wording import format_eps, format_interval, format_rate, visible
@@ -134,9 +133,9 @@ def _line(audit: CertifyAudit, eps: float) -> str:
 
 def terminal(audit: CertifyAudit) -> Iterator[RenderableType]:
     """Each device at each eps."""
-    yield from (table.terminal() for table in proven(audit).fitted(TERMINAL_ROWS))
+    yield from proven(audit).printed()
     if audit.smoothed:
-        yield from (table.terminal() for table in smoothed(audit).fitted(TERMINAL_ROWS))
+        yield from smoothed(audit).printed()
 
 
 def page(audit: CertifyAudit) -> Iterable[Block]:

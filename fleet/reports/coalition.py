@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from fleet.audit.coalition.result import CoalitionAudit, CurvePoint, DeviceRisk, InputShare
 from fleet.reports.flags import failed_checks, flag
 from fleet.reports.ladder import Extreme, Rung, mean_interval, noise_rung
-from fleet.reports.large import TERMINAL_ROWS, named
+from fleet.reports.large import named
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import COUNT, EPS, INTERVAL, NAME, RATE, WORD, Column, Table
 from fleet.reports.wording import format_eps, format_rate, visible
@@ -123,7 +123,7 @@ def terminal(audit: CoalitionAudit) -> Iterable[RenderableType]:
         chosen = [p for p in points.rows if (p.attack, p.eps) == (audit.headline, eps)]
         yield points.of(chosen, f"{audit.headline} attack, {words}: who falls").terminal()
         here = devices.of([r for r in devices.rows if r.eps == eps], f"devices, {words}")
-        yield from (table.terminal() for table in here.fitted(TERMINAL_ROWS))
+        yield from here.printed()
 
 
 def page(audit: CoalitionAudit) -> Iterable[Block]:

@@ -6,7 +6,6 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fleet.reports.comparison import FLEET, Change, Comparison
-from fleet.reports.large import TERMINAL_ROWS
 from fleet.reports.report import Block
 from fleet.reports.tables import LIFT, NAME, RATE, WORD, Column, Form, Table
 from fleet.reports.wording import format_lift, short_eps, visible
@@ -70,8 +69,7 @@ def comparison_view(found: Comparison, *, full: bool = False) -> RenderableType:
         full: Show figures without a clear change too.
     """
     shown = [(w, c) for w, c in parts(found) if full or "without" not in w]
-    found_in = [table(changes, words).fitted(TERMINAL_ROWS) for words, changes in shown]
-    tables = [each.terminal() for parts_of in found_in for each in parts_of]
+    tables = [part for words, changes in shown for part in table(changes, words).printed()]
     names = Text(f"before: {visible(found.before)}\nafter:  {visible(found.after)}")
     notes = [Text(f"careful: {visible(words)}") for words in found.cautions]
     missing = [Text(visible(words)) for words in found.missing]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import heapq
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -18,7 +18,7 @@ from rich.text import Text
 from fleet.audit.core.result import Outcome
 from fleet.reports import wording
 from fleet.reports.flags import Flag
-from fleet.reports.large import FILE_ROWS, PAGE_ROWS
+from fleet.reports.large import FILE_ROWS, PAGE_ROWS, TERMINAL_ROWS
 
 Row = TypeVar("Row")
 
@@ -166,6 +166,12 @@ class Table(Generic[Row]):
             return [self]
         spread = self.spread()
         return [self.cut(limits[1]), *([spread] if spread.rows else [])]
+
+    def printed(self, title: Text | None = None) -> Iterator[RichTable]:
+        """:meth:`fitted` for a terminal, the first table below ``title``."""
+        first, *others = self.fitted(TERMINAL_ROWS)
+        yield first.terminal(title)
+        yield from (other.terminal() for other in others)
 
     def spread(self) -> Table[Spread]:
         """How the rates of all rows are distributed, those of each eps and kind apart."""

@@ -11,7 +11,7 @@ from fleet.audit.whitebox.result import MinimumDistance, WhiteboxAudit, Whitebox
 from fleet.reports.exhibits import turned
 from fleet.reports.flags import audited_protocols, failed_checks, flag
 from fleet.reports.ladder import Rung, noise_rung, rated
-from fleet.reports.large import TERMINAL_ROWS, worst_of
+from fleet.reports.large import worst_of
 from fleet.reports.report import Block, Figure, Report
 from fleet.reports.tables import (
     COUNT,
@@ -215,9 +215,7 @@ def terminal(audit: WhiteboxAudit) -> Iterator[RenderableType]:
             flagged = flag(audit, protocol)
             if flagged:
                 title.append(f"\n{protocol} protocol: {flagged.sentence}", style=STYLES["fail"])
-        first, *others = table.fitted(TERMINAL_ROWS)
-        yield first.terminal(title)
-        yield from (other.terminal() for other in others)
+        yield from table.printed(title)
 
 
 def page(audit: WhiteboxAudit) -> Iterable[Block]:

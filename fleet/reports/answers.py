@@ -13,8 +13,7 @@ from fleet.audit.certify.result import CertifyAudit
 from fleet.audit.core.gates import ENOUGH
 from fleet.audit.core.kind import KINDS
 from fleet.audit.core.result import mean_rate
-from fleet.audit.transfer.result import TransferAudit
-from fleet.audit.transfer.sample import PairSample, SampledPairs
+from fleet.audit.transfer.result import PairSample, SampledPairs, TransferAudit
 from fleet.reports.findings import bought
 from fleet.reports.flags import blind_line, flag, verdict, worst_level
 from fleet.reports.ladder import Rung, ladder

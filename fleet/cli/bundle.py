@@ -52,7 +52,8 @@ def package(
         bool, typer.Option(help="With --depot: export the graph for devices without torch.")
     ] = True,
     counter: Annotated[
-        int | None, typer.Option(min=1, help="With --depot: number of the release; the next one.")
+        int | None,
+        typer.Option(min=1, help="With --depot: number of the release; by default the next."),
     ] = None,
     floor: Annotated[
         int, typer.Option(min=0, help="With --depot: lowest counter a device may go back to.")
@@ -72,7 +73,11 @@ def package(
     confidence: options.Confidence = None,
     fail_on: options.Fail = None,
     allow_unaudited: Annotated[
-        bool, typer.Option("--allow-unaudited", help="With --depot; the manifest records it.")
+        bool,
+        typer.Option(
+            "--allow-unaudited",
+            help="With --depot: package unaudited devices; the manifest says so.",
+        ),
     ] = False,
     oms_key: Annotated[
         Path | None,

@@ -47,7 +47,8 @@ def demo(
     runs: options.Runs = Path("runs"),
     jobs: options.Jobs = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few images: shows the way, no figure to rely on.")
+        bool,
+        typer.Option("--quick", help="Few images: shows how it works, with figures to ignore."),
     ] = False,
     dry_run: options.DryRun = False,
 ) -> None:

@@ -44,7 +44,8 @@ def plan(
     ),
     devices: Annotated[int, typer.Option(min=1, max=10_000, help="How many devices.")] = 4,
     classes: Annotated[
-        int | None, typer.Option(min=2, max=1000, help="Number of classes; the data tells it too.")
+        int | None,
+        typer.Option(min=2, max=1000, help="Number of classes; by default as in the data."),
     ] = None,
     run: Annotated[
         Path | None,

@@ -31,7 +31,9 @@ def rotate(
     ] = False,
     seed: Annotated[
         int | None,
-        typer.Option(help="Draws the new key; by default the operating system does, for good."),
+        typer.Option(
+            help="Seed of the new key, which can then be drawn again; by default nobody can."
+        ),
     ] = None,
     data_root: options.DataRoot = None,
     jobs: options.Jobs = None,

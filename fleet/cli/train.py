@@ -50,9 +50,7 @@ def train(
         ResumeMode,
         typer.Option(help="Go on with an unfinished run if there is one; never; or demand one."),
     ] = ResumeMode.auto,
-    new: Annotated[
-        bool, typer.Option("--new", help="Begin a new run, as --resume never does.")
-    ] = False,
+    new: Annotated[bool, typer.Option("--new", help="Begin a new run: --resume never.")] = False,
     data_root: options.DataRoot = None,
     jobs: options.Jobs = None,
     executor: options.Executor = options.ExecutorChoice.processes,

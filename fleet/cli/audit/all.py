@@ -21,7 +21,7 @@ ALL = Kind("all", "Every", gates=(*GATES,))
 
 Names = Annotated[
     list[str] | None,
-    typer.Option(metavar="AUDIT", help=f"Of {', '.join(KINDS)}; repeat it."),
+    typer.Option(metavar="AUDIT", help=f"One of {', '.join(KINDS)}; repeat it."),
 ]
 
 

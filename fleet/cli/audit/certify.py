@@ -21,8 +21,8 @@ def certify(
         float,
         typer.Option(
             min=0.0,
-            help="Noise of median smoothing, a standard deviation on the [0, 1] scale: certify "
-            "in L2 the median under that noise, on the images of --radii.",
+            help="Standard deviation of noise on the [0, 1] scale: certify the median under it in "
+            "L2 (median smoothing), on the images of --radii.",
         ),
     ] = 0.0,
     draws: Annotated[

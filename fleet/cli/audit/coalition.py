@@ -30,7 +30,7 @@ def coalition(
         list[JointChoice] | None,
         typer.Option(
             help="How owned devices are weighed against each other; repeat it. By default uniform "
-            "and min-max, and of both the image that does better on them."
+            "and min-max, and for each image the better of the two."
         ),
     ] = None,
     coalitions: Annotated[

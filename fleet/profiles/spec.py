@@ -85,7 +85,7 @@ class DeviceSpec:
     def reads(self) -> tuple[str, ...]:
         """Files outside its run that its training reads."""
         pool = self.training.pool
-        runs = {str(RunDirectory(Path(path).parents[2]).profile) for path in pool}
+        runs = {str(RunDirectory(Path(path).parent.parent.parent).profile) for path in pool}
         weights = (self.model.weights,) if self.model.weights else ()
         return (*weights, *pool, *sorted(runs))
 

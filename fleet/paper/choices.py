@@ -19,8 +19,7 @@ from fleet.audit.core.cache import remember
 from fleet.audit.core.evidence import count
 from fleet.audit.core.jobs import AuditJob, describe_run, load_audited, plan_jobs, run_all
 from fleet.audit.core.members import Member, Sample, TransferSettings
-from fleet.audit.core.scoring import score_baseline, score_sets
-from fleet.data import to_unit
+from fleet.audit.core.scoring import attacked, score_baseline, score_sets
 from fleet.execution import ProgressReporter
 from fleet.models import Classifier
 from fleet.paper.published import TABLES
@@ -183,7 +182,11 @@ def try_all(
     every = choices(settings.steps, settings.precision)
     rows = []
     for done, choice in enumerate(every):
-        made = [_images(choice, member, sample, eps, settings) for eps in settings.eps]
+        ready = [(eps, choice.attack(attacks.exact_eps(eps))) for eps in settings.eps]
+        made = [
+            attacked(attack, member, sample, eps, settings, stream=member.name)
+            for eps, attack in ready
+        ]
         trial = score_sets(member, sample, torch.stack(made), settings)
         for level, eps in enumerate(settings.eps):
             strict = count(trial.outcomes[level, 0], correct)
@@ -197,17 +200,3 @@ def try_all(
             )
         progress(done + 1, len(every) + 1, choice.words)
     return rows
-
-
-def _images(
-    choice: Choice, member: Member, sample: Sample, eps: float, settings: TransferSettings
-) -> Tensor:
-    """uint8 (1, N, C, H, W), as a file can hold them."""
-    attack = choice.attack(attacks.exact_eps(eps))
-    made = []
-    for rows in sample.batches(settings.batch_size):
-        part = sample.part(rows)
-        keys = attacks.SampleKeys(settings.seed, member.name, part.indices)
-        found = attack(member.classifier, to_unit(part.images), part.labels, keys)
-        made.append(attacks.quantise(found, part.images, eps))
-    return torch.cat(made, dim=1)

@@ -59,7 +59,9 @@ def score_baseline(member: Member, sample: Sample, settings: TransferSettings) -
         AuditError: The outputs for the clean images are not finite.
     """
     with attacks.attackable(member.classifier):
-        passes = [_decide(member, sample.images, sample.labels, settings) for _ in range(3)]
+        passes = [
+            _decide(member, sample.images, sample.labels, settings.batch_size) for _ in range(3)
+        ]
         broken = _nonfinite(passes[0].outputs)
         if broken:
             raise AuditError(
@@ -76,6 +78,37 @@ def score_baseline(member: Member, sample: Sample, settings: TransferSettings) -
     )
 
 
+def attacked(
+    attack: attacks.Attack,
+    member: Member,
+    sample: Sample,
+    eps: float,
+    settings: TransferSettings,
+    *,
+    stream: str = "",
+) -> Tensor:
+    """Attack a sample batch by batch.
+
+    Args:
+        attack: At a radius of 8-bit images inside ``eps``.
+        member: The device; left exactly as it was.
+        sample: The clean images.
+        eps: As asked for.
+        settings: Of which seed, batch size and norm count.
+        stream: Names the random numbers; by default they are the same for every device.
+
+    Returns:
+        uint8 (V, N, C, H, W), as a file can hold them.
+    """
+    made = []
+    for rows in sample.batches(settings.batch_size):
+        part = sample.part(rows)
+        keys = attacks.SampleKeys(settings.seed, stream, part.indices)
+        found = attack(member.classifier, to_unit(part.images), part.labels, keys)
+        made.append(attacks.quantise(found, part.images, eps, settings.norm))
+    return torch.cat(made, dim=1)
+
+
 def score_sets(
     victim: Member, sample: Sample, images: Tensor, settings: TransferSettings, sent: int = 0
 ) -> Trial:
@@ -90,7 +123,7 @@ def score_sets(
     """
     labels = sample.labels.expand(*images.shape[:3]).flatten()
     with attacks.attackable(victim.classifier):
-        decided = _decide(victim, images.flatten(0, 2), labels, settings)
+        decided = _decide(victim, images.flatten(0, 2), labels, settings.batch_size)
     return Trial(
         decided.outcomes.reshape(images.shape[:3]),
         decided.floor.reshape(images.shape[:3]),
@@ -132,19 +165,14 @@ def _noise(member: Member, sample: Sample, eps: float, settings: TransferSetting
         if settings.norm == "linf"
         else attacks.UniformNoise(strength, draws, settings.norm)
     )
-    made = []
-    for rows in sample.batches(settings.batch_size):
-        part = sample.part(rows)
-        keys = attacks.SampleKeys(settings.seed, "", part.indices)
-        noisy = attack(None, to_unit(part.images), part.labels, keys)
-        made.append(attacks.quantise(noisy, part.images, eps, settings.norm))
-    return score_sets(member, sample, torch.cat(made, dim=1).unsqueeze(0), settings)
+    noisy = attacked(attack, member, sample, eps, settings)
+    return score_sets(member, sample, noisy.unsqueeze(0), settings)
 
 
-def _decide(member: Member, images: Tensor, labels: Tensor, settings: TransferSettings) -> _Decided:
+def _decide(member: Member, images: Tensor, labels: Tensor, batch_size: int) -> _Decided:
     """Decide R images, uint8 (R, C, H, W), on the member's own torch device."""
     device = member.classifier.mean.device
-    size = attacks.at_once(settings.batch_size, images)
+    size = attacks.at_once(batch_size, images)
 
     def decide(rows: Tensor) -> tuple[Tensor, ...]:
         y = labels[rows].to(device)
@@ -186,25 +214,14 @@ def outcomes_on(member: Member, images: Tensor, labels: Tensor, batch_size: int)
     """
     if images[0].numel() == 0:
         return np.zeros(images.shape[:2], dtype=np.int8)
-    device = member.classifier.mean.device
-    every, everywhere = images.flatten(0, 1), labels.repeat(len(images))
-    size = attacks.at_once(batch_size, every)
-
-    def decide(rows: Tensor) -> Tensor:
-        part, true = every[rows].to(device), everywhere[rows].to(device)
-        decision = attacks.decide(member.classifier, part, true)
-        if not bool(decision.outputs.isfinite().all()):
-            raise AuditError(
-                f"{member.name} gives NaN or infinite outputs",
-                hint="its weights or its normalisation are broken; train it again",
-            )
-        return decision.outcomes.cpu()
-
     with attacks.attackable(member.classifier):
-        parts = torch.arange(len(every)).split(size)
-        decided = [found for rows in parts for found in halving(decide, rows)]
-    outcomes: Outcomes = torch.cat(decided).reshape(images.shape[:2]).numpy()
-    return outcomes
+        decided = _decide(member, images.flatten(0, 1), labels.repeat(len(images)), batch_size)
+    if _nonfinite(decided.outputs):
+        raise AuditError(
+            f"{member.name} gives NaN or infinite outputs",
+            hint="its weights or its normalisation are broken; train it again",
+        )
+    return decided.outcomes.reshape(images.shape[:2])
 
 
 def describe(member: Member, clean: Outcomes) -> AuditedDevice:

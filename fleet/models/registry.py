@@ -5,30 +5,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fleet import vocabulary
 from fleet.encoding import IntervalEncoding
 from fleet.errors import ProfileError
 from fleet.models.classifier import Classifier
 from fleet.models.convolutional import ConvNet, PaperNN
 from fleet.models.heads import Head, LinearHead, LogitsHead, OrdinalHead, SoftmaxHead
 from fleet.models.weights import load_backbone
-from fleet.vocabulary import (
-    ARCHITECTURES,
-    HEADS,
-    TORCHVISION,
-    Activation,
-    Architecture,
-    HeadName,
-    Start,
-    Stem,
-    Task,
-)
 
 
 def build_classifier(
     *,
-    architecture: Architecture,
-    head: HeadName,
-    task: Task,
+    architecture: vocabulary.Architecture,
+    head: vocabulary.HeadName,
+    task: vocabulary.Task,
     encoding: IntervalEncoding | None,
     num_classes: int,
     input_shape: tuple[int, int, int],
@@ -36,11 +26,11 @@ def build_classifier(
     std: tuple[float, ...],
     width: float = 1.0,
     batch_norm: bool = True,
-    stem: Stem = "auto",
+    stem: vocabulary.Stem = "auto",
     pretrained: bool = False,
     weights: str | None = None,
-    activation: Activation = "relu",
-    start: Start = "range",
+    activation: vocabulary.Activation = "relu",
+    start: vocabulary.Start = "range",
     dropout: float = 0.5,
     seed: int,
 ) -> Classifier:
@@ -114,13 +104,13 @@ def build_classifier(
 
 
 def _backbone(
-    architecture: Architecture,
+    architecture: vocabulary.Architecture,
     input_shape: tuple[int, int, int],
     width: float,
     *,
-    activation: Activation,
+    activation: vocabulary.Activation,
     batch_norm: bool,
-    stem: Stem,
+    stem: vocabulary.Stem,
     pretrained: bool,
     dropout: float,
 ) -> tuple[nn.Module, int]:
@@ -133,8 +123,8 @@ def _backbone(
     # torchvision takes seconds to import, and the paper's NN needs nothing of it.
     from fleet.models import vision  # noqa: PLC0415
 
-    if architecture.startswith(TORCHVISION):
-        name = architecture.removeprefix(TORCHVISION)
+    if architecture.startswith(vocabulary.TORCHVISION):
+        name = architecture.removeprefix(vocabulary.TORCHVISION)
         return vision.build_as_published(name, input_shape, pretrained=pretrained)
     return vision.build_backbone(
         architecture,
@@ -147,7 +137,11 @@ def _backbone(
 
 
 def _head(
-    name: HeadName, features: int, encoding: IntervalEncoding | None, classes: int, start: Start
+    name: vocabulary.HeadName,
+    features: int,
+    encoding: IntervalEncoding | None,
+    classes: int,
+    start: vocabulary.Start,
 ) -> Head:
     if encoding is None:
         return LogitsHead(features, classes)
@@ -162,16 +156,18 @@ def _check(
     *,
     architecture: str,
     head: str,
-    task: Task,
+    task: vocabulary.Task,
     encoding: IntervalEncoding | None,
     num_classes: int,
     input_shape: tuple[int, int, int],
     pretrained: bool,
 ) -> None:
-    if architecture not in ARCHITECTURES and not architecture.startswith(TORCHVISION):
+    if architecture not in vocabulary.ARCHITECTURES and not architecture.startswith(
+        vocabulary.TORCHVISION
+    ):
         raise ProfileError(
             f"unknown architecture {architecture!r}",
-            hint=f"one of {', '.join(ARCHITECTURES)} or {TORCHVISION}NAME",
+            hint=f"one of {', '.join(vocabulary.ARCHITECTURES)} or {vocabulary.TORCHVISION}NAME",
         )
     if input_shape[0] not in {1, 3}:
         raise ProfileError(
@@ -187,10 +183,10 @@ def _check(
             f"task {task!r} {'needs' if encoding is None else 'takes no'} encoding",
             hint="the task `int` has an encoding, `tra` and `hin` have none",
         )
-    if head not in HEADS[task]:
+    if head not in vocabulary.HEADS[task]:
         raise ProfileError(
             f"task {task!r} cannot have the head {head!r}",
-            hint=f"this task takes {' or '.join(HEADS[task])}",
+            hint=f"this task takes {' or '.join(vocabulary.HEADS[task])}",
         )
     if encoding is not None and encoding.num_classes != num_classes:
         raise ProfileError(

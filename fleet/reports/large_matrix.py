@@ -10,17 +10,7 @@ from fleet.audit.transfer.result import TransferAudit
 from fleet.reports import wording
 from fleet.reports.findings import protocols
 from fleet.reports.rate_map import RateMap, order_by_likeness
-from fleet.reports.tables import (
-    COUNT,
-    EPS,
-    NAME,
-    RATE,
-    Column,
-    Spread,
-    Table,
-    spread_of,
-    spread_table,
-)
+from fleet.reports.tables import COUNT, EPS, NAME, RATE, Column, Spread, Table
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,7 @@ def _ends(audit: TransferAudit, matrix: result.Matrix) -> Iterator[End]:
         for name, line in zip(names, lines, strict=True):
             if not np.isnan(line).all():
                 other = names[int(np.nanargmax(line))]
-                found = spread_of("evade", name, line)
+                found = Spread.over("evade", name, line)
                 yield End(name, part, matrix.protocol, matrix.eps, found, other)
 
 
@@ -90,11 +80,11 @@ def distribution(audit: TransferAudit, matrices: Sequence[result.Matrix]) -> Tab
     """How the transfer rates between devices of the fleet are distributed."""
     fleet = set(audit.fleet)
     found = [
-        spread_of("evade", f"{m.protocol} protocol, eps {wording.format_eps(m.eps)}", rates)
+        Spread.over("evade", f"{m.protocol} protocol, eps {wording.format_eps(m.eps)}", rates)
         for m in matrices
         if not np.isnan(rates := RateMap.of(m).between(fleet)).all()
     ]
-    return spread_table("Transfer between all pairs of devices of the fleet", found)
+    return Spread.table("Transfer between all pairs of devices of the fleet", found)
 
 
 def guide(audit: TransferAudit) -> result.Matrix:

@@ -186,9 +186,9 @@ class Table(Generic[Row]):
                 values = [value for row in rows if (value := column.get(row)) is not None]
                 if values:
                     found.append(
-                        spread_of(column.html or column.terminal, ", ".join(group), values)
+                        Spread.over(column.html or column.terminal, ", ".join(group), values)
                     )
-        return spread_table(f"How the rates of all {len(self.rows):,} rows are distributed", found)
+        return Spread.table(f"How the rates of all {len(self.rows):,} rows are distributed", found)
 
     def files(self, name: str) -> dict[str, str]:
         """CSV by file name: the table where it is short enough, else what stands for it."""
@@ -265,31 +265,31 @@ class Spread:
     n: int
     quantiles: tuple[float, ...]
 
+    @classmethod
+    def over(cls, figure: str, of: str, rates: Sequence[float] | NDArray[np.float64]) -> Spread:
+        """The distribution of one rate at least; NaN is left out."""
+        known = np.asarray(rates, np.float64)
+        known = known[~np.isnan(known)]
+        shares = np.quantile(known, (0, 0.1, 0.5, 0.9, 0.99, 1), method="inverted_cdf")
+        return cls(figure, of, len(known), tuple(map(float, shares)))
 
-def spread_of(figure: str, of: str, rates: Sequence[float] | NDArray[np.float64]) -> Spread:
-    """The distribution of one rate at least; NaN is left out."""
-    known = np.asarray(rates, np.float64)
-    known = known[~np.isnan(known)]
-    shares = np.quantile(known, (0, 0.1, 0.5, 0.9, 0.99, 1), method="inverted_cdf")
-    return Spread(figure, of, len(known), tuple(map(float, shares)))
-
-
-def spread_table(title: str, found: Sequence[Spread]) -> Table[Spread]:
-    """Distributions beside each other."""
-    heads = ("lowest", "10 %", "median", "90 %", "99 %", "highest")
-    return Table(
-        title,
-        found,
-        (
-            Column(lambda s: s.figure, NAME, "figure", "figure"),
-            Column(lambda s: s.of, NAME, "of", "of"),
-            Column(lambda s: s.n, COUNT, "rows", "rows"),
-            *(
-                Column[Spread](lambda s, k=k: s.quantiles[k], RATE, head, head)  # type: ignore[misc]
-                for k, head in enumerate(heads)
+    @staticmethod
+    def table(title: str, found: Sequence[Spread]) -> Table[Spread]:
+        """Distributions beside each other."""
+        heads = ("lowest", "10 %", "median", "90 %", "99 %", "highest")
+        return Table(
+            title,
+            found,
+            (
+                Column(lambda s: s.figure, NAME, "figure", "figure"),
+                Column(lambda s: s.of, NAME, "of", "of"),
+                Column(lambda s: s.n, COUNT, "rows", "rows"),
+                *(
+                    Column[Spread](lambda s, k=k: s.quantiles[k], RATE, head, head)  # type: ignore[misc]
+                    for k, head in enumerate(heads)
+                ),
             ),
-        ),
-    )
+        )
 
 
 def _written(column: Column[Row], row: Row) -> Mapping[str, Any]:

@@ -1,8 +1,8 @@
 """The paper's Figure 3: train the family, audit its transfer, and boil the audit down.
 
-What is audited is one run of ``profiles/figure3-*.yaml``: encodings around the paper's alpha 4 and
-beta 16, each with two seeds or more. Seeds of weights and of batches come from the seed *and the
-device's name*, so no two networks share them and all are exchangeable.
+One run of ``fleet/paper/profiles/figure3-*.yaml`` is audited: encodings around the paper's alpha 4
+and beta 16, each with two seeds or more. Seeds of weights and of batches come from the seed *and
+the device's name*, so no two networks share them and all are exchangeable.
 """
 
 from collections.abc import Iterator, Sequence

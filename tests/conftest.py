@@ -30,6 +30,33 @@ os.environ["OMP_NUM_THREADS"] = "1"
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+# Those that take longest, the longest first: at the end they would leave one worker alone, and two
+# that wait for the same fixture would wait together.
+FIRST = (
+    "unit/audit/test_run.py",
+    "docs/test_examples.py",
+    "integration/test_audit_resume.py",
+    "unit/reports/test_legible.py",
+    "docs/test_readme.py",
+    "integration/test_main_path.py",
+    "integration/test_wheel.py",
+    "unit/execution/test_jobs.py",
+    "integration/test_ray.py",
+    "integration/test_certified_family.py",
+    "unit/audit/test_query_run.py",
+    "integration/test_growing_fleet.py",
+    "unit/reports/test_large.py",
+    "integration/test_errors.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Hand out the long modules first."""
+    tests = PROJECT / "tests"
+    rank = {tests / name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the tests."""
     parser.addoption(

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-TRAIN, TEST = 6500, 8
-"""Images of the small MNIST; 5,000 of the first are cut off for validation."""
+TRAIN, TEST = 2000, 8
+"""Images of the small MNIST, 500 of which are for validation."""
 
 RunLine = Callable[[str], "subprocess.CompletedProcess[str]"]
 

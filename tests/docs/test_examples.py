@@ -65,9 +65,9 @@ def trained(
 ) -> tuple[Path, str]:
     """Where train_and_audit.py ran, and what it said."""
     place = tmp_path_factory.mktemp("examples")
-    cut_mnist(place / "data", 6500, 500)
+    cut_mnist(place / "data", 3500, 300)
     (place / "pair.yaml").write_text(PROFILE.format(root=place / "data"))
-    arguments = ("--quick", "--profile", "pair.yaml", "--images", 25, "--jobs", 1)
+    arguments = ("--quick", "--profile", "pair.yaml", "--images", 15, "--jobs", 1)
     return place, run_example("train_and_audit", *arguments, cwd=place)
 
 

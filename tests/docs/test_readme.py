@@ -40,14 +40,15 @@ def last_lines(output: Iterable[str]) -> set[str]:
 
 
 def cut_down(profile: Path) -> None:
-    """One epoch, the narrowest network, and nothing beside the devices."""
-    left_out = ("width:", "twin:")
+    """One epoch, the narrowest network, few images, and nothing beside the devices."""
+    left_out = ("width:", "twin:", "validation:")
     lines = [s for s in profile.read_text().splitlines() if not s.strip().startswith(left_out)]
     lines.append("control: false")
     text = "\n".join(lines)
     text, epochs = re.subn(r"epochs: \d+", "epochs: 1", text)
     text, widths = re.subn(r"( +)architecture: c?nn\b.*", r"\g<0>\n\1width: 0.0625", text)
-    assert (epochs, widths) == (1, 1), f"{profile} does not look as this test expects"
+    text, images = re.subn(r"( +)dataset: mnist\b.*", r"\g<0>\n\1validation: 500", text)
+    assert (epochs, widths, images) == (1, 1, 1), f"{profile} does not look as this test expects"
     profile.write_text(text + "\n")
 
 

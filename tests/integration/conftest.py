@@ -13,7 +13,7 @@ import pytest
 PROFILE = """\
 version: 1
 name: tiny
-data: {{dataset: mnist, root: {root}, validation: 500, train_limit: 3000}}
+data: {{dataset: mnist, root: {root}, validation: 500, train_limit: 2000}}
 defaults:
   model: {{width: 0.25}}
   training: {{epochs: 2, batch_size: 64, shift: 0}}

@@ -70,10 +70,11 @@ def test_the_guarantee_is_a_gate(held: Path, call_fleet: Callable[..., Any]) -> 
 
 
 def test_the_guarantee_stands_in_the_verdict_of_a_later_audit(
-    held: Path, call_fleet: Callable[..., Any]
+    held: Path, call_fleet: Callable[..., Any], light_probes: Callable[..., Any]
 ) -> None:
     words = ("--images", 12, "--steps", 2, "--restarts", 1, "--eps", "0.1", "--jobs", 1)
-    done = call_fleet("audit", "transfer", "run", *words, "--format", "human", cwd=held)
+    with light_probes():
+        done = call_fleet("audit", "transfer", "run", *words, "--format", "human", cwd=held)
     assert done.returncode == 0, done.stderr
     told = " ".join(done.stdout.replace("│", " ").split())
     assert "no attack on any device changes more than" in told

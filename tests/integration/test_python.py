@@ -33,7 +33,7 @@ def cells(
     notebook = json.loads((project / "examples/first_fleet.ipynb").read_text(encoding="utf-8"))
     code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     names: dict[str, Any] = {"place": place}
-    effort, less = "images=50, steps=10", "images=20, steps=4"
+    effort, less = "images=50, steps=10, restarts=2", "images=12, steps=3, restarts=1"
     assert sum(effort in cell for cell in code) == 1
     with chdir(place), light_probes():
         for cell in code:

@@ -22,6 +22,7 @@ from fleet.audit.core.sets import attack_surrogate
 from fleet.audit.transfer import audit as transfer
 from fleet.audit.transfer.audit import audit_run_transfer, audit_transfer
 from fleet.audit.transfer.result import TransferAudit
+from fleet.audit.whitebox import audit as whitebox
 from fleet.audit.whitebox.audit import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
 from fleet.execution import Processes, Progress, Serial
@@ -166,7 +167,7 @@ def test_results_do_not_depend_on_the_number_of_processes(
     for workers in (0, 2):
         copy = RunDirectory(tmp_path / str(workers) / run.name)
         shutil.copytree(run.root, copy.root, ignore=shutil.ignore_patterns("audits"))
-        settings = replace(SETTINGS, eps=(0.2,), steps=1)
+        settings = replace(SETTINGS, eps=(0.2,), steps=1, brief=True)
         with light_probes(False):  # worker processes know of no lighter ones
             found.append(audit_run_transfer(copy, settings, images=6, executor=Processes(workers)))
     assert comparable(found[0]) == comparable(found[1])
@@ -238,6 +239,8 @@ def test_weights_that_are_not_those_of_the_training_stop_the_audit(
 def test_the_whitebox_audit_of_a_run_is_that_of_its_models_and_resumes(
     run: RunDirectory, first: TransferAudit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The others take hundreds of gradients each.
+    monkeypatch.setattr(whitebox, "_ATTACKS", whitebox._ATTACKS[3:])
     settings = replace(SETTINGS, eps=(0.2,))
     alone = RunDirectory(tmp_path / run.name)
     shutil.copytree(run.root, alone.root, ignore=shutil.ignore_patterns("audits"))

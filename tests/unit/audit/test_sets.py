@@ -234,12 +234,12 @@ class Mean(nn.Module):
         return x.flatten(1).mean(1) * 255
 
 
-@pytest.mark.parametrize(("side", "most"), [(8, 16), (512, 6)])
+@pytest.mark.parametrize(("side", "most"), [(8, 7), (512, 6)])
 def test_large_images_are_attacked_and_decided_fewer_at_a_time(side: int, most: int) -> None:
     network = Mean()
     wide = Classifier.from_module(network, IntervalEncoding(3, 10.0, 100.0), (1, side, side))
-    images = torch.full((16, 1, side, side), 60, dtype=torch.uint8)
-    sample = Sample.of(images, torch.zeros(16, dtype=torch.int64))
+    images = torch.full((7, 1, side, side), 60, dtype=torch.uint8)
+    sample = Sample.of(images, torch.zeros(7, dtype=torch.int64))
     settings = TransferSettings(eps=(1 / 255,), steps=1, restarts=1, noise_draws=1)
     assert at_once(settings.batch_size, images) == (128 if side == 8 else 6)
     score_baseline(Member("wide", wide), sample, settings)
@@ -253,7 +253,7 @@ class Hungry(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if len(x) > 40:  # attacks take two directions of each image at once
-            torch.empty(1 << 58)
+            bytearray(1 << 62)  # torch's own error takes a tenth of a second to raise
         return x.flatten(1).sum(1) * 5
 
 

@@ -32,7 +32,7 @@ TRAINING = TrainingSpec(
 Family = Callable[..., FamilySpec]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def family(mnist_root: Path) -> Family:
     """Make a family of ``names``; keyword arguments change every device's training."""
 

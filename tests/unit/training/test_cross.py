@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +29,16 @@ def train(spec: FamilySpec, root: Path) -> RunDirectory:
     return train_family(spec, run=root, executor=Serial()).run
 
 
+@pytest.fixture(scope="module")
+def others(family: Family, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    spec = family("one", "two", head="ordinal", epochs=4)
+    return train(spec, tmp_path_factory.mktemp("others") / "pool")
+
+
 @pytest.fixture
-def pool(family: Family, tmp_path: Path) -> tuple[str, ...]:
-    run = train(family("one", "two", head="ordinal", epochs=4), tmp_path / "pool")
+def pool(others: RunDirectory, tmp_path: Path) -> tuple[str, ...]:
+    """Networks that a test may overwrite."""
+    run = RunDirectory(shutil.copytree(others.root, tmp_path / "pool"))
     return tuple(str(run.model(name)) for name in ("one", "two"))
 
 

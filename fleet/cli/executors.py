@@ -13,7 +13,7 @@ import typer
 from fleet.accelerator import chosen
 from fleet.cli.options import ExecutorChoice
 from fleet.cli.progress import FamilyProgress
-from fleet.execution import Executor, Processes, kept_workers
+from fleet.execution import Executor, Processes, keep_memory, kept_workers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +63,7 @@ class Where:
         if self.executor is ExecutorChoice.processes:
             if self.per_job:
                 raise typer.BadParameter("--per-job is for --executor ray")
+            keep_memory()  # jobs run in this process where there is one, or `--jobs 1`
             with progress, kept_workers():
                 yield Processes(self.jobs, on_event=progress.update)
             return

@@ -10,6 +10,7 @@ from fleet.execution.jobs import (
     Progress,
     ProgressReporter,
     Serial,
+    keep_memory,
     kept_workers,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "Progress",
     "ProgressReporter",
     "Serial",
+    "keep_memory",
     "kept_workers",
 ]

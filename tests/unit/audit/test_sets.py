@@ -253,7 +253,7 @@ class Hungry(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if len(x) > 40:  # attacks take two directions of each image at once
-            bytearray(1 << 62)  # torch's own error takes a tenth of a second to raise
+            torch.empty(1 << 58)
         return x.flatten(1).sum(1) * 5
 
 

@@ -135,7 +135,7 @@ def test_each_next_command_leads_on_from_photos_to_a_decision(
         if words[-1] == "IMAGE...":
             words[-1] = str(photo)
         if words[0] == "audit":
-            words += ["--preset", "quick", "--jobs", "1"]
+            words += ["--preset", "quick", "--images", "12", "--jobs", "1"]
         more = ["--jobs", "1"] if words[0] == "train" else []
         with light_probes():
             done = call_fleet(*words, *more, cwd=unsplit)

@@ -54,7 +54,7 @@ def test_the_page_of_hundreds_is_small_and_names_the_worst_pair(page):
 
 
 def test_nothing_of_a_large_fleet_is_wider_than_its_window(page, make_report, look):
-    others = make_report([f"cam-{k:04}" for k in range(40)], eps=(0.1,))
+    others = make_report([f"cam-{k:04}" for k in range(LARGE + 1)], eps=(0.1,))
     pages = [page, render_html(others, draw_figures(others))]
     assert len(pages[1]) < 3 * MEGABYTE
     seen = look(*((text, width, 800) for text in pages for width in (1280, 400)))

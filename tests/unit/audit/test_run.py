@@ -25,7 +25,7 @@ from fleet.audit.transfer.result import TransferAudit
 from fleet.audit.whitebox import audit as whitebox
 from fleet.audit.whitebox.audit import audit_run_whitebox
 from fleet.errors import AuditError, CheckpointError
-from fleet.execution import Processes, Progress, Serial
+from fleet.execution import Processes, Progress, Serial, kept_workers
 from fleet.profiles import load_profile
 from fleet.profiles.spec import read_family
 from fleet.rundir import RunDirectory
@@ -168,7 +168,8 @@ def test_results_do_not_depend_on_the_number_of_processes(
         copy = RunDirectory(tmp_path / str(workers) / run.name)
         shutil.copytree(run.root, copy.root, ignore=shutil.ignore_patterns("audits"))
         settings = replace(SETTINGS, eps=(0.2,), steps=1, brief=True)
-        with light_probes(False):  # worker processes know of no lighter ones
+        # Worker processes know of no lighter probes; each imports torch, so they are kept.
+        with light_probes(False), kept_workers():
             found.append(audit_run_transfer(copy, settings, images=6, executor=Processes(workers)))
     assert comparable(found[0]) == comparable(found[1])
 

@@ -285,6 +285,8 @@ def shortest_step(images: Tensor, gradient: Tensor, need: Tensor, norm: Norm) ->
     enough = before + full * ahead >= need.double().unsqueeze(1)
     k = enough.int().argmax(1, keepdim=True)
     t = (need.double().unsqueeze(1) - before.gather(1, k)) / ahead.gather(1, k)
+    # No earlier than the pixel before it: where hardly any slope is ahead, t is what rounding left.
+    t = torch.where(k > 0, torch.maximum(t, full.gather(1, (k - 1).clamp(min=0))), t)
     t = torch.where(enough.any(1, keepdim=True), t, torch.inf)
     size = torch.where((slope > 0) & (need.unsqueeze(1) > 0), torch.minimum(t * pace, room), 0.0)
     return (g.sign() * size).reshape(images.shape).float()

@@ -1,7 +1,7 @@
 """Whatever goes in: minimum-norm and gradient-free attacks keep their promises."""
 
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -87,6 +87,7 @@ def test_success_is_real_and_distances_are_those_of_the_images(
     need=st.floats(0, 1e4),
     norm=st.sampled_from(["linf", "l2"]),
 )
+@example([0.0] * 6, [0.0, 0.0, 0.0, 0.0, 888.578125, 1.401298464324817e-45], 888.578125, "l2")
 def test_the_shortest_step_rises_by_what_is_needed_or_by_all_there_is(
     x: list[float], g: list[float], need: float, norm: str
 ) -> None:

@@ -193,7 +193,8 @@ class TrainingSpec:
         "How the device is trained: `standard` is undefended; `adversarial` fits attacked images "
         "too; `certified` makes it provable that no perturbation within `eps` changes the decision "
         "(heads `softmax` and `ordinal`); `cross` fits images that are attacked on the networks of "
-        "`pool`: other devices' attacks reach it less, its owner's reach it as before.",
+        "`pool`: images made on other devices fool it less, and images made on the device itself "
+        "no less than without.",
         later=True,
     )
     eps: float = setting(

@@ -1,4 +1,4 @@
-"""Training against images made on other networks: transfer falls, and an owner finds as much.
+"""Training against images made on other networks: transfer falls, and an owner finds no less.
 
 The device learns to stand what its pool's attacks bring, so images made on such networks reach it
 less. Nothing holds back whoever reads the device itself out: its own attack is never trained on.
@@ -63,12 +63,12 @@ def check_pools(devices: Sequence[DeviceSpec], data: DataSpec) -> None:
     """
     names = ("channels", "image_size", "num_classes")
     for path in dict.fromkeys(path for device in devices for path in device.training.pool):
-        found = read_device(Path(path))[1].data
-        load_pooled(path)
+        run, family, device = read_device(Path(path))
+        load_trained(run, device, family.data)  # or it is absent or damaged
         for name in names:
-            if getattr(found, name) != getattr(data, name):
+            if getattr(family.data, name) != getattr(data, name):
                 raise ProfileError(
-                    f"training.pool: {path} was trained with {name} {getattr(found, name)}, "
+                    f"training.pool: {path} was trained with {name} {getattr(family.data, name)}, "
                     f"this profile has {getattr(data, name)}",
                     hint="a pool holds networks for the same images: train them first, from a "
                     "profile with the same data",
